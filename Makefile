@@ -1,0 +1,42 @@
+# Every target does its own set-up: a virtual environment in .venv with pinned dependencies, made once.
+# Choose another interpreter with PYTHON=python3.12, another environment with VENV=path, uv with UV=1.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+MINUTES ?= 3
+
+.PHONY: demo test check test-slow bench docs format clean
+
+$(STAMP): pyproject.toml constraints.txt
+ifeq ($(UV),1)
+	uv venv --allow-existing --python $(PYTHON) $(VENV)
+	uv pip install --python $(BIN)/python -c constraints.txt -e '.[test]'
+else
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[test]'
+endif
+	touch $@
+
+demo: $(STAMP)  ## the whole life of a small model, offline, in minutes
+	$(BIN)/hornbook demo --minutes $(MINUTES)
+
+test: $(STAMP)  ## every test that needs no GPU, no network and no patience
+	$(BIN)/python -m pytest -m "not slow and not gpu and not network"
+
+check: $(STAMP)  ## format, lint, types, layers and the fast tests: under two minutes, before every commit
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -x -m "not slow and not gpu and not network and not medium"
+
+test-slow: $(STAMP)  ## the rest: twenty kill points, minutes-long recipes
+	$(BIN)/python -m pytest -m "slow and not gpu and not network"
+
+format: $(STAMP)
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist

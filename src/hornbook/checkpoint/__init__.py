@@ -1,0 +1,1 @@
+"""Checkpoints: manifest first, verified on load, never half written. Layer 4."""

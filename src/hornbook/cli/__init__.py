@@ -1,0 +1,1 @@
+"""One file a verb; `main` maps names to modules. Layer 8."""

@@ -1,0 +1,54 @@
+"""`[generate]` and `[eval]`: what to ask of a trained model."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from hornbook.config.table import Table
+
+
+class SamplingConfig(Table):
+    """How the next token is chosen. Order: repetition penalty, temperature, top_k, top_p, min_p."""
+
+    temperature: NonNegativeFloat = 0.8
+    """0 is greedy."""
+    top_k: PositiveInt | None = None
+    """Keep exactly the k likeliest tokens."""
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Keep the smallest set of likeliest tokens whose mass reaches p."""
+    min_p: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """Keep tokens at least min_p times as likely as the likeliest."""
+    repetition_penalty: PositiveFloat = 1.0
+    """Logits of tokens already seen are divided (if positive) or multiplied (if negative) by it; 1 is off."""
+    seed: NonNegativeInt = 0
+
+
+class GenerateConfig(SamplingConfig):
+    """Text from a checkpoint."""
+
+    checkpoint: Path | None = None
+    """A run or checkpoint directory."""
+    prompts: tuple[str, ...] = ()
+    max_new_tokens: PositiveInt = 200
+    stop: tuple[str, ...] = ()
+    """Strings that end the text; they are not part of it. End-of-text always stops."""
+    context_overflow: Literal["stop", "slide", "error"] = "stop"
+    """When prompt and output outgrow the context: stop (reason `length`), slide the window, or refuse."""
+    cache: bool = True
+    """Use the KV cache; off recomputes everything, for comparison."""
+
+
+class EvalConfig(Table):
+    """Perplexity of a text or of a split of a prepared data set."""
+
+    checkpoint: Path | None = None
+    split: Literal["train", "valid", "test"] = "valid"
+    text: tuple[Path, ...] = ()
+    """Text files to score instead of a split of [data] path."""
+    window: PositiveInt | None = None
+    """Tokens a window. Default: context_length."""
+    stride: PositiveInt | None = None
+    """New tokens a window: each is scored once, with the most context that fits. Default: half the window."""
+    batch_size: PositiveInt = 8
+    max_tokens: PositiveInt | None = None

@@ -1,0 +1,102 @@
+"""What a model is: `[model]` as the user writes it (ModelTable) and the complete shape that is built (ModelConfig)."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from hornbook.config.table import Table
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Architecture(Table):
+    """The choices that ModelTable and ModelConfig share: all that needs no arithmetic and no tokenizer."""
+
+    context_length: PositiveInt = 256
+    """Longest window, in tokens."""
+    d_model: PositiveInt = 256
+    """Width of the residual stream."""
+    n_layers: PositiveInt = 4
+    n_heads: PositiveInt = 4
+    feed_forward: Literal["swiglu", "gelu", "gelu_tanh", "relu", "relu2"] = "swiglu"
+    """`gelu_tanh` is GPT-2's approximation; `relu2` is the square of ReLU."""
+    norm: Literal["rms_norm", "layer_norm"] = "rms_norm"
+    norm_position: Literal["pre", "post"] = "pre"
+    """`pre` normalises each sublayer's input and adds a final norm; `post` normalises after each residual sum."""
+    norm_eps: PositiveFloat = 1e-5
+    position: Literal["rotary", "learned", "sinusoidal", "none"] = "rotary"
+    rope_theta: PositiveFloat = 10_000.0
+    qk_norm: bool = False
+    """Normalise queries and keys per head (RMSNorm with a gain) before the positions are applied."""
+    bias: bool = False
+    """Biases in linear layers and in LayerNorm."""
+    tie_embeddings: bool = True
+    """The output head is the embedding matrix."""
+    scale_embeddings: bool = False
+    """Multiply token embeddings by sqrt(d_model), as the original Transformer does."""
+    dropout: Fraction = 0.0
+    """On embeddings, attention weights and each sublayer's output, in training only."""
+    logit_soft_cap: PositiveFloat | None = None
+    """c: logits become c * tanh(logits / c)."""
+    init: Literal["ours", "torch_default", "gpt2", "xavier"] = "ours"
+    """How weights start; see hornbook.models.init for each standard deviation."""
+
+
+class ModelConfig(Architecture):
+    """The complete shape of a model: with the weights, all that is needed to rebuild it. Stored as model.json."""
+
+    vocab_size: PositiveInt
+    n_kv_heads: PositiveInt
+    head_dim: PositiveInt
+    d_ff: PositiveInt
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(
+                f"n_heads = {self.n_heads} is not a multiple of n_kv_heads = {self.n_kv_heads}; "
+                f"choose a divisor of {self.n_heads}"
+            )
+        if self.position == "rotary" and self.head_dim % 2:
+            raise ValueError(f"rotary positions need an even head_dim, got {self.head_dim}")
+        return self
+
+
+class ModelTable(Architecture):
+    """`[model]`: unset sizes are derived, an unset vocab_size is the tokenizer's."""
+
+    preset: str | None = None
+    """A named shape to start from (`hornbook config presets`); keys beside it override it."""
+    init_from: Path | None = None
+    """A run or checkpoint directory whose weights and tokenizer to start from (not its optimizer or step)."""
+    vocab_size: PositiveInt | None = None
+    n_kv_heads: PositiveInt | None = None
+    """Key and value heads: n_heads is multi-head attention, 1 multi-query, between them grouped. Default: n_heads."""
+    head_dim: PositiveInt | None = None
+    """Default: d_model / n_heads."""
+    d_ff: PositiveInt | None = None
+    """Width inside the feed-forward. Default: 4 d_model, or 8/3 d_model rounded up to a multiple of 32 for swiglu."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.head_dim is None and self.d_model % self.n_heads:
+            raise ValueError(
+                f"d_model = {self.d_model} is not a multiple of n_heads = {self.n_heads}; "
+                f"nearest: {max(1, self.d_model // self.n_heads) * self.n_heads} "
+                f"or {(self.d_model // self.n_heads + 1) * self.n_heads}, or set head_dim"
+            )
+        self.complete(vocab_size=self.vocab_size or 1)
+        return self
+
+    def complete(self, *, vocab_size: int) -> ModelConfig:
+        """The shape to build, with every derived size filled in and the tokenizer's `vocab_size`."""
+        shared = {name: getattr(self, name) for name in Architecture.model_fields}
+        wide = -(-8 * self.d_model // 3 // 32) * 32 if self.feed_forward == "swiglu" else 4 * self.d_model
+        return ModelConfig(
+            **shared,
+            vocab_size=vocab_size,
+            n_kv_heads=self.n_kv_heads or self.n_heads,
+            head_dim=self.head_dim or self.d_model // self.n_heads,
+            d_ff=self.d_ff or wide,
+        )

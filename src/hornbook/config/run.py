@@ -1,0 +1,66 @@
+"""The whole configuration: what may be written in a TOML file. Each verb reads the tables that it needs."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import NonNegativeInt, PositiveInt, StringConstraints, model_validator
+
+from hornbook.config.data import DataConfig
+from hornbook.config.generate import EvalConfig, GenerateConfig
+from hornbook.config.model import ModelTable
+from hornbook.config.objective import ObjectiveConfig
+from hornbook.config.optim import CosineSchedule, OptimConfig, ScheduleConfig
+from hornbook.config.table import Table
+from hornbook.config.tokenizer import TokenizerConfig
+from hornbook.config.tracking import TrackingConfig
+from hornbook.config.train import CheckpointConfig, TrainConfig
+
+Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")]
+
+
+class RunTable(Table):
+    """`[run]`: what this run is called, where it lives and on what it runs."""
+
+    name: str | None = None
+    """Default: a timestamp and a short hash of the configuration."""
+    out_dir: Path = Path("runs")
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    seed: NonNegativeInt = 1337
+    device: Device = "auto"
+    """auto, cpu, cuda, cuda:N or mps; auto takes cuda, then mps, then cpu."""
+    deterministic: bool = False
+    """Only deterministic algorithms; an operation without one is an error that names it."""
+    threads: PositiveInt | None = None
+    """CPU threads of torch. Default: torch's own choice."""
+
+
+class Config(Table):
+    """Everything."""
+
+    run: RunTable = RunTable()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    data: DataConfig = DataConfig()
+    model: ModelTable = ModelTable()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optim: OptimConfig = OptimConfig()
+    schedule: ScheduleConfig = CosineSchedule()
+    train: TrainConfig = TrainConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    generate: GenerateConfig = GenerateConfig()
+    eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        batch = self.train.micro_batch_size * self.model.context_length
+        if self.train.tokens_per_step % batch:
+            below, above = (
+                self.train.tokens_per_step // batch * batch,
+                (self.train.tokens_per_step // batch + 1) * batch,
+            )
+            raise ValueError(
+                f"train.tokens_per_step = {self.train.tokens_per_step} is not a multiple of train.micro_batch_size * "
+                f"model.context_length = {batch}; nearest: {f'{below} or ' if below else ''}{above}"
+            )
+        return self

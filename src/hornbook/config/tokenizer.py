@@ -1,0 +1,46 @@
+"""`[tokenizer]`: which tokenizer, where it lies, and how to train one."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+
+from hornbook.config.table import Table
+
+END_OF_TEXT = "<|endoftext|>"
+PAD = "<|pad|>"
+MASK = "<|mask|>"
+
+SPECIAL_TOKENS: dict[str, tuple[str, ...]] = {
+    "pretraining": (END_OF_TEXT, PAD, MASK),
+    "chat": (
+        END_OF_TEXT,
+        PAD,
+        MASK,
+        "<|system|>",
+        "<|user|>",
+        "<|assistant|>",
+        "<|end|>",
+        *(f"<|reserved_{i}|>" for i in range(9)),
+    ),
+    "none": (),
+}
+"""Special tokens by profile, in the order of their ids, which follow all ordinary tokens."""
+
+
+class TokenizerConfig(Table):
+    """How to train a tokenizer, and the directory that it is written to and read from."""
+
+    path: Path = Path("tokenizers/default")
+    """Directory of the tokenizer: vocab.json, merges.txt, special_tokens.json."""
+    kind: Literal["bpe", "characters"] = "bpe"
+    vocab_size: int = Field(default=4096, ge=257)
+    """All ids of a bpe vocabulary: 256 bytes, merges and special tokens. A character vocabulary takes what the text has."""
+    pattern: str = "gpt2"
+    """How text is split before merging: gpt2, cl100k, o200k, or a regular expression of your own."""
+    tie_order: Literal["hf", "lexicographic"] = "hf"
+    """Among equally frequent pairs: hf takes the smaller left id, then right id; lexicographic the greatest bytes."""
+    special_tokens: Literal["pretraining", "chat", "none"] = "chat"
+    extra_special_tokens: tuple[str, ...] = ()
+    max_bytes: PositiveInt | None = None
+    """Train on the first so many bytes of the source. Default: all of it."""

@@ -1,0 +1,1 @@
+"""Strategies: who holds which gradient, and precision. Layer 3."""

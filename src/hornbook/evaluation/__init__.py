@@ -1,0 +1,1 @@
+"""Numbers with their protocol beside them. Layer 5."""

@@ -1,0 +1,1 @@
+"""Decoding: logits to tokens to text. Layer 4."""

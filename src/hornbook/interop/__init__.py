@@ -1,0 +1,1 @@
+"""Names and layouts of other systems, as tables. Layer 5."""

@@ -1,0 +1,1 @@
+"""Trackers: who hears of a run's events. Layer 2."""

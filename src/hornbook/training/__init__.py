@@ -1,0 +1,1 @@
+"""The loop and one optimizer step. Layer 5."""
