@@ -119,7 +119,7 @@ class DataConfig(Table):
     def _check(self) -> Self:
         if self.valid_fraction + self.test_fraction >= 1.0:
             raise ValueError(
-                f"valid_fraction + test_fraction = {self.valid_fraction + self.test_fraction:g} leaves nothing to train on; "
-                "their sum must be below 1"
+                f"valid_fraction + test_fraction = {self.valid_fraction + self.test_fraction:g}, expected less than 1, "
+                "so that something is left to train on"
             )
         return self

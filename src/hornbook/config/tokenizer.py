@@ -35,7 +35,7 @@ class TokenizerConfig(Table):
     """Directory of the tokenizer: vocab.json, merges.txt, special_tokens.json."""
     kind: Literal["bpe", "characters"] = "bpe"
     vocab_size: int = Field(default=4096, ge=257)
-    """All ids of a bpe vocabulary: 256 bytes, merges and special tokens. A character vocabulary takes what the text has."""
+    """All ids of a bpe vocabulary: bytes, merges and special tokens. A character vocabulary takes what the text has."""
     pattern: str = "gpt2"
     """How text is split before merging: gpt2, cl100k, o200k, or a regular expression of your own."""
     tie_order: Literal["hf", "lexicographic"] = "hf"
