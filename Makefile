@@ -34,6 +34,15 @@ check: $(STAMP)  ## format, lint, types, layers and the fast tests: under two mi
 test-slow: $(STAMP)  ## the rest: twenty kill points, minutes-long recipes
 	$(BIN)/python -m pytest -m "slow and not gpu and not network"
 
+bench: $(STAMP)  ## ratios against the ordinary libraries, side by side on this machine
+	$(BIN)/hornbook bench tokenizer
+	$(BIN)/hornbook bench train
+	$(BIN)/hornbook bench decode
+
+docs: $(STAMP)  ## the documentation as HTML in docs/_build, warnings are errors
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build
+
 format: $(STAMP)
 	$(BIN)/ruff format src tests
 	$(BIN)/ruff check --fix src tests

@@ -1,0 +1,122 @@
+"""The public Python face: train, load, generate, evaluate, in a line each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+from hornbook import assemble
+from hornbook.checkpoint.load import load_model
+from hornbook.config.load import load_config
+from hornbook.config.run import Config
+from hornbook.evaluation.card import EvaluationCard
+from hornbook.generation.text import generate_text, stream_text
+from hornbook.models.transformer import Transformer
+from hornbook.storage.run_dir import RunDir, resolve_checkpoint
+from hornbook.tokenizer.tokenizer import Tokenizer
+from hornbook.training.trainer import TrainResult
+
+__all__ = ["LanguageModel", "Run", "Tokenizer", "evaluate", "load", "train"]
+
+Setting = str | int | float | bool | Sequence[str] | None
+"""A value of one configuration key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModel:
+    """A model that speaks: weights, tokenizer, and the checkpoint directory that they came from."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+    path: Path
+
+    @overload
+    def generate(self, prompt: str, **settings: Setting) -> str: ...
+    @overload
+    def generate(self, prompt: Sequence[str], **settings: Setting) -> list[str]: ...
+    def generate(self, prompt: str | Sequence[str], **settings: Setting) -> str | list[str]:
+        """The continuation of one prompt, or of each of several (the prompt itself is not repeated).
+
+        `settings` are the keys of `[generate]`: max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty,
+        stop, seed, context_overflow.
+
+        Raises:
+            ConfigError: for an unknown or impossible setting.
+            GenerationError: for a prompt that cannot be continued.
+        """
+        config = _configure("generate", settings).generate
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        texts = [generation.text for generation in generate_text(self.model, self.tokenizer, prompts, config)]
+        return texts[0] if isinstance(prompt, str) else texts
+
+    def stream(self, prompt: str, **settings: Setting) -> Iterator[str]:
+        """The continuation of `prompt`, piece by piece as it is made; the pieces join to what `generate` returns."""
+        return stream_text(self.model, self.tokenizer, prompt, _configure("generate", settings).generate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(LanguageModel):
+    """A finished training run: a language model with its run directory and how the training ended."""
+
+    run_dir: RunDir
+    result: TrainResult
+
+
+def train(
+    config: str | Path | Config,
+    overrides: Mapping[str, Setting] | None = None,
+    *,
+    resume: bool | str | Path = False,
+) -> Run:
+    """Train as `hornbook train` does, from a TOML file or a configuration object.
+
+    Args:
+        config: a path, or a validated Config.
+        overrides: dotted keys to values, such as {"train.steps": 100}.
+        resume: True goes on with the newest run of the same configuration; a path names the run.
+
+    Raises:
+        HornbookError: for anything that the message tells how to mend.
+    """
+    loaded = load_config(config, overrides or {}).config
+    trained = assemble.train(loaded, resume=Path(resume) if isinstance(resume, str) else resume)
+    trained.model.eval()
+    return Run(
+        model=trained.model,
+        tokenizer=trained.tokenizer,
+        path=resolve_checkpoint(trained.run_dir.root),
+        run_dir=trained.run_dir,
+        result=trained.result,
+    )
+
+
+def load(path: str | Path, *, device: str = "auto", best: bool = False) -> LanguageModel:
+    """The language model of a run or checkpoint directory; of a run, the latest checkpoint, or the best one.
+
+    Raises:
+        CheckpointError: if there is no complete, undamaged checkpoint with a tokenizer at `path`.
+    """
+    directory = resolve_checkpoint(Path(path), prefer="best" if best else "latest")
+    model, tokenizer = assemble.language_model(directory, device=device)
+    return LanguageModel(model=model, tokenizer=tokenizer, path=directory)
+
+
+def evaluate(model: LanguageModel | str | Path, **settings: Setting) -> EvaluationCard:
+    """Strided sliding-window perplexity of a model on text files or on a split of a prepared data set.
+
+    `settings` are the keys of `[eval]` (split, text, window, stride, batch_size, max_tokens) and `data`, the directory of
+    a prepared data set when no `text` is given.
+
+    Raises:
+        ConfigError: for an unknown or impossible setting.
+        DataError: if the text is missing or too short.
+    """
+    loaded = model if isinstance(model, LanguageModel) else load(model)
+    data = settings.pop("data", None)
+    config = _configure("eval", settings, {} if data is None else {"data.path": str(data)})
+    return assemble.evaluate(config, loaded.model, loaded.tokenizer, checkpoint=loaded.path)
+
+
+def _configure(table: str, settings: Mapping[str, Setting], more: Mapping[str, Setting] | None = None) -> Config:
+    overrides = {f"{table}.{key}": value for key, value in settings.items()}
+    return load_config(None, {**overrides, **(more or {})}).config
