@@ -1,0 +1,1 @@
+"""What this device does well. Layer 3."""
