@@ -1,7 +1,7 @@
 """The rate that MFU divides by: a data sheet's dense peak on a known accelerator, a short measurement elsewhere.
 
-Model FLOPs utilisation = (FLOPs the model needs per token * tokens per second) / peak. The peak is for dense products in
-the precision that is used: vendors' larger "sparse" numbers are twice what a dense model can reach.
+Model FLOPs utilisation = (FLOPs the model needs per token * tokens per second) / peak. The peak is for dense products
+in the precision that is used: vendors' larger "sparse" numbers are twice what a dense model can reach.
 """
 
 import time
@@ -27,7 +27,7 @@ _SECONDS = 0.05
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
-    """Dense peak in FLOP/s of `device` at `precision` ("fp32" or "bf16"); None for an accelerator that is not listed."""
+    """Dense peak in FLOP/s of `device` at `precision` ("fp32" or "bf16"); None for an accelerator not listed."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         return next((bf16 if precision == "bf16" else fp32 for part, bf16, fp32 in _DENSE_PEAKS if part in name), None)
