@@ -1,0 +1,49 @@
+"""The one protocol that a run speaks to, whoever is listening.
+
+Events are named `start`, `train`, `val`, `sample`, `checkpoint`, `eval`, `generate`, `artifact`, `finish`. Each carries
+its own step, the number of optimizer updates done so far, so that nothing depends on the order in which events arrive.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+Scalar = str | int | float | bool | None
+"""What one value of an event may be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """What a tracker is told when a run starts."""
+
+    name: str
+    config: Mapping[str, object] = field(default_factory=dict)
+    """The resolved configuration as nested tables of JSON values."""
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    first_step: int = 0
+    """Updates already done: more than 0 after a resume. Later events of an earlier session are superseded."""
+    total_steps: int | None = None
+    resumed: bool = False
+    details: Mapping[str, Scalar] = field(default_factory=dict)
+    """Further facts worth a line, such as n_parameters or device."""
+
+
+class Tracker(Protocol):
+    """Hears of a run's events; called by one thread, between `start` and `finish`."""
+
+    def start(self, run: RunInfo) -> None:
+        """Begin; the only call whose failure ends the run, since a wrong login or an unwritable path shows here."""
+
+    def log(self, event: str, step: int, values: Mapping[str, Scalar]) -> None:
+        """One event with its numbers, named as `train/loss`; non-finite floats are allowed."""
+
+    def text(self, name: str, step: int, text: str) -> None:
+        """One generated sample."""
+
+    def artifact(self, path: Path, name: str) -> None:
+        """A file or directory worth keeping, such as a checkpoint."""
+
+    def finish(self, status: str) -> None:
+        """End with the run's last state: finished, preempted or failed."""

@@ -1,0 +1,85 @@
+"""Weights & Biases: online, or offline into RUN/wandb for a later `wandb sync`."""
+
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from hornbook.config.tracking import WandbConfig
+from hornbook.errors import MissingExtraError
+from hornbook.tracking.tracker import RunInfo, Scalar
+
+_EVENTS = ("train", "val", "sample", "checkpoint", "eval", "generate")
+
+
+class WeightsAndBiases:
+    """Tracker that logs to one W&B run, which a resumed run of ours goes on with.
+
+    W&B's own step only grows, while our events carry steps of their own, so each kind of event has its own x-axis, such
+    as `val/step`.
+
+    Raises:
+        MissingExtraError: the package wandb is not installed.
+    """
+
+    def __init__(self, config: WandbConfig, directory: Path) -> None:
+        try:
+            import wandb
+        except ImportError:
+            raise MissingExtraError("Weights & Biases", package="wandb", extra="wandb") from None
+        self._wandb = wandb
+        self._config = config
+        self._directory = directory
+
+    def start(self, run: RunInfo) -> None:
+        """Open the W&B run: name, tags, notes, group and the resolved configuration."""
+        self._run = self._wandb.init(
+            id=self._identity(resumed=run.resumed),
+            resume="allow" if run.resumed and self._config.mode == "online" else None,
+            project=self._config.project,
+            entity=self._config.entity,
+            group=self._config.group,
+            mode=self._config.mode,
+            name=run.name,
+            tags=list(run.tags),
+            notes=run.notes or None,
+            config={**run.config, "details": dict(run.details)},
+            dir=str(self._directory),
+            settings=self._wandb.Settings(console="off"),  # stdout may carry JSON lines: leave it unwrapped
+        )
+        for event in _EVENTS:
+            self._run.define_metric(f"{event}/step", hidden=True)
+            self._run.define_metric(f"{event}/*", step_metric=f"{event}/step")
+
+    def log(self, event: str, step: int, values: Mapping[str, Scalar]) -> None:
+        """One row with its own step beside it."""
+        named = {name if "/" in name else f"{event}/{name}": value for name, value in values.items()}
+        self._run.log({**named, f"{event}/step": step})
+
+    def text(self, name: str, step: int, text: str) -> None:
+        """A sample, as preformatted text."""
+        escaped = text.replace("&", "&amp;").replace("<", "&lt;")
+        self._run.log({f"sample/{name}": self._wandb.Html(f"<pre>{escaped}</pre>"), "sample/step": step})
+
+    def artifact(self, path: Path, name: str) -> None:
+        """Upload a file or a directory as an artifact."""
+        artifact = self._wandb.Artifact(re.sub(r"[^A-Za-z0-9_.-]", "-", name), type="checkpoint")
+        if path.is_dir():
+            artifact.add_dir(str(path))
+        else:
+            artifact.add_file(str(path))
+        self._run.log_artifact(artifact)
+
+    def finish(self, status: str) -> None:
+        """Close the W&B run; it counts as failed if ours did."""
+        self._run.summary["status"] = status
+        self._run.finish(exit_code=1 if status == "failed" else 0)
+
+    def _identity(self, *, resumed: bool) -> str:
+        """The id of the W&B run, kept in the run directory: a name is not unique within a project."""
+        file = self._directory / "wandb-id"
+        if resumed and file.is_file():
+            return file.read_text().strip()
+        identity = secrets.token_hex(4)
+        file.write_text(identity + "\n")
+        return identity
