@@ -1,0 +1,125 @@
+"""`index.json`: what a prepared data set holds. It is written last, so its presence means that the data set is whole.
+
+DIR/index.json           format number, tokenizer, counts and digests of every file, how it was made
+DIR/train-00000.bin      raw little-endian token ids, uint16 or uint32 as the vocabulary needs
+DIR/train-offsets.bin    uint64: where each document starts, counted in tokens of its split
+DIR/tokenizer/           a copy of the tokenizer: the directory alone is enough to read the text back
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from hornbook.errors import DataError
+from hornbook.storage.atomic import replace_file
+
+FORMAT = 1
+INDEX_FILE = "index.json"
+TOKENIZER_DIRECTORY = "tokenizer"
+
+SplitName = Literal["train", "valid", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardFile:
+    """A run of tokens in a file; of a file that is indexed where it lies, the path is absolute."""
+
+    file: str
+    first_byte: int
+    tokens: int
+    sha256: str
+    """Of the run's bytes."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitIndex:
+    """One split: its counts and its files."""
+
+    dtype: str
+    """A NumPy name: uint16, uint32, int32 or int64; always little-endian."""
+    tokens: int
+    documents: int
+    text_bytes: int
+    """UTF-8 bytes of the text that the tokens stand for, without special tokens: the denominator of bits per byte."""
+    offsets_sha256: str
+    shards: tuple[ShardFile, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DatasetIndex:
+    """The whole of index.json."""
+
+    tokenizer_fingerprint: str
+    vocab_size: int
+    end_of_text_id: int | None
+    """The token that ends each document, or None if documents are not marked."""
+    splits: Mapping[SplitName, SplitIndex]
+    skipped: Mapping[str, int]
+    """Bad input left out, by reason."""
+    made_from: Mapping[str, object]
+    """Everything that decides the content: sources, split, limits, tokenizer, input files."""
+
+
+def offsets_file(split: SplitName) -> str:
+    """Name of the file of document starts."""
+    return f"{split}-offsets.bin"
+
+
+def shard_file(split: SplitName, number: int) -> str:
+    """Name of the shard `number`."""
+    return f"{split}-{number:05d}.bin"
+
+
+def write_index(directory: Path, index: DatasetIndex) -> None:
+    """Write index.json: from now on the directory is a data set."""
+    content = {"format": FORMAT, **dataclasses.asdict(index)}
+    replace_file(directory / INDEX_FILE, json.dumps(content, indent=1) + "\n")
+
+
+def read_index(directory: Path) -> DatasetIndex:
+    """Read index.json.
+
+    Raises:
+        DataError: if there is none, it is not readable, or its format is of a later version.
+    """
+    path = directory / INDEX_FILE
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{directory}: {_absence(directory)}; make one with: hornbook data prepare CONFIG") from None
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: not readable ({error}); make it again: hornbook data prepare CONFIG --force"
+        ) from None
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise DataError(f"{path}: format {found!r}, but this version of hornbook reads format {FORMAT}")
+    try:
+        return _index(content)
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: damaged ({error!r}); make it again: hornbook data prepare CONFIG --force") from None
+
+
+def _absence(directory: Path) -> str:
+    if not directory.exists():
+        return "no such directory"
+    if not directory.is_dir():
+        return "a file, but a data set is a directory"
+    return f"no {INDEX_FILE} here, so it is not a complete data set"
+
+
+def _index(content: dict[str, object]) -> DatasetIndex:
+    fields = {field.name: content[field.name] for field in dataclasses.fields(DatasetIndex)}
+    splits = fields.pop("splits")
+    assert isinstance(splits, dict)
+    return DatasetIndex(**fields, splits={name: _split_index(split) for name, split in splits.items()})  # type: ignore[arg-type]
+
+
+def _split_index(content: dict[str, object]) -> SplitIndex:
+    shards = content["shards"]
+    if not isinstance(shards, list):
+        raise TypeError("shards is not a list")
+    return SplitIndex(**{**content, "shards": tuple(ShardFile(**shard) for shard in shards)})  # type: ignore[arg-type]

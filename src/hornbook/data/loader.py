@@ -1,0 +1,147 @@
+"""From windows to the micro-batches of a step, and threads that read them ahead.
+
+Step s consumes the global samples [s*G, (s+1)*G), G = samples_per_step. They are cut into micro-batches of B rows, and
+the micro-batches are dealt to the ranks like cards: global micro-batch k = m * world_size + rank is number m of its
+rank and holds the samples s*G + [k*B, (k+1)*B).
+
+    G = 12, B = 2, world_size = 3        rank 0: samples 0 1 | 6 7     rank 1: 2 3 | 8 9     rank 2: 4 5 | 10 11
+
+What a step consumes is therefore the same for every world size and micro-batch size, and depends on nothing but s.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+
+from hornbook.data.batch import TokenBatch
+from hornbook.data.order import SampleOrder
+from hornbook.data.windows import Windows
+from hornbook.errors import DataError
+
+
+class BatchSource(Protocol):
+    """What gives the batches of a step, as a pure function of the step: it may be asked in any order, by any thread."""
+
+    def step(self, step: int) -> list[TokenBatch]:
+        """This rank's micro-batches of `step`, counted from 0."""
+        ...
+
+
+class WindowBatches:
+    """Micro-batches of windows, each step from its own range of global samples."""
+
+    def __init__(
+        self,
+        windows: Windows,
+        order: SampleOrder,
+        *,
+        samples_per_step: int,
+        micro_batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        assert order.n_windows == len(windows)
+        assert 0 <= rank < world_size
+        rows = micro_batch_size * world_size
+        if samples_per_step <= 0 or samples_per_step % rows:
+            below = samples_per_step // rows * rows
+            raise DataError(
+                f"a step of {samples_per_step} samples cannot be cut into micro-batches of {micro_batch_size} on "
+                f"{world_size} process(es); nearest: {f'{below} or ' if below else ''}{below + rows} samples"
+            )
+        self.windows = windows
+        self.order = order
+        self.samples_per_step = samples_per_step
+        self.micro_batch_size = micro_batch_size
+        self.rank = rank
+        self.world_size = world_size
+
+    @property
+    def n_micro_batches(self) -> int:
+        """Micro-batches of one step on this rank."""
+        return self.samples_per_step // (self.micro_batch_size * self.world_size)
+
+    def step(self, step: int) -> list[TokenBatch]:
+        """This rank's micro-batches of `step`, counted from 0."""
+        size = self.micro_batch_size
+        batches = []
+        for number in range(self.n_micro_batches):
+            first = step * self.samples_per_step + (number * self.world_size + self.rank) * size
+            samples = range(first, first + size)
+            batches.append(_batch(self.windows, [self.order.window(sample) for sample in samples], samples))
+        return batches
+
+
+def fixed_batches(windows: Windows, *, n_windows: int, batch_size: int) -> list[TokenBatch]:
+    """The same evenly spaced windows at every call, for validation; all of them if there are fewer than `n_windows`.
+
+    The last batch may have fewer rows. `sample_ids` are window numbers.
+    """
+    count = min(n_windows, len(windows))
+    chosen = [i * len(windows) // count for i in range(count)]
+    return [
+        _batch(windows, chosen[first : first + batch_size], chosen[first : first + batch_size])
+        for first in range(0, count, batch_size)
+    ]
+
+
+def _batch(windows: Windows, indices: list[int], sample_ids: range | list[int]) -> TokenBatch:
+    tokens = torch.from_numpy(np.stack([windows[index] for index in indices]))
+    return TokenBatch(
+        tokens=tokens,
+        loss_mask=torch.ones_like(tokens, dtype=torch.bool),
+        sample_ids=torch.tensor(list(sample_ids), dtype=torch.int64),
+    )
+
+
+class Prefetcher:
+    """Yields (step, micro-batches) for range(first_step, last_step), in order, read ahead by threads.
+
+    `depth` steps are read or being read ahead of the consumer, and at least one for each thread. An error while reading
+    a step is raised where the consumer asks for that step. Leaving the `with` block waits for the threads, which stop
+    after the step that they are at.
+    """
+
+    def __init__(self, source: BatchSource, *, first_step: int, last_step: int, threads: int, depth: int) -> None:
+        self._source = source
+        self._steps = iter(range(first_step, last_step))
+        self._ahead = max(threads, depth)
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="loader")
+        self._pending: deque[tuple[int, Future[list[TokenBatch]]]] = deque()
+
+    def _read_ahead(self) -> None:
+        while len(self._pending) < self._ahead and (step := next(self._steps, None)) is not None:
+            self._pending.append((step, self._pool.submit(self._source.step, step)))
+
+    def __iter__(self) -> Iterator[tuple[int, list[TokenBatch]]]:
+        return self
+
+    def __next__(self) -> tuple[int, list[TokenBatch]]:
+        self._read_ahead()
+        if not self._pending:
+            self.close()
+            raise StopIteration
+        step, future = self._pending.popleft()
+        batches = future.result()
+        self._read_ahead()  # before the consumer starts to work, so that reading and training overlap
+        return step, batches
+
+    def close(self) -> None:
+        """Drop what was read ahead and wait for the threads; may be called again."""
+        self._pending.clear()
+        self._steps = iter(range(0))
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        self._read_ahead()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,237 @@
+"""One split's tokens on disk: written by appending, read through memory maps as one long stream.
+
+A writer only ever appends, and `commit` makes everything appended so far durable and says how much that is. After a
+crash a new writer is opened at the last committed state: it cuts off what came later and goes on, so an interrupted
+preparation ends with the same bytes as an unbroken one.
+"""
+
+import bisect
+import dataclasses
+import hashlib
+from itertools import accumulate
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import numpy as np
+
+from hornbook.data.index import ShardFile, SplitIndex, SplitName, offsets_file, shard_file
+from hornbook.errors import DataError
+from hornbook.storage.disk import explained, sync_file
+
+OFFSET_DTYPE = np.dtype("<u8")
+
+
+def little_endian(name: str) -> np.dtype[np.integer]:
+    """The dtype of a shard, in the byte order of the files whatever the machine's own is."""
+    return np.dtype(name).newbyteorder("<")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Written:
+    """What of a split is durably on disk."""
+
+    tokens: int = 0
+    documents: int = 0
+    text_bytes: int = 0
+    full_shards: tuple[str, ...] = ()
+    """Digests of the shard files that are full; the one after them is being filled."""
+
+
+class ShardWriter:
+    """Appends documents to one split: their offsets, and shard files of exactly `shard_tokens` tokens but for the last."""
+
+    def __init__(
+        self, directory: Path, split: SplitName, *, dtype: str, shard_tokens: int, committed: Written | None = None
+    ) -> None:
+        committed = committed or Written()
+        self._directory = directory
+        self._split: SplitName = split
+        self._dtype = little_endian(dtype)
+        self._shard_tokens = shard_tokens
+        self._digests = list(committed.full_shards)
+        self._tokens = committed.tokens
+        self._documents = committed.documents
+        self._text_bytes = committed.text_bytes
+        self._room = shard_tokens * (len(self._digests) + 1) - committed.tokens
+        self._offsets_path = directory / offsets_file(split)
+        self._offsets, self._offsets_digest = _reopen(self._offsets_path, committed.documents * OFFSET_DTYPE.itemsize)
+        self._shard, self._digest = self._open_shard((shard_tokens - self._room) * self._dtype.itemsize)
+
+    def _open_shard(self, size: int) -> tuple[BinaryIO, "hashlib._Hash"]:
+        return _reopen(self._shard_path, size)
+
+    @property
+    def _shard_path(self) -> Path:
+        return self._directory / shard_file(self._split, len(self._digests))
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens appended so far."""
+        return self._tokens
+
+    def append(self, tokens: np.ndarray, lengths: np.ndarray, text_bytes: int) -> None:
+        """Append documents: their tokens one after another, the number of tokens of each, and their bytes of text.
+
+        Raises:
+            StorageError: if the disk refuses.
+        """
+        assert int(lengths.sum()) == len(tokens)
+        starts = (self._tokens + np.cumsum(lengths) - lengths).astype(OFFSET_DTYPE)
+        _write(self._offsets_path, self._offsets, self._offsets_digest, starts.tobytes())
+        rest = tokens.astype(self._dtype, copy=False)
+        while len(rest) >= self._room:
+            _write(self._shard_path, self._shard, self._digest, rest[: self._room].tobytes())
+            rest = rest[self._room :]
+            self._next_shard()
+        _write(self._shard_path, self._shard, self._digest, rest.tobytes())
+        self._room -= len(rest)
+        self._tokens += len(tokens)
+        self._documents += len(lengths)
+        self._text_bytes += text_bytes
+
+    def _next_shard(self) -> None:
+        with explained(self._shard_path):
+            self._shard.close()
+            sync_file(self._shard_path)
+        self._digests.append(self._digest.hexdigest())
+        self._room = self._shard_tokens
+        self._shard, self._digest = self._open_shard(0)
+
+    def commit(self) -> Written:
+        """Make what was appended durable, and say how much it is."""
+        for path, file in ((self._shard_path, self._shard), (self._offsets_path, self._offsets)):
+            with explained(path):
+                file.flush()
+                sync_file(path)
+        return Written(
+            tokens=self._tokens,
+            documents=self._documents,
+            text_bytes=self._text_bytes,
+            full_shards=tuple(self._digests),
+        )
+
+    def finish(self) -> SplitIndex:
+        """Commit, close, remove files of an interrupted attempt that are no longer reached, and describe the split."""
+        self.commit()
+        self.close()
+        digests = list(self._digests)
+        if self._room < self._shard_tokens:
+            digests.append(self._digest.hexdigest())
+        for number, path in enumerate(_shard_paths(self._directory, self._split)):
+            if number >= len(digests):
+                path.unlink()
+        return SplitIndex(
+            dtype=self._dtype.name,
+            tokens=self._tokens,
+            documents=self._documents,
+            text_bytes=self._text_bytes,
+            offsets_sha256=self._offsets_digest.hexdigest(),
+            shards=tuple(
+                ShardFile(
+                    file=shard_file(self._split, number),
+                    first_byte=0,
+                    tokens=min(self._shard_tokens, self._tokens - number * self._shard_tokens),
+                    sha256=digest,
+                )
+                for number, digest in enumerate(digests)
+            ),
+        )
+
+    def close(self) -> None:
+        """Close the files; what was not committed may be lost."""
+        self._shard.close()
+        self._offsets.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _shard_paths(directory: Path, split: SplitName) -> list[Path]:
+    return sorted(directory.glob(f"{split}-[0-9]*.bin"))
+
+
+def _reopen(path: Path, size: int) -> tuple[BinaryIO, "hashlib._Hash"]:
+    """Open `path` for appending after its first `size` bytes, with the digest of those."""
+    with explained(path):
+        file = path.open("r+b" if path.exists() else "w+b")
+        file.truncate(size)
+        digest = hashlib.file_digest(file, "sha256")  # reads to the end, where appending starts
+    if file.tell() != size:
+        found = file.tell()
+        file.close()
+        raise DataError(f"{path}: {found} bytes, but {size} were committed; start over with --force")
+    return file, digest
+
+
+def _write(path: Path, file: BinaryIO, digest: "hashlib._Hash", data: bytes) -> None:
+    with explained(path):
+        file.write(data)
+    digest.update(data)
+
+
+class TokenStream:
+    """One split as one long array of tokens over memory-mapped files; reading is safe from several threads."""
+
+    def __init__(self, directory: Path, split: SplitName, index: SplitIndex) -> None:
+        self.name = f"{directory} [{split}]"
+        self.split = split
+        self.n_tokens = index.tokens
+        self.n_documents = index.documents
+        self.text_bytes = index.text_bytes
+        self._maps = [_map_shard(directory, shard, little_endian(index.dtype)) for shard in index.shards]
+        self._ends = list(accumulate(shard.tokens for shard in index.shards))
+        self.document_starts = _map_offsets(directory / offsets_file(split), index.documents)
+        """Place of each document's first token: uint64, (n_documents,), read-only."""
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        """Tokens start .. start + count - 1: int64, (count,), a copy; they may lie in several files."""
+        if start < 0 or count < 0 or start + count > self.n_tokens:
+            raise IndexError(f"{self.name}: tokens {start}..{start + count} are outside 0..{self.n_tokens}")
+        out = np.empty(count, dtype=np.int64)
+        filled, shard = 0, bisect.bisect_right(self._ends, start)
+        while filled < count:
+            tokens = self._maps[shard]
+            first = start + filled - (self._ends[shard] - len(tokens))
+            piece = tokens[first : first + count - filled]
+            out[filled : filled + len(piece)] = piece
+            filled += len(piece)
+            shard += 1
+        return out
+
+    def document(self, number: int) -> np.ndarray:
+        """Tokens of one document, its end-of-text token included: int64."""
+        if not 0 <= number < self.n_documents:
+            raise IndexError(f"{self.name}: document {number} is outside 0..{self.n_documents - 1}")
+        start = int(self.document_starts[number])
+        last = number + 1 == self.n_documents
+        end = self.n_tokens if last else int(self.document_starts[number + 1])
+        return self.read(start, end - start)
+
+
+def _map_shard(directory: Path, shard: ShardFile, dtype: np.dtype[np.integer]) -> np.ndarray:
+    path = directory / shard.file  # an absolute file replaces the directory
+    needed = shard.first_byte + shard.tokens * dtype.itemsize
+    _check_size(path, needed, exact=not Path(shard.file).is_absolute())
+    return np.memmap(path, dtype=dtype, mode="r", offset=shard.first_byte, shape=(shard.tokens,))
+
+
+def _map_offsets(path: Path, documents: int) -> np.ndarray:
+    _check_size(path, documents * OFFSET_DTYPE.itemsize, exact=True)
+    if not documents:  # an empty file cannot be mapped
+        return np.empty(0, dtype=OFFSET_DTYPE)
+    return np.memmap(path, dtype=OFFSET_DTYPE, mode="r", shape=(documents,))
+
+
+def _check_size(path: Path, needed: int, *, exact: bool) -> None:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; prepare the data again: hornbook data prepare CONFIG") from None
+    if size < needed or (exact and size != needed):
+        raise DataError(f"{path}: {size} bytes, but the index says {needed}: damaged; prepare again with --force")

@@ -1,0 +1,81 @@
+"""The permutation is a bijection for every size, differs between keys, and shows no preference."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hornbook.data.order import SampleOrder, permute
+
+
+@pytest.mark.parametrize("n", [*range(1, 40), 63, 64, 65, 255, 256, 257, 1000, 4096])
+def test_permute_is_a_bijection(n):
+    assert sorted(permute(i, n, key=(7, 3)) for i in range(n)) == list(range(n))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 700), st.tuples(st.integers(0, 2**70), st.integers(0, 2**40)))
+def test_permute_is_a_bijection_for_any_key(n, key):
+    assert len({permute(i, n, key=key) for i in range(n)}) == n
+
+
+@given(st.integers(1, 2**60), st.data())
+def test_permute_stays_in_range_for_large_n(n, data):
+    index = data.draw(st.integers(0, n - 1))
+    assert 0 <= permute(index, n, key=(1,)) < n
+
+
+@pytest.mark.parametrize("index", [-1, 10])
+def test_permute_refuses_an_index_outside(index):
+    with pytest.raises(ValueError, match="outside 0..9"):
+        permute(index, 10, key=(0,))
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 8, 13])
+def test_permute_is_uniform(n):
+    """Chi-square over where each of n indices lands, 2,000 keys.
+
+    Each row of counts has n - 1 degrees of freedom: mean n - 1, variance 2 (n - 1). The bound is mean + 6 sigma.
+    """
+    keys = 2000
+    landed = Counter((i, permute(i, n, key=(seed, 0))) for seed in range(keys) for i in range(n))
+    expected = keys / n
+    for i in range(n):
+        chi_square = sum((landed[i, j] - expected) ** 2 / expected for j in range(n))
+        assert chi_square < (n - 1) + 6 * (2 * (n - 1)) ** 0.5
+
+
+def test_permute_leaves_no_neighbours_together():
+    """Of 4,096 neighbours a random permutation keeps two in sequence (+1) about once; a weak one keeps many."""
+    n = 4096
+    order = [permute(i, n, key=(1, 2)) for i in range(n)]
+    assert sum(b - a == 1 for a, b in zip(order, order[1:], strict=False)) < 10
+
+
+def test_values_never_change():
+    """The order is part of what resuming relies on: these were computed by this function when it was written."""
+    assert [permute(i, 10, key=(1337, 0)) for i in range(10)] == GOLDEN
+
+
+GOLDEN = [6, 0, 7, 3, 4, 1, 5, 2, 8, 9]
+
+
+def test_every_epoch_reads_every_window_once_in_another_order():
+    order = SampleOrder(50, seed=1, shuffled=True)
+    epochs = [[order.window(sample) for sample in range(e * 50, e * 50 + 50)] for e in range(4)]
+    assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+    assert [order.epoch(s) for s in (0, 49, 50, 10**12)] == [0, 0, 1, 2 * 10**10]
+
+
+def test_other_seed_other_order():
+    first, second = (
+        [SampleOrder(50, seed=seed, shuffled=True).window(sample) for sample in range(50)] for seed in (1, 2)
+    )
+    assert first != second
+
+
+def test_sequential_order_counts():
+    order = SampleOrder(3, seed=1, shuffled=False)
+    assert [order.window(sample) for sample in range(7)] == [0, 1, 2, 0, 1, 2, 0]
