@@ -1,0 +1,38 @@
+"""Which device a run uses, and whether only deterministic algorithms are allowed on it."""
+
+import os
+
+import torch
+
+from hornbook.errors import ConfigError
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that `[run] device` means: auto takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ConfigError: if the named device is not on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ConfigError(
+                f"run.device = {name!r}, but torch {torch.__version__} sees {count} CUDA devices here; "
+                + (f"choose cuda:0 to cuda:{count - 1}" if count else 'use device = "auto" or "cpu"')
+            )
+        return torch.device("cuda", device.index if device.index is not None else torch.cuda.current_device())
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(f'run.device = {name!r}, but torch sees no Apple GPU here; use device = "auto" or "cpu"')
+    return device
+
+
+def use_deterministic_algorithms() -> None:
+    """From now on an operation without a deterministic form raises, naming itself. Call before the first CUDA work."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when its first handle is made
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)

@@ -1,0 +1,74 @@
+"""All tensors of a run under names that depend on neither strategy nor world size: what a checkpoint holds.
+
+Model tensors carry their bare names, optimizer tensors "name/key": `layers.3.attention.q_proj.weight/exp_avg`. Scalars
+of an optimizer, such as its step, are 0-d tensors.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from hornbook.errors import CheckpointError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullState:
+    """CPU copies of the model's and the optimizer's tensors."""
+
+    model: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimizer's live tensors as "name/key". Its groups must have been given (name, parameter) pairs."""
+    tensors: dict[str, Tensor] = {}
+    for group in optimizer.param_groups:
+        for name, parameter in zip(group["param_names"], group["params"], strict=True):
+            for key, value in optimizer.state[parameter].items():
+                assert isinstance(value, Tensor), f"{name}/{key} is not a tensor"
+                tensors[f"{name}/{key}"] = value
+    return tensors
+
+
+def copy_out(model: nn.Module, optimizer: Optimizer) -> FullState:
+    """Copies on the CPU that later updates do not touch."""
+    return FullState(model=_cpu(model.state_dict()), optimizer=_cpu(optimizer_tensors(optimizer)))
+
+
+def copy_in(model: nn.Module, optimizer: Optimizer, state: FullState) -> None:
+    """Write `state` into the live tensors, all or nothing.
+
+    Raises:
+        CheckpointError: naming every missing, unexpected and mis-shaped tensor of model and optimizer together.
+    """
+    model_live, optimizer_live = model.state_dict(), optimizer_tensors(optimizer)
+    problems = misfits(model_live, state.model) + misfits(optimizer_live, state.optimizer)
+    if problems:
+        raise CheckpointError(
+            "the saved state does not fit this model and optimizer: "
+            + "; ".join(problems)
+            + ". Resume with the configuration that the checkpoint was made with"
+        )
+    with torch.no_grad():
+        for live, saved in ((model_live, state.model), (optimizer_live, state.optimizer)):
+            for name, tensor in live.items():
+                tensor.copy_(saved[name])
+
+
+def misfits(live: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> list[str]:
+    """One phrase for each tensor of `saved` that cannot be put into `live`, and for each that is not there."""
+    missing = [f"missing {name}" for name in live if name not in saved]
+    unexpected = [f"unexpected {name}" for name in saved if name not in live]
+    shapes = [
+        f"{name} has shape {tuple(saved[name].shape)}, expected {tuple(tensor.shape)}"
+        for name, tensor in live.items()
+        if name in saved and saved[name].shape != tensor.shape
+    ]
+    return missing + unexpected + shapes
+
+
+def _cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}

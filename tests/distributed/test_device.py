@@ -1,0 +1,47 @@
+"""Devices that exist resolve, those that do not are refused with what to do."""
+
+import os
+
+import pytest
+import torch
+
+from hornbook.distributed.device import resolve_device, use_deterministic_algorithms
+from hornbook.errors import ConfigError
+
+
+def test_cpu_and_auto() -> None:
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("auto").type in {"cpu", "cuda", "mps"}
+
+
+def test_auto_prefers_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert resolve_device("auto") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize(("name", "count"), [("cuda", 0), ("cuda:3", 0), ("cuda:2", 2)])
+def test_absent_cuda_devices(monkeypatch: pytest.MonkeyPatch, name: str, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(ConfigError, match=f"{name}.*sees {count} CUDA devices"):
+        resolve_device(name)
+
+
+def test_absent_mps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="Apple"):
+        resolve_device("mps")
+
+
+def test_deterministic_algorithms_refuse_an_operation_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")  # the user's own choice stays
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    try:
+        use_deterministic_algorithms()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+        assert not torch.backends.cudnn.benchmark
+        with pytest.raises(RuntimeError, match="put_"):
+            torch.empty(3).put_(torch.tensor([0]), torch.ones(1))
+    finally:
+        torch.use_deterministic_algorithms(False)
