@@ -1,0 +1,42 @@
+import math
+
+import pytest
+
+from hornbook.tracking.figures import count, downsample, duration, parts, printable, sparkline
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0"), (950, "950"), (12_345, "12.3k"), (4_500_000, "4.5M"), (1.2e9, "1.2G"), (-2e3, "-2k")]
+)
+def test_count(number, said):
+    assert count(number) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0, "0:00"), (59.6, "1:00"), (125, "2:05"), (3725, "1:02:05"), (-1, "0:00"), (math.inf, "?")]
+)
+def test_duration(seconds, said):
+    assert duration(seconds) == said
+
+
+def test_parts_keep_one_order_and_leave_out_what_they_do_not_know():
+    values = {"train/mfu": 0.315, "train/loss": 2.5, "train/learning_rate": 3e-4, "train/x": 1, "train/grad_norm": None}
+    assert parts(values) == ["loss 2.5000", "lr 3.00e-04", "MFU 31.5%"]
+    assert parts({"train/seconds_left": 125, "train/peak_memory_bytes": 1.5e9}) == ["peak 1.5GB", "2:05 left"]
+    assert parts({"train/loss": math.nan}) == ["loss nan"]
+
+
+def test_downsample_keeps_the_mean_of_equal_parts():
+    assert downsample([1, 3, 5, 7], 2) == [2, 6]
+    assert downsample([1, math.nan, 2, math.inf], 4) == [1, 2]
+    assert len(downsample(list(range(1000)), 60)) == 60
+
+
+def test_sparkline_spans_its_bars():
+    assert sparkline([8, 7, 6, 5, 4, 3, 2, 1], 8) == "█▇▆▅▄▃▂▁"
+    assert sparkline([2, 2], 8) == "▁▁"
+    assert sparkline([math.nan], 8) == ""
+
+
+def test_printable_disarms_control_characters():
+    assert printable("a\x1b[2J\rb\n\tc é") == "a�[2J�b\n\tc é"
