@@ -64,7 +64,7 @@ def test_every_event_has_its_own_step(tmp_path):
     tracker.finish("finished")
     events = [strict(line) for line in path.read_text().splitlines()]
     assert [event["event"] for event in events] == ["start", "train", "val", "sample", "artifact", "finish"]
-    assert [event.get("step") for event in events] == [0, 1, 1, 1, None, None]
+    assert [event["step"] for event in events] == [0, 1, 1, 1, 1, 1]
     assert events[2]["val/loss"] is None
     assert all(event["time"] > 1.7e9 for event in events)
 

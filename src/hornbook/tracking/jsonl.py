@@ -105,6 +105,7 @@ class JsonLines:
 
     def __init__(self, sink: LineSink) -> None:
         self._sink = sink
+        self._step = 0  # of the last event: what has no step of its own happened then
 
     def start(self, run: RunInfo) -> None:
         """The `start` event: from which step, of how many. The configuration itself lies in config.toml."""
@@ -120,15 +121,16 @@ class JsonLines:
         self._write("sample", step, {"name": name, "text": text})
 
     def artifact(self, path: Path, name: str) -> None:
-        """An `artifact` event with `name` and `path`; it belongs to no step."""
-        self._sink.write(json_line({"event": "artifact", "time": _now(), "name": name, "path": path}))
+        """An `artifact` event with `name` and `path`."""
+        self._write("artifact", self._step, {"name": name, "path": path})
 
     def finish(self, status: str) -> None:
         """A `finish` event with `status`; closes the sink."""
-        self._sink.write(json_line({"event": "finish", "time": _now(), "status": status}))
+        self._write("finish", self._step, {"status": status})
         self._sink.close()
 
     def _write(self, event: str, step: int, values: Mapping[str, object]) -> None:
+        self._step = step
         self._sink.write(json_line({"event": event, "step": step, "time": _now(), **values}))
 
 
