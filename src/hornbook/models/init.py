@@ -1,0 +1,148 @@
+"""How weights start. Every number is drawn on the CPU from (seed, parameter name), so it depends neither on the device,
+nor on the global generator, nor on what other parameters exist.
+
+| | ours | torch_default | gpt2 | xavier |
+| --- | --- | --- | --- | --- |
+| token embedding | N(0.02) tied, N(1) untied | N(1) | N(0.02) | N(d_model^-0.5) |
+| position embedding | N(0.02) | N(1) | N(0.02) | N(d_model^-0.5) |
+| matrices | N(fan_in^-0.5) | U(fan_in^-0.5) | N(0.02) | U((6 / (fan_in + fan_out))^0.5) |
+| o_proj and down_proj | N((2 n_layers fan_in)^-0.5) | as matrices | N(0.02 (2 n_layers)^-0.5) | as matrices |
+| head, if untied | N(0.02) | U(fan_in^-0.5) | N(0.02) | as matrices |
+| biases of linear layers | 0 | U(fan_in^-0.5) | 0 | 0 |
+
+N(s) is normal with standard deviation s; U(a) is uniform on [-a, a], standard deviation a / sqrt(3). Gains are 1 and
+biases of LayerNorm 0. The division by sqrt(2 n_layers) keeps the residual stream's variance from growing with depth:
+it receives 2 n_layers sums (GPT-2, section 2.3). "gpt2" is Hugging Face's and nanoGPT's; OpenAI's TensorFlow code drew
+position embeddings with 0.01. "xavier" is Glorot and Bengio, 2010, with the embeddings of the original Transformer.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hornbook.config.optim import Role
+from hornbook.models.roles import role_of
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Zero mean, standard deviation `std`."""
+
+    std: float
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """On [-bound, bound]."""
+
+    bound: float
+
+
+@dataclass(frozen=True)
+class Constant:
+    """One value everywhere."""
+
+    value: float
+
+
+Law = Normal | Uniform | Constant
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a law may depend on. `fan_in` and `fan_out` are those of the linear layer that the parameter belongs to."""
+
+    role: Role
+    fan_in: int
+    fan_out: int
+    writes_residual: bool
+    is_position: bool
+    n_layers: int
+    is_tied: bool
+
+
+def _ours(place: Place) -> Law:
+    if place.role == "embedding":
+        # Untied, the embedding is the whole input; tied, it is also the head, whose logits must start near zero.
+        return Normal(0.02 if place.is_tied or place.is_position else 1.0)
+    if place.role == "head":
+        return Normal(0.02)
+    if place.role == "bias":
+        return Constant(0.0)
+    return Normal((place.fan_in * (2 * place.n_layers if place.writes_residual else 1)) ** -0.5)
+
+
+def _torch_default(place: Place) -> Law:
+    return Normal(1.0) if place.role == "embedding" else Uniform(place.fan_in**-0.5)
+
+
+def _gpt2(place: Place) -> Law:
+    if place.role == "bias":
+        return Constant(0.0)
+    return Normal(0.02 * ((2 * place.n_layers) ** -0.5 if place.writes_residual else 1.0))
+
+
+def _xavier(place: Place) -> Law:
+    if place.role == "bias":
+        return Constant(0.0)
+    if place.role == "embedding":
+        return Normal(place.fan_in**-0.5)
+    return Uniform(math.sqrt(6 / (place.fan_in + place.fan_out)))
+
+
+LAWS: dict[str, Callable[[Place], Law]] = {
+    "ours": _ours,
+    "torch_default": _torch_default,
+    "gpt2": _gpt2,
+    "xavier": _xavier,
+}
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, kind: str, *, seed: int) -> None:
+    """Fills every parameter of a Transformer, in place, by the column `kind` of the table above.
+
+    The same (kind, seed, shapes) give the same numbers on every device, whatever was drawn before.
+    """
+    law = LAWS[kind]
+    names = [name for name, _ in model.named_parameters()]
+    n_layers = sum(name.endswith(".o_proj.weight") for name in names)
+    is_tied = "head.weight" not in names
+    for owner, module in model.named_modules():
+        parameters = dict(module.named_parameters(recurse=False))
+        for suffix, parameter in parameters.items():
+            name = f"{owner}.{suffix}"
+            if role_of(f"{owner}.weight") == "norm":
+                parameter.fill_(1.0 if suffix == "weight" else 0.0)
+                continue
+            fan_out, fan_in = parameters["weight"].shape
+            place = Place(
+                role=role_of(name),
+                fan_in=fan_in,
+                fan_out=fan_out,
+                writes_residual=owner.endswith((".o_proj", ".down_proj")),
+                is_position=owner == "position_embedding",
+                n_layers=n_layers,
+                is_tied=is_tied,
+            )
+            parameter.copy_(_draw(law(place), parameter.shape, _generator(seed, name)))
+
+
+def _generator(seed: int, name: str) -> torch.Generator:
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def _draw(law: Law, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    values = torch.empty(shape, dtype=torch.float32, device="cpu")
+    match law:
+        case Normal(std):
+            return values.normal_(0.0, std, generator=generator)
+        case Uniform(bound):
+            return values.uniform_(-bound, bound, generator=generator)
+        case Constant(value):
+            return values.fill_(value)

@@ -1,0 +1,176 @@
+"""The Transformer: tokens in; logits, or how surprised it is by each target, out.
+
+    embed -> [block] x n_layers -> norm (pre-norm only) -> head
+
+One class for every shape that ModelConfig can describe. It answers one question, given tokens and an attention mask,
+and knows no optimizer, loss weighting, device or rank. There is one forward, so compilation and hooks see everything.
+"""
+
+from typing import overload
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from hornbook.config.model import ModelConfig
+from hornbook.config.optim import Role
+from hornbook.errors import GenerationError
+from hornbook.models.block import Block
+from hornbook.models.cache import KVCache, LayerStore, Slots
+from hornbook.models.init import initialise
+from hornbook.models.masks import CAUSAL, AttentionMask, Visibility, resolve, resolve_cached
+from hornbook.models.norms import make_norm
+from hornbook.models.positions import Rotation, rotation, sinusoid
+from hornbook.models.roles import role_of
+from hornbook.models.token_scores import TokenScores, token_scores
+
+
+class Transformer(nn.Module):
+    """A decoder-style Transformer language model of the shape `config`.
+
+    Weights start as `config.init` says, drawn from `seed` alone. Built under `torch.device("meta")` it has shapes but
+    no numbers (to count, or to load a checkpoint with `load_state_dict(..., assign=True)`).
+    Set `activation_checkpointing` to recompute each block in backward: less memory, one more forward.
+    """
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.activation_checkpointing = False
+        device = torch.get_default_device()
+        with torch.device("meta"):  # so that torch's own initialisation costs nothing and draws nothing
+            self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
+            is_learned = config.position == "learned"
+            self.position_embedding = nn.Embedding(config.context_length, config.d_model) if is_learned else None
+            self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+            self.norm = make_norm(config) if config.norm_position == "pre" else None
+            self.head = None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
+        if device.type != "meta":
+            self.to_empty(device=device)
+            initialise(self, config.init, seed=seed)
+
+    @property
+    def n_parameters(self) -> int:
+        """Trained numbers, a tied embedding counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @overload
+    def forward(
+        self,
+        tokens: Int[Tensor, "b t"],
+        *,
+        positions: Int[Tensor, "b t"] | None = None,
+        mask: AttentionMask = CAUSAL,
+        cache: KVCache | None = None,
+        targets: None = None,
+        chunk_tokens: int = 2048,
+        last_only: bool = False,
+    ) -> Float[Tensor, "b t v"]: ...
+    @overload
+    def forward(
+        self,
+        tokens: Int[Tensor, "b t"],
+        *,
+        positions: Int[Tensor, "b t"] | None = None,
+        mask: AttentionMask = CAUSAL,
+        cache: KVCache | None = None,
+        targets: Int[Tensor, "b t"],
+        chunk_tokens: int = 2048,
+        last_only: bool = False,
+    ) -> TokenScores: ...
+    def forward(
+        self,
+        tokens: Int[Tensor, "b t"],
+        *,
+        positions: Int[Tensor, "b t"] | None = None,
+        mask: AttentionMask = CAUSAL,
+        cache: KVCache | None = None,
+        targets: Int[Tensor, "b t"] | None = None,
+        chunk_tokens: int = 2048,
+        last_only: bool = False,
+    ) -> Float[Tensor, "b out v"] | TokenScores:
+        """Logits (b, t, v), float32 at least; with `targets` (b, t) their TokenScores instead.
+
+        positions: default 0 .. t-1, or with a cache each row's next ones. Without a cache they say where a token
+            stands (packed documents restart at 0) and not what it sees: `mask` goes by order in the row.
+        cache: keys and values are written at slot = position; the caller advances it.
+        chunk_tokens: with `targets`, rows of logits that exist at once.
+        last_only: logits of the last position of each row alone, (b, 1, v); not with `targets`.
+
+        Raises:
+            GenerationError: positions that the cache or the learned position table does not have.
+        """
+        slots = None
+        if cache is None:
+            visibility = resolve(mask, length=tokens.shape[1], device=tokens.device)
+            if positions is None:
+                positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
+                self._check_span(tokens.shape[1])
+        else:
+            positions = cache.next_positions(tokens.shape[1]) if positions is None else positions
+            slots = cache.place(positions, whole=mask.kind == "full")
+            visibility = resolve_cached(mask, slots)
+            self._check_span(slots.end)
+        hidden = self._hidden(tokens, positions, visibility, cache, slots)
+        if targets is not None:
+            return token_scores(hidden, targets, self._logits, chunk_tokens=chunk_tokens)
+        return self._logits(hidden[:, -1:] if last_only else hidden)
+
+    def _check_span(self, n_positions: int) -> None:
+        if self.position_embedding is not None and n_positions > self.config.context_length:
+            raise GenerationError(
+                f"got {n_positions} positions, the learned position table has context_length = "
+                f"{self.config.context_length}; shorten the text or slide the window"
+            )
+
+    def _hidden(
+        self,
+        tokens: Int[Tensor, "b t"],
+        positions: Int[Tensor, "#b t"],
+        visibility: Visibility,
+        cache: KVCache | None,
+        slots: Slots | None,
+    ) -> Float[Tensor, "b t d"]:
+        x = self._embed(tokens, positions)
+        turn = None
+        if self.config.position == "rotary":
+            turn = rotation(positions, head_dim=self.config.head_dim, theta=self.config.rope_theta)
+        for index, layer in enumerate(self.layers):
+            store = None if cache is None or slots is None else cache.layer(index, slots)
+            x = self._run(layer, x, turn, visibility, store)
+        return x if self.norm is None else self.norm(x)
+
+    def _embed(self, tokens: Int[Tensor, "b t"], positions: Int[Tensor, "#b t"]) -> Float[Tensor, "b t d"]:
+        x: Tensor = self.token_embedding(tokens)
+        if self.config.scale_embeddings:
+            x = x * self.config.d_model**0.5
+        if self.position_embedding is not None:
+            x = x + self.position_embedding(positions)
+        elif self.config.position == "sinusoidal":
+            x = x + sinusoid(positions, d_model=self.config.d_model).to(x.dtype)
+        return F.dropout(x, self.config.dropout, training=self.training)
+
+    def _run(
+        self, layer: nn.Module, x: Tensor, turn: Rotation | None, visibility: Visibility, store: LayerStore | None
+    ) -> Float[Tensor, "b t d"]:
+        if self.activation_checkpointing and torch.is_grad_enabled():
+            # Only dropout is random inside a block; saving the generator's state for nothing costs time.
+            has_noise = self.training and self.config.dropout > 0
+            x = checkpoint(layer, x, turn, visibility, store, use_reentrant=False, preserve_rng_state=has_noise)
+        else:
+            x = layer(x, turn, visibility, store)
+        return x
+
+    def _logits(self, hidden: Float[Tensor, "... d"]) -> Float[Tensor, "... v"]:
+        """Head and soft cap; float32 at least, since bfloat16 logits are too coarse for a log-probability."""
+        logits = F.linear(hidden, self.token_embedding.weight) if self.head is None else self.head(hidden)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        cap = self.config.logit_soft_cap
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def roles(model: nn.Module) -> dict[str, Role]:
+    """{parameter name: role} for every parameter of a Transformer."""
+    return {name: role_of(name) for name, _ in model.named_parameters()}
