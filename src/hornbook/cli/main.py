@@ -1,0 +1,151 @@
+"""`hornbook VERB ...`: finds the verb's module, runs it, and turns what went wrong into one line and an exit status.
+
+A verb's module is imported only when that verb is called, and imports what is heavy only in its `run`: no `--help`, of
+this program or of a verb, imports torch, numpy or pydantic.
+
+Exit status: 0 done; 2 the user can mend it (message on stderr); 130 interrupted. HORNBOOK_TRACEBACK=1 adds a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, cast
+
+from hornbook.errors import HornbookError
+
+if TYPE_CHECKING:
+    from typing import Final
+
+VERBS: Final[dict[str, tuple[str, str]]] = {
+    "demo": ("hornbook.cli.demo", "the whole life of a small model, offline, in minutes"),
+    "tokenizer": ("hornbook.cli.tokenizer", "train a tokenizer; encode, decode and inspect with one"),
+    "data": ("hornbook.cli.data", "turn documents into token shards; count, inspect and fetch them"),
+    "train": ("hornbook.cli.train", "train a model, or resume a run"),
+    "generate": ("hornbook.cli.generate", "continue prompts"),
+    "chat": ("hornbook.cli.chat", "talk to a model in the terminal"),
+    "eval": ("hornbook.cli.eval", "measure a model: perplexity and bits per byte"),
+    "checkpoint": ("hornbook.cli.checkpoint", "inspect, verify and prune checkpoints"),
+    "config": ("hornbook.cli.config", "show, check and describe configurations"),
+}
+"""Verb -> (module, one line of help)."""
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141  # what a shell shows for a program that SIGPIPE ended
+
+
+class _Verb(Protocol):
+    """What a verb's module offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; argparse itself exits on --help and on wrong arguments."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _make_stdout_lenient()
+    top = _top_parser()
+    if not arguments:
+        top.print_help(sys.stderr)
+        return EXIT_USER_ERROR
+    name, rest = arguments[0], arguments[1:]
+    if name.startswith("-"):
+        top.parse_args(arguments)  # --help and --version exit here
+        top.error("give the verb first: hornbook VERB [arguments]")
+    if name not in VERBS:
+        top.error(f"unknown verb {name!r}{_nearest_verb(name)}")
+    return _guarded(name, rest)
+
+
+def verb_parser(name: str) -> argparse.ArgumentParser:
+    """The argument parser of one verb."""
+    verb, summary = _verb(name), VERBS[name][1]
+    parser = argparse.ArgumentParser(prog=f"hornbook {name}", description=f"{summary[0].upper()}{summary[1:]}.")
+    verb.add_arguments(parser)
+    return parser
+
+
+def _verb(name: str) -> _Verb:
+    return cast(_Verb, importlib.import_module(VERBS[name][0]))
+
+
+def _guarded(name: str, rest: Sequence[str]) -> int:
+    """Run a verb; what the user can cause becomes a message and a status, and what we cause stays a traceback."""
+    try:
+        status = _verb(name).run(verb_parser(name).parse_args(rest))
+        sys.stdout.flush()  # a reader that has gone shows here, not at interpreter exit
+    except KeyboardInterrupt:
+        return _fail(name, "interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        _discard_stdout()
+        return EXIT_BROKEN_PIPE
+    except HornbookError as error:
+        return _fail(name, str(error), EXIT_USER_ERROR)
+    except OSError as error:
+        return _fail(name, _os_message(error), EXIT_USER_ERROR)
+    return status
+
+
+def _fail(name: str, message: str, status: int) -> int:
+    if os.environ.get("HORNBOOK_TRACEBACK") == "1":
+        traceback.print_exc()
+    print(f"hornbook {name}: {message}", file=sys.stderr)
+    return status
+
+
+def _os_message(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename is not None else ""
+    advice = "; free some space and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return f"{where}{error.strerror or error}{advice}"
+
+
+def _make_stdout_lenient() -> None:
+    """Models write any letter: on a terminal that cannot show one, escape it rather than stop."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _discard_stdout() -> None:
+    """Point stdout elsewhere, or the interpreter would meet the broken pipe once more when it flushes at exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (io.UnsupportedOperation, ValueError):
+        return  # a replaced stdout, which has no file to point elsewhere
+
+
+class _VersionAction(argparse.Action):
+    """Prints the installed version, which is looked up only now because that costs more than all the help."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"hornbook {version('hornbook')}")
+        parser.exit()
+
+
+def _top_parser() -> argparse.ArgumentParser:
+    verbs = "\n".join(f"  {name:<12}{summary}" for name, (_, summary) in VERBS.items())
+    parser = argparse.ArgumentParser(
+        prog="hornbook",
+        usage="hornbook VERB [arguments]",
+        description="The whole life of a small transformer language model.",
+        epilog=f"verbs:\n{verbs}\n\n`hornbook VERB --help` says more of each; `hornbook demo` shows the whole road.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_VersionAction, nargs=0, help="show the version and exit")
+    return parser
+
+
+def _nearest_verb(name: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, VERBS, n=1)
+    return f"; did you mean `hornbook {close[0]}`?" if close else f"; one of {', '.join(VERBS)}"

@@ -1,0 +1,115 @@
+"""From TOML, `--set` and Python overrides to a validated Config, with the origin of every value.
+
+Layers, lowest first; see `layers` for how one lies over another:
+
+1. the defaults of the tables;
+2. the shape that `model.preset` names, whichever layer names it;
+3. the files that the top-level `extends = "other.toml"` (or a list of files) names, relative to the file that says it;
+4. the file;
+5. `--set KEY=VALUE`, VALUE in TOML's grammar;
+6. a dictionary from Python.
+
+Relative paths in a file (`data.path`, `run.out_dir`, ...) are relative to the working directory, not to the file, so
+that a file and a command line mean the same by a path.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from hornbook.config.keys import UNSET, Key, dotted, slot_at, tagged_tables
+from hornbook.config.layers import DEFAULT, Entry, Layer, Origin, flatten, kinds, nest, stack
+from hornbook.config.presets import PRESETS
+from hornbook.config.problems import as_error, preset_problem, unfit_values, validation_problems
+from hornbook.config.read import read_assignments, read_file, read_mapping
+from hornbook.config.run import Config
+from hornbook.config.table import Table
+
+_PRESET: Key = ("model", "preset")
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A configuration, and for every key in it, dotted, where its value came from."""
+
+    config: Config
+    origins: Mapping[str, Origin]
+
+
+def load_config(
+    path: Path | str | None, overrides: Sequence[str] = (), *, values: Mapping[str, object] | None = None
+) -> LoadedConfig:
+    """The configuration that a file, `--set` arguments and a dictionary ({"train.steps": 100}) amount to.
+
+    Without a file, the defaults. None in `values` unsets a key, as `"none"` does in a file.
+
+    Raises:
+        ConfigError: listing all that is wrong, each with file, line, key, what was found and what was expected.
+    """
+    written: Layer = read_file(Path(path)) if path is not None else {}
+    written = stack(stack(written, read_assignments(overrides)), read_mapping(values or {}))
+    layer = _settled(stack(_preset_layer(written), written))
+    config = _validated(layer, otherwise=Origin("configuration" if path is None else str(path)))
+    return LoadedConfig(config, {dotted(key): _origin(key, layer) for key in _keys(config)})
+
+
+def leaf_values(config: Config) -> dict[str, object]:
+    """{dotted key: value} of every setting, in the order of the tables; an unset table is one setting."""
+    return {dotted(key): value for key, value in _leaves((), config)}
+
+
+def _preset_layer(layer: Layer) -> Layer:
+    name = layer[_PRESET].value if _PRESET in layer else None
+    if not isinstance(name, str) or name not in PRESETS:
+        return {}
+    return flatten(PRESETS[name][1], ("model",), lambda _: Origin(f"preset {name}"))
+
+
+def _settled(layer: Layer) -> Layer:
+    """The layer with `"none"` read as unset, and with the default `kind` in tagged tables that leave it out."""
+    settled: dict[Key, Entry] = {}
+    for key, entry in layer.items():
+        slot = slot_at(key, kinds(layer)) if entry.value == UNSET else None
+        settled[key] = Entry(None, entry.origin) if slot is not None and slot.can_unset else entry
+    for table, kind in tagged_tables().items():
+        mentioned = any(len(key) > len(table) and key[: len(table)] == table for key in layer)
+        if mentioned and kind is not None:
+            settled.setdefault((*table, "kind"), Entry(kind, DEFAULT))
+    return settled
+
+
+def _validated(layer: Layer, *, otherwise: Origin) -> Config:
+    problems = unfit_values(layer)
+    if _PRESET in layer and (problem := preset_problem(layer[_PRESET])):
+        problems.append(problem)
+    unfit = {problem.key for problem in problems}
+    fit = {key: entry for key, entry in layer.items() if key not in unfit}
+    try:
+        config = Config.model_validate_json(json.dumps(nest(fit)))
+    except ValidationError as error:
+        # A key taken out because its value is unfit may now be found missing: it has been reported.
+        found = validation_problems(error, fit, otherwise=otherwise)
+        problems += [problem for problem in found if problem.key not in unfit]
+    if problems:
+        raise as_error(problems)
+    return config
+
+
+def _origin(key: Key, layer: Layer) -> Origin:
+    return layer[key].origin if key in layer else DEFAULT
+
+
+def _keys(config: Config) -> Iterator[Key]:
+    return (key for key, _ in _leaves((), config))
+
+
+def _leaves(key: Key, table: Table) -> Iterator[tuple[Key, object]]:
+    for name in type(table).model_fields:
+        value = getattr(table, name)
+        if isinstance(value, Table):
+            yield from _leaves((*key, name), value)
+        else:
+            yield (*key, name), value

@@ -1,0 +1,230 @@
+"""What is wrong with a configuration, said so that the user can mend it: where, what was found, what was expected.
+
+pydantic finds the faults; this file gives each its file and line, the user's own words for key and value, and the
+nearest right key. pydantic's own wording is used only for faults of a type not seen here.
+"""
+
+import datetime as dt
+import difflib
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from hornbook.config.dump import toml_value
+from hornbook.config.expected import choices, expected
+from hornbook.config.keys import Key, all_tables, dotted, kind_of, slot_at, table_at, tagged_tables
+from hornbook.config.layers import DEFAULT, Entry, Layer, Origin, kinds
+from hornbook.config.presets import PRESETS
+from hornbook.config.read import EXTENDS, error_of
+from hornbook.errors import ConfigError
+
+_MAX_DEPTH = 8
+_MAX_SHOWN = 60
+_WORD = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing to mend."""
+
+    key: Key
+    origin: Origin
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.origin}: {self.message}"
+
+
+def as_error(problems: Iterable[Problem]) -> ConfigError:
+    """All problems in one error, in the order of the file."""
+    ordered = sorted(problems, key=lambda problem: (problem.origin.source, problem.origin.line or 0))
+    return error_of([str(problem) for problem in ordered])
+
+
+def unfit_values(layer: Layer) -> list[Problem]:
+    """Values that no setting takes and that pydantic must not see: dates, infinities, broken text, foreign objects."""
+    found = ((key, entry, _why_unfit(entry.value)) for key, entry in layer.items())
+    return [Problem(key, entry.origin, f"{_shown(key, entry.value)}: {why}") for key, entry, why in found if why]
+
+
+def preset_problem(entry: Entry) -> Problem | None:
+    """Set when `model.preset` names no preset."""
+    if not isinstance(entry.value, str) or entry.value in PRESETS:
+        return None
+    key: Key = ("model", "preset")
+    hint = _nearest(entry.value, PRESETS)
+    return Problem(key, entry.origin, f"{_shown(key, entry.value)}: unknown preset{hint}; one of {', '.join(PRESETS)}")
+
+
+def validation_problems(error: ValidationError, layer: Layer, *, otherwise: Origin) -> list[Problem]:
+    """pydantic's findings in our words, one a key; `otherwise` is where a problem lies that no written key shares."""
+    problems: dict[Key | str, Problem] = {}
+    for details in error.errors(include_url=False):
+        for problem in _explain(details, layer, otherwise):
+            # A wrong list element is reported once, not again as a list that is too short.
+            problems.setdefault(_leaf(problem.key) if problem.key else problem.message, problem)
+    return list(problems.values())
+
+
+def _explain(details: ErrorDetails, layer: Layer, otherwise: Origin) -> Iterator[Problem]:
+    key = _key(details["loc"])
+    origin = _origin(key, layer, otherwise)
+    match details["type"]:
+        case "value_error":
+            yield from _combination(details, key, layer, otherwise)
+        case "extra_forbidden":
+            yield Problem(key, origin, _unknown(key, layer))
+        case "missing" if isinstance(key[-1], str):
+            yield Problem(key, origin, f"{dotted(key)}: missing; expected {_expected(key, layer)}")
+        case "union_tag_not_found":
+            yield Problem(key, origin, f"{dotted(key)}.kind: missing; expected {_kinds_words(key)}")
+        case "union_tag_invalid":
+            kind_key = (*key, "kind")
+            yield Problem(kind_key, _origin(kind_key, layer, otherwise), _wrong_kind(key, layer))
+        case _ if _leaf(key) in layer:
+            yield Problem(key, origin, _wrong_value(key, layer))
+        case _:
+            yield Problem(key, origin, f"{dotted(key)}: {details['msg']}")
+
+
+def _key(location: tuple[int | str, ...]) -> Key:
+    """pydantic's location without the kind, which it puts after the name of a tagged table."""
+    key: Key = ()
+    parts = iter(location)
+    for part in parts:
+        key = (*key, part)
+        if key in tagged_tables():
+            next(parts, None)
+    return key
+
+
+def _leaf(key: Key) -> Key:
+    """The key of the whole list when `key` is that of an element."""
+    return next((key[:depth] for depth, part in enumerate(key) if isinstance(part, int)), key)
+
+
+def _origin(key: Key, layer: Layer, otherwise: Origin) -> Origin:
+    """Where the key stands, or the table that it is missing from."""
+    for depth in range(len(key), 0, -1):
+        for other, entry in layer.items():
+            if other[:depth] == key[:depth] and entry.origin != DEFAULT:
+                return entry.origin
+    return otherwise
+
+
+def _combination(details: ErrorDetails, table: Key, layer: Layer, otherwise: Origin) -> Iterator[Problem]:
+    """A table's own check: the message names the keys, and the first of them that was written gives the line."""
+    cause = details["ctx"]["error"]
+    if isinstance(cause, ValidationError):  # a table that builds another to check itself
+        messages = [str(inner.get("ctx", {}).get("error", inner["msg"])) for inner in cause.errors()]
+    else:
+        messages = [str(cause)]
+    for message in messages:
+        names = [tuple(word.split(".")) for word in _WORD.findall(message)]
+        written = [layer[key] for name in names for key in ((*table, *name), name) if key in layer]
+        origins = [entry.origin for entry in written if entry.origin != DEFAULT]
+        origin = origins[0] if origins else _origin(table, layer, otherwise)
+        yield Problem((), origin, f"[{dotted(table)}] {message}" if table else message)
+
+
+def _unknown(key: Key, layer: Layer) -> str:
+    """An unknown key or table: where it does belong, or the nearest right one, or all there are."""
+    table = table_at(key[:-1], kinds(layer))
+    assert table is not None, "pydantic looks only into tables that exist"
+    name, is_table = str(key[-1]), key not in layer or layer[key].value == {}
+    what = f"[{dotted(key)}]: unknown table" if is_table else f"{dotted(key)}: unknown key"
+    if homes := _homes(name, key[:-1]):
+        return f"{what}; it belongs to {' or '.join(homes)}"
+    here = [*table.model_fields] if len(key) > 1 else [*table.model_fields, EXTENDS]
+    if close := difflib.get_close_matches(name, here, n=1):
+        right = dotted((*key[:-1], close[0]))
+        return f"{what}; did you mean {f'[{right}]' if is_table else right}?"
+    everywhere = {field: (*where, field) for where, each in all_tables() for field in each.model_fields}
+    if close := difflib.get_close_matches(name, everywhere, n=1, cutoff=0.8):
+        return f"{what}; did you mean {dotted(everywhere[close[0]])}?"
+    return f"{what}; known here: {', '.join(here)}"
+
+
+def _homes(name: str, table_key: Key) -> list[str]:
+    """Tables that do have this key: this table under another kind, else plain tables, else tables of some kind."""
+    homes = [(key, table) for key, table in all_tables() if key and name in table.model_fields]
+    if of_kind := [kind_of(table) for key, table in homes if key == table_key]:
+        return [f"[{dotted(table_key)}] of kind {' or '.join(of_kind)}"]
+    plain = [f"[{dotted(key)}]" for key, _ in homes if key not in tagged_tables()]
+    return plain or [f"[{dotted(key)}] of kind {kind_of(table)}" for key, table in homes]
+
+
+def _wrong_kind(table: Key, layer: Layer) -> str:
+    value = layer[(*table, "kind")].value
+    hint = _nearest(value, _kinds(table)) if isinstance(value, str) else ""
+    return f"{_shown((*table, 'kind'), value)}: expected {_kinds_words(table)}{hint}"
+
+
+def _wrong_value(key: Key, layer: Layer) -> str:
+    leaf = _leaf(key)
+    value = layer[leaf].value
+    index = key[len(leaf)] if len(key) > len(leaf) else None
+    if isinstance(value, list) and isinstance(index, int) and index < len(value):
+        return f"{_shown((*leaf, index), value[index])}: expected {_expected((*leaf, index), layer)}"
+    owner = table_at(leaf[:-1], kinds(layer))
+    words = choices(owner, str(leaf[-1])) if owner is not None and isinstance(value, str) else ()
+    return f"{_shown(leaf, value)}: expected {_expected(leaf, layer)}{_nearest(str(value), words)}"
+
+
+def _expected(key: Key, layer: Layer) -> str:
+    leaf = _leaf(key)
+    slot, owner = slot_at(leaf, kinds(layer)), table_at(leaf[:-1], kinds(layer))
+    if slot is None or owner is None or slot.tables:
+        return f"a table: [{dotted(leaf)}]"
+    index = key[len(leaf)] if len(key) > len(leaf) else None
+    return expected(owner, str(leaf[-1]), index=index if isinstance(index, int) else None)
+
+
+def _kinds(table: Key) -> list[str]:
+    slot = slot_at(table, {})
+    return [kind_of(each) for each in slot.tables] if slot is not None else []
+
+
+def _kinds_words(table: Key) -> str:
+    return "one of " + ", ".join(_kinds(table))
+
+
+def _nearest(word: str, words: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(words), n=1)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def _shown(key: Key, value: object) -> str:
+    try:
+        text = "unset" if value is None else toml_value(value)
+    except TypeError:
+        text = str(value)
+    return f"{dotted(key)} = {text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + '...'}"
+
+
+def _why_unfit(value: object, depth: int = 0) -> str:
+    """Why JSON, and so pydantic, cannot be given this value; empty when it can."""
+    match value:
+        case dt.date() | dt.time():
+            return "dates and times are not accepted; write text in quotes"
+        case float() if not math.isfinite(value):
+            return "expected a finite number"
+        case str():
+            return "" if _is_unicode(value) else "not valid Unicode"
+        case None | bool() | int() | float():
+            return ""
+        case list() | Mapping() if depth >= _MAX_DEPTH:
+            return "nested too deeply"
+        case list():
+            return next(filter(None, (_why_unfit(each, depth + 1) for each in value)), "")
+        case Mapping():
+            return next(filter(None, (_why_unfit(each, depth + 1) for each in value.values())), "")
+    return f"expected a value that TOML can hold, got {type(value).__name__}"
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
