@@ -39,7 +39,7 @@ class Written:
 
 
 class ShardWriter:
-    """Appends documents to one split: their offsets, and shard files of exactly `shard_tokens` tokens but for the last."""
+    """Appends documents to one split: offsets, and shard files of exactly `shard_tokens` tokens but for the last."""
 
     def __init__(
         self, directory: Path, split: SplitName, *, dtype: str, shard_tokens: int, committed: Written | None = None

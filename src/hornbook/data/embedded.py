@@ -1,0 +1,86 @@
+"""The corpus that every machine has: Python's documentation topics, and the docstrings of its standard library.
+
+All of it is read as text: the topics file and the library's sources are parsed with `ast`, never imported. The order is
+sorted, so for one Python version the corpus is always the same.
+"""
+
+import ast
+import inspect
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+from hornbook.data.documents import Document, Gate
+from hornbook.errors import DataError
+
+SHORTEST = 40
+"""Characters; what is shorter says too little to learn from."""
+
+_NOISE = {
+    "encodings",
+    "idlelib",
+    "lib2to3",
+    "pydoc_data",
+    "site-packages",
+    "dist-packages",
+    "test",
+    "tests",
+    "turtledemo",
+}
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def embedded_documents(gate: Gate) -> Iterator[Document]:
+    """Topics first, then docstrings file by file; texts that occur more than once are given once.
+
+    Raises:
+        DataError: if this Python comes without its sources.
+    """
+    library = Path(sysconfig.get_path("stdlib"))
+    seen: set[str] = set()
+    for path in [library / "pydoc_data" / "topics.py", *_sources(library)]:
+        texts = _topics(path) if path.name == "topics.py" else _docstrings(path)
+        for line, raw in texts:
+            text = inspect.cleandoc(raw)
+            if len(text) < SHORTEST or text in seen:
+                continue
+            seen.add(text)
+            where = f"{path.relative_to(library)}:{line}"
+            if document := gate.value_document(text + "\n", "docstring", where):
+                yield document
+    if not seen:
+        raise DataError(
+            f"{library}: this Python comes without its documentation and library sources, so there is no embedded "
+            'corpus; use your own text: [data.source] kind = "text"'
+        )
+
+
+def _sources(library: Path) -> list[Path]:
+    files = [path.relative_to(library) for path in library.rglob("*.py")]
+    return [library / path for path in sorted(files) if not _NOISE.intersection(path.parts)]
+
+
+def _topics(path: Path) -> Iterator[tuple[int, str]]:
+    """Values of the one dictionary of strings that the file consists of."""
+    for node in ast.walk(_parsed(path)):
+        if isinstance(node, ast.Dict):
+            for value in node.values:
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    yield value.lineno, value.value
+
+
+def _docstrings(path: Path) -> Iterator[tuple[int, str]]:
+    waiting: list[ast.stmt | ast.Module] = [_parsed(path)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, _DOCUMENTED) and (text := ast.get_docstring(node, clean=False)):
+            yield node.body[0].lineno, text
+        if isinstance(node, (*_DOCUMENTED, ast.If, ast.Try)):  # expressions hold no docstrings: ten times less to walk
+            waiting += reversed(node.body)
+
+
+def _parsed(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):  # some systems leave out files; some ship samples that do not parse
+        return ast.Module(body=[], type_ignores=[])

@@ -1,0 +1,68 @@
+"""Where documents come from: one function for every kind of `[data.source]`."""
+
+from collections.abc import Iterator
+
+from hornbook.config.data import (
+    EmbeddedSource,
+    HubSource,
+    JsonlSource,
+    OnError,
+    ParquetSource,
+    Source,
+    SyntheticSource,
+    TextSource,
+    TokensSource,
+)
+from hornbook.data.documents import Document, Gate, SourceReport
+from hornbook.data.embedded import embedded_documents
+from hornbook.data.files import JSONL_SUFFIXES, PARQUET_SUFFIXES, TEXT_SUFFIXES, files_below
+from hornbook.data.record_sources import hub_documents, jsonl_documents, parquet_documents
+from hornbook.data.synthetic import synthetic_documents
+from hornbook.data.text_source import text_documents
+from hornbook.errors import DataError
+
+__all__ = ["Document", "SourceReport", "input_state", "open_source"]
+
+
+def open_source(source: Source, *, on_error: OnError, report: SourceReport) -> Iterator[Document]:
+    """The documents of a source, in an order that is always the same.
+
+    `report` is kept up to date while the documents are read. It is new and empty, except that a hub stream goes on
+    after the rows that it counts already.
+
+    Raises:
+        DataError: at the first bad input if `on_error` is stop; if the source is one of tokens, which has no text.
+        MissingExtraError: if the kind needs a package that is not installed.
+    """
+    gate = Gate(on_error, report)
+    match source:
+        case TextSource():
+            return text_documents(source, gate)
+        case JsonlSource():
+            return jsonl_documents(source, gate)
+        case ParquetSource():
+            return parquet_documents(source, gate)
+        case HubSource():
+            return hub_documents(source, gate)
+        case EmbeddedSource():
+            return embedded_documents(gate)
+        case SyntheticSource():
+            return synthetic_documents(source, gate)
+        case TokensSource():
+            raise DataError('a source of kind "tokens" holds ids, not text; use the files that they were made from')
+
+
+def input_state(source: Source) -> list[tuple[str, int, int]]:
+    """Path, bytes and modification time (ns) of each local input file: what tells that a source has changed."""
+    match source:
+        case TextSource():
+            files = files_below(source.paths, TEXT_SUFFIXES)
+        case JsonlSource():
+            files = files_below(source.paths, JSONL_SUFFIXES)
+        case ParquetSource():
+            files = files_below(source.paths, PARQUET_SUFFIXES)
+        case TokensSource():
+            files = files_below(source.paths, ())
+        case _:
+            files = []
+    return [(str(path), (state := path.stat()).st_size, state.st_mtime_ns) for path in files]
