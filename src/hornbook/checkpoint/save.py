@@ -1,0 +1,130 @@
+"""Saving a checkpoint: whole or not at all, whenever the process dies.
+
+    1  model, optimizer, model.json, state.json and tokenizer/ into a temporary directory
+    2  manifest.json with the size and digest of each, last
+    3  sync everything, rename to step-00005000, sync the parent     (replacing: see hornbook.storage.atomic)
+    4  LATEST, one rename                                             (full checkpoints only)
+
+Killed before 3 ends, the old state stands; killed before 4, the new directory is complete and LATEST still names the
+old one. What a killed writer leaves is swept by the next save. The crash points are those instants, before and after.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from hornbook.checkpoint.manifest import (
+    MODEL_FILE,
+    MODEL_JSON,
+    OPTIMIZER_FILE,
+    STATE_JSON,
+    TOKENIZER_FOLDER,
+    read_manifest,
+    write_manifest,
+)
+from hornbook.checkpoint.tensors import tensors_sha256, write_tensors
+from hornbook.config.model import ModelConfig
+from hornbook.errors import CheckpointError
+from hornbook.storage.atomic import commit_directory, replace_file, sweep_temporaries
+from hornbook.storage.disk import explained
+from hornbook.storage.faults import crash_point
+from hornbook.storage.run_dir import Kind, list_checkpoints, pointed, pointer_file, read_entry
+from hornbook.tokenizer.tokenizer import Tokenizer
+
+
+def save_checkpoint(
+    directory: Path,
+    *,
+    step: int,
+    kind: Kind,
+    model_config: ModelConfig,
+    objective: Mapping[str, object],
+    weights: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor] | None,
+    state: Mapping[str, object],
+    tokenizer: Tokenizer | None,
+) -> Path:
+    """Write a checkpoint below `directory` (a run's checkpoints/) and return where it stands.
+
+    A checkpoint of the same step is replaced, except that a light one adds nothing to a full one of the same weights,
+    which then stays. Only a full one, which needs `optimizer`, moves LATEST; a light one leaves `optimizer` out.
+    `objective` and `state` are JSON objects. One process at a time saves into a directory.
+
+    Raises:
+        StorageError: if the disk refuses; older checkpoints and LATEST are as they were.
+    """
+    assert kind == "light" or optimizer is not None, "a full checkpoint holds the optimizer"
+    assert not any("_orig_mod." in name for name in weights), "names are those of the bare model"
+    with explained(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    sweep_temporaries(directory)
+    final = directory / f"step-{step:08d}"
+    if kind == "light" and _is_full_with(final, weights):
+        return final
+    with commit_directory(final, replace=True) as temporary:
+        crash_point("checkpoint:model")
+        write_tensors(temporary / MODEL_FILE, weights)
+        _write_json(
+            temporary / MODEL_JSON, {"model": model_config.model_dump(mode="json"), "objective": dict(objective)}
+        )
+        _write_json(temporary / STATE_JSON, dict(state))
+        if tokenizer is not None:
+            tokenizer.save(temporary / TOKENIZER_FOLDER)
+        crash_point("checkpoint:model")
+        if kind == "full" and optimizer is not None:
+            crash_point("checkpoint:optimizer")
+            write_tensors(temporary / OPTIMIZER_FILE, optimizer)
+            crash_point("checkpoint:optimizer")
+        crash_point("checkpoint:manifest")
+        write_manifest(temporary, step=step, kind=kind)
+        crash_point("checkpoint:manifest")
+        crash_point("checkpoint:rename")
+    crash_point("checkpoint:rename")
+    _point_latest(directory, final, kind=kind)
+    return final
+
+
+def mark_best(directory: Path, step: int) -> Path:
+    """Make BEST name the complete checkpoint of `step` and return that; the former best loses its protection.
+
+    Raises:
+        CheckpointError: if there is no complete checkpoint of that step.
+        StorageError: if the disk refuses.
+    """
+    found = [entry.path for entry in list_checkpoints(directory) if entry.step == step]
+    if not found:
+        raise CheckpointError(f"{directory}: no complete checkpoint of step {step} to mark as best; save it first")
+    crash_point("checkpoint:best")
+    replace_file(pointer_file(directory, "best"), found[0].name + "\n")
+    crash_point("checkpoint:best")
+    return found[0]
+
+
+def _is_full_with(final: Path, weights: Mapping[str, Tensor]) -> bool:
+    # Compared, not assumed: after a resume with changed settings the full one may be of a former life.
+    entry = read_entry(final)
+    if entry is None or entry.kind != "full":
+        return False
+    try:
+        record = read_manifest(final).files.get(MODEL_FILE)
+    except CheckpointError:
+        return False
+    return record is not None and record.sha256 == tensors_sha256(weights)
+
+
+def _point_latest(directory: Path, final: Path, *, kind: Kind) -> None:
+    latest = pointer_file(directory, "latest")
+    crash_point("checkpoint:latest")
+    if kind == "full":
+        replace_file(latest, final.name + "\n")
+    elif pointed(directory, "latest") == final:  # a light one has replaced it: the newest full one is another
+        latest.unlink()
+    crash_point("checkpoint:latest")
+
+
+def _write_json(path: Path, value: Mapping[str, object]) -> None:
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    with explained(path):
+        path.write_text(text, encoding="utf-8", newline="\n")
