@@ -104,5 +104,6 @@ def _check_room(n: int, name: str, context_length: int, max_new_tokens: int, *, 
     if refuse and max_new_tokens > room:
         raise GenerationError(
             f"{name} has {n} tokens, so that max_new_tokens = {max_new_tokens} does not fit the model's "
-            f'context_length = {context_length}; the largest that fits is {room}, or set generate.context_overflow to "stop" or "slide"'
+            f"context_length = {context_length}; the largest that fits is {room}, or set generate.context_overflow to "
+            '"stop" or "slide"'
         )

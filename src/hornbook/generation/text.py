@@ -1,0 +1,215 @@
+"""From prompt strings to text: encode, decode tokens with any decoder, and turn its chunks back into strings.
+
+One RowText a row does three jobs in order: bytes of tokens become whole characters (a token may end inside one),
+special tokens are left out, and stop strings end the text. Streaming and batch generation share it, so the pieces of
+a stream join to exactly the text that a batch returns.
+"""
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+from hornbook.config.generate import GenerateConfig
+from hornbook.errors import GenerationError
+from hornbook.generation.autoregressive import Autoregressive
+from hornbook.generation.decoder import NO_TOKEN, FinishReason, TokenChunk
+from hornbook.generation.stops import StopScanner
+from hornbook.models.transformer import Transformer
+from hornbook.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """What came of one prompt."""
+
+    prompt: str
+    text: str
+    """The continuation alone, without stop strings and special tokens."""
+    tokens: tuple[int, ...]
+    """Every token drawn, the stop token or the tokens of the stop string included."""
+    logprobs: tuple[float, ...]
+    """Of each token under the model itself, in nats, before any filter."""
+    finish_reason: FinishReason
+    prompt_tokens: int
+    prompt_tokens_dropped: int
+    """How many at the start of the prompt did not fit the context (only with context_overflow = slide)."""
+    seconds: float
+    """From the start of the batch to the end of this row."""
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens drawn for this row in a second, prefill included."""
+        return len(self.tokens) / self.seconds if self.seconds else 0.0
+
+
+class RowText:
+    """The text of one row as its tokens come in."""
+
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
+        self._characters = tokenizer.stream_decoder(skip_special=True)
+        self._scanner = StopScanner(stops)
+        self._pieces: list[str] = []
+        self.tokens: list[int] = []
+        self.logprobs: list[float] = []
+        self.reason: FinishReason | None = None
+        self.seconds = 0.0
+
+    def push(self, chunk: TokenChunk, row: int) -> str:
+        """Text that the chunk's tokens for `row` settle; sets `reason` when the row is at its end."""
+        released = ""
+        for token, logprob in zip(chunk.tokens[row].tolist(), chunk.logprobs[row].tolist(), strict=True):
+            if token == NO_TOKEN or self.reason is not None:
+                break
+            self.tokens.append(token)
+            self.logprobs.append(logprob)
+            released += self._scanner.push(self._characters.push(token))
+            if self._scanner.stopped:
+                self.reason = "stop"
+        if self.reason is None and chunk.reasons[row] is not None:
+            released += self._scanner.push(self._characters.finish()) + self._scanner.finish()
+            self.reason = "stop" if self._scanner.stopped else chunk.reasons[row]
+        self._pieces.append(released)
+        return released
+
+    @property
+    def text(self) -> str:
+        """Everything released so far."""
+        return "".join(self._pieces)
+
+
+class TextStream(Iterator[str]):
+    """Pieces of one prompt's continuation as they are settled, never empty; `generation` tells the rest at any time.
+
+    Stopping early is fine: close() frees the decoder, and `generation` holds what was drawn until then.
+    """
+
+    def __init__(self, model: Transformer, tokenizer: Tokenizer, prompt: str, config: GenerateConfig) -> None:
+        self._batch = _Batch(model, tokenizer, [prompt], config, seeds=None)
+        self._pieces = self._batch.pieces()
+
+    def __next__(self) -> str:
+        return next(text for _, text in self._pieces if text)
+
+    def close(self) -> None:
+        """End the generation here."""
+        self._pieces.close()
+
+    @property
+    def generation(self) -> Generation:
+        """What has come of the prompt until now."""
+        return self._batch.results()[0]
+
+
+def stream_text(model: Transformer, tokenizer: Tokenizer, prompt: str, config: GenerateConfig) -> TextStream:
+    """The continuation of `prompt`, piece by piece; the pieces join to `generate_text`'s text.
+
+    Raises:
+        GenerationError: as `generate_text`, at once for the prompt and at the first piece for the model.
+    """
+    return TextStream(model, tokenizer, prompt, config)
+
+
+def generate_text(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    config: GenerateConfig,
+    *,
+    seeds: Sequence[int] | None = None,
+) -> list[Generation]:
+    """The continuation of each prompt, decoded together; every row is what it would be alone.
+
+    Special tokens never come from a prompt's text. An empty prompt starts from the end-of-text token. `seeds` holds one
+    integer a row (default: config.seed for each, so equal prompts give equal texts). config.prompts is not read.
+
+    Raises:
+        GenerationError: for a prompt that does not fit, an empty prompt where the tokenizer has no end-of-text token,
+            an empty stop string, a tokenizer larger than the model, or a model whose logits are not finite.
+    """
+    batch = _Batch(model, tokenizer, prompts, config, seeds=seeds)
+    for _ in batch.pieces():
+        pass
+    return batch.results()
+
+
+class _Batch:
+    """Rows of text on one decoder."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        prompts: Sequence[str],
+        config: GenerateConfig,
+        *,
+        seeds: Sequence[int] | None,
+    ) -> None:
+        if "" in config.stop:
+            raise GenerationError(
+                'generate.stop holds the empty string ""; expected non-empty strings, or leave it out'
+            )
+        if tokenizer.vocab_size > model.config.vocab_size:
+            raise GenerationError(
+                f"the tokenizer has {tokenizer.vocab_size} tokens, the model only {model.config.vocab_size}; "
+                "generate with the tokenizer that the model was trained with"
+            )
+        self._prompts = tuple(prompts)
+        self._ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+        self._rows = [RowText(tokenizer, config.stop) for _ in prompts]
+        self._context = model.config.context_length
+        self._started = time.perf_counter()
+        decode = Autoregressive(
+            config, cache=config.cache, context_overflow=config.context_overflow, vocab_size=tokenizer.vocab_size
+        )
+        end = tokenizer.end_of_text_id
+        self._chunks = decode(
+            model,
+            self._ids,
+            max_new_tokens=config.max_new_tokens,
+            stop_ids=() if end is None else (end,),
+            seeds=[config.seed] * len(prompts) if seeds is None else seeds,
+        )
+
+    def pieces(self) -> Generator[tuple[int, str], None, None]:
+        """(row, newly settled text) until every row is at its end."""
+        self._started = time.perf_counter()
+        for chunk in self._chunks:
+            for i, row in enumerate(self._rows):
+                if row.reason is None:
+                    text = row.push(chunk, i)
+                    row.seconds = time.perf_counter() - self._started
+                    yield i, text
+            if all(row.reason is not None for row in self._rows):
+                return
+
+    def results(self) -> list[Generation]:
+        """One Generation a row; a row that was broken off counts as `length`."""
+        return [
+            Generation(
+                prompt=prompt,
+                text=row.text,
+                tokens=tuple(row.tokens),
+                logprobs=tuple(row.logprobs),
+                finish_reason=row.reason or "length",
+                prompt_tokens=len(ids),
+                prompt_tokens_dropped=max(0, len(ids) - self._context),
+                seconds=row.seconds,
+            )
+            for prompt, ids, row in zip(self._prompts, self._ids, self._rows, strict=True)
+        ]
+
+
+def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
+    """Ids of a prompt's text; an empty one becomes the end-of-text token, after which documents begin.
+
+    Raises:
+        GenerationError: for an empty prompt, if the tokenizer has no end-of-text token.
+    """
+    if prompt:
+        return tokenizer.encode(prompt)
+    if tokenizer.end_of_text_id is None:
+        raise GenerationError(
+            "the prompt is empty and the tokenizer has no end-of-text token to start from; give a prompt of at least "
+            "one character"
+        )
+    return [tokenizer.end_of_text_id]
