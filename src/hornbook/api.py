@@ -1,5 +1,6 @@
 """The public Python face: train, load, generate, evaluate, in a line each."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +8,14 @@ from typing import overload
 
 from hornbook import assemble
 from hornbook.checkpoint.load import load_model
+from hornbook.config.dump import to_json
 from hornbook.config.load import load_config
 from hornbook.config.run import Config
+from hornbook.distributed.device import resolve_device
+from hornbook.errors import CheckpointError
 from hornbook.evaluation.card import EvaluationCard
+from hornbook.evaluation.perplexity import evaluate_perplexity
+from hornbook.evaluation.streams import open_stream
 from hornbook.generation.text import generate_text, stream_text
 from hornbook.models.transformer import Transformer
 from hornbook.storage.run_dir import RunDir, resolve_checkpoint
@@ -29,12 +35,13 @@ class LanguageModel:
     model: Transformer
     tokenizer: Tokenizer
     path: Path
+    step: int
 
     @overload
     def generate(self, prompt: str, **settings: Setting) -> str: ...
     @overload
-    def generate(self, prompt: Sequence[str], **settings: Setting) -> list[str]: ...
-    def generate(self, prompt: str | Sequence[str], **settings: Setting) -> str | list[str]:
+    def generate(self, prompt: list[str] | tuple[str, ...], **settings: Setting) -> list[str]: ...
+    def generate(self, prompt: str | list[str] | tuple[str, ...], **settings: Setting) -> str | list[str]:
         """The continuation of one prompt, or of each of several (the prompt itself is not repeated).
 
         `settings` are the keys of `[generate]`: max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty,
@@ -78,13 +85,18 @@ def train(
     Raises:
         HornbookError: for anything that the message tells how to mend.
     """
-    loaded = load_config(config, overrides or {}).config
+    if isinstance(config, Config):
+        given = json.loads(to_json(config))
+        loaded = load_config(None, values={**given, **(overrides or {})}).config
+    else:
+        loaded = load_config(config, values=overrides).config
     trained = assemble.train(loaded, resume=Path(resume) if isinstance(resume, str) else resume)
     trained.model.eval()
     return Run(
         model=trained.model,
         tokenizer=trained.tokenizer,
         path=resolve_checkpoint(trained.run_dir.root),
+        step=trained.result.state.step,
         run_dir=trained.run_dir,
         result=trained.result,
     )
@@ -97,15 +109,17 @@ def load(path: str | Path, *, device: str = "auto", best: bool = False) -> Langu
         CheckpointError: if there is no complete, undamaged checkpoint with a tokenizer at `path`.
     """
     directory = resolve_checkpoint(Path(path), prefer="best" if best else "latest")
-    model, tokenizer = assemble.language_model(directory, device=device)
-    return LanguageModel(model=model, tokenizer=tokenizer, path=directory)
+    model, tokenizer, checkpoint = load_model(directory, device=resolve_device(device))
+    if tokenizer is None:
+        raise CheckpointError(f"{directory}: holds no tokenizer/, which text needs; use one that was saved with it")
+    return LanguageModel(model=model, tokenizer=tokenizer, path=directory, step=checkpoint.step)
 
 
 def evaluate(model: LanguageModel | str | Path, **settings: Setting) -> EvaluationCard:
     """Strided sliding-window perplexity of a model on text files or on a split of a prepared data set.
 
-    `settings` are the keys of `[eval]` (split, text, window, stride, batch_size, max_tokens) and `data`, the directory of
-    a prepared data set when no `text` is given.
+    `settings` are the keys of `[eval]` (split, text, window, stride, batch_size, max_tokens), and `data`, the directory
+    of a prepared data set when no `text` is given.
 
     Raises:
         ConfigError: for an unknown or impossible setting.
@@ -114,9 +128,18 @@ def evaluate(model: LanguageModel | str | Path, **settings: Setting) -> Evaluati
     loaded = model if isinstance(model, LanguageModel) else load(model)
     data = settings.pop("data", None)
     config = _configure("eval", settings, {} if data is None else {"data.path": str(data)})
-    return assemble.evaluate(config, loaded.model, loaded.tokenizer, checkpoint=loaded.path)
+    stream, described = open_stream(config, loaded.tokenizer)
+    return evaluate_perplexity(
+        loaded.model,
+        loaded.tokenizer,
+        stream,
+        config.eval,
+        data=described,
+        checkpoint=str(loaded.path),
+        step=loaded.step,
+    )
 
 
 def _configure(table: str, settings: Mapping[str, Setting], more: Mapping[str, Setting] | None = None) -> Config:
     overrides = {f"{table}.{key}": value for key, value in settings.items()}
-    return load_config(None, {**overrides, **(more or {})}).config
+    return load_config(None, values={**overrides, **(more or {})}).config

@@ -1,7 +1,6 @@
 """`hornbook train`: pretraining, alone or resumed."""
 
 import argparse
-import sys
 from pathlib import Path
 
 
@@ -22,7 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train; the exit status is 0 if the run finished or was asked to stop, 1 if it was preempted."""
     from hornbook.cli.configuration import load, maybe_print
-    from hornbook.config.load import load_config
     from hornbook.errors import ConfigError
     from hornbook.storage.run_dir import RunDir
 
@@ -36,5 +34,5 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from hornbook import assemble
 
-    trained = assemble.train(config, resume=resume, command=sys.argv)
+    trained = assemble.train(config, resume=resume)
     return 1 if trained.result.stop_reason == "preempted" else 0

@@ -1,0 +1,282 @@
+"""The composition root: a configuration becomes objects, and the objects become a run. Only here do kinds have classes.
+
+    [tokenizer] [data] -> data set -> windows -> batches      [objective] -> objective
+    [model] -> Transformer -> [optim] [schedule] -> optimizer      [tracking] [checkpoint] -> hooks -> Trainer
+
+Nothing below this file reads a configuration file, and nothing above it builds a model.
+"""
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from hornbook.checkpoint.load import Checkpoint, load_checkpoint, load_weights_into
+from hornbook.checkpoint.retention import prune
+from hornbook.checkpoint.save import mark_best, save_checkpoint
+from hornbook.config.dump import config_hash, to_json, to_toml
+from hornbook.config.run import Config
+from hornbook.data.batch import TokenBatch
+from hornbook.data.dataset import Dataset
+from hornbook.data.loader import WindowBatches, fixed_batches
+from hornbook.data.order import SampleOrder
+from hornbook.data.windows import Windows
+from hornbook.distributed.device import resolve_device, use_deterministic_algorithms
+from hornbook.distributed.full_state import FullState
+from hornbook.distributed.precision import Precision
+from hornbook.distributed.single import SingleProcess
+from hornbook.distributed.strategy import Strategy
+from hornbook.errors import ConfigError
+from hornbook.generation.text import generate_text
+from hornbook.models.accounting import training_flops_per_token
+from hornbook.models.transformer import Transformer, roles
+from hornbook.objectives.next_token import NextToken
+from hornbook.optim.adam import Adam
+from hornbook.optim.adamw import AdamW
+from hornbook.optim.groups import parameter_groups
+from hornbook.optim.schedules import multiplier
+from hornbook.profiling.probe import peak_flops
+from hornbook.storage.atomic import replace_file
+from hornbook.storage.provenance import provenance
+from hornbook.storage.run_dir import RunDir
+from hornbook.tokenizer.tokenizer import Tokenizer
+from hornbook.tracking.open import open_tracker
+from hornbook.tracking.tracker import RunInfo, Tracker
+from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
+from hornbook.training.resume import find_run, newest_full
+from hornbook.training.state import TrainState
+from hornbook.training.step import Learner
+from hornbook.training.trainer import Trainer, TrainResult
+from hornbook.training.validation import Validation
+
+OPTIMIZERS = {"adamw": AdamW, "adam": Adam}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRun:
+    """What a call of `train` leaves."""
+
+    run_dir: RunDir
+    result: TrainResult
+    model: Transformer
+    tokenizer: Tokenizer
+
+
+def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
+    """Train as the configuration says, in a run directory of its own, or go on with a run.
+
+    `resume` as a path names the run; as True it is the newest run of the same configuration, or a new one if there is
+    none, so that a job script may always say it.
+
+    Raises:
+        HornbookError: whatever keeps the run from starting or going on; the run's state is then `failed`.
+    """
+    device = resolve_device(config.run.device)
+    if config.run.threads is not None:
+        torch.set_num_threads(config.run.threads)
+    if config.run.deterministic:
+        use_deterministic_algorithms()
+    run_dir = find_run(config, resume) if resume else None
+    checkpoint = None if run_dir is None else newest_full(run_dir)
+    # What a resumed run started from lies in its own checkpoint; the original may be gone by now.
+    init_from = config.model.init_from if checkpoint is None else None
+    start = None if init_from is None else load_checkpoint(init_from, with_optimizer=False)
+    dataset = Dataset.open(config.data.path)
+    tokenizer = _tokenizer(config, dataset, start or checkpoint)
+    job = _Job(config, dataset, tokenizer, _model(config, tokenizer, start).to(device))
+    state = TrainState() if checkpoint is None else job.restore(checkpoint)
+    if run_dir is None:
+        run_dir = RunDir.create(config.run.out_dir, config.run.name or _new_name(config))
+    return job.run(run_dir, state)
+
+
+class _Job:
+    """The objects of one run, built once and in the order in which they need one another."""
+
+    def __init__(self, config: Config, dataset: Dataset, tokenizer: Tokenizer, model: Transformer) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.model = model
+        self.byte_lengths = torch.from_numpy(tokenizer.byte_lengths())
+        self.strategy: Strategy = SingleProcess()
+        self.strategy.prepare(model)
+        objective = NextToken(
+            config.objective, chunk_tokens=config.train.nll_chunk_tokens, byte_lengths=self.byte_lengths
+        )
+        groups_of = functools.partial(parameter_groups, roles=roles(model), config=config.optim)
+        self.learner = Learner[TokenBatch](
+            model=model,
+            objective=objective,
+            optimizer=self.strategy.optimizer(
+                model, lambda named: OPTIMIZERS[config.optim.kind](groups_of(named), config.optim)
+            ),
+            strategy=self.strategy,
+            precision=Precision(config.train.precision, next(model.parameters()).device),
+            clip_grad_norm=config.optim.clip_grad_norm,
+        )
+        length = config.model.context_length
+        self.samples_per_step = config.train.tokens_per_step // length
+        cut = functools.partial(Windows, context_length=length, lookahead=objective.lookahead)
+        windows = cut(dataset.split("train"), stride=config.data.stride or length)
+        self.batches = WindowBatches(
+            windows,
+            SampleOrder(len(windows), seed=config.run.seed, shuffled=config.data.order == "shuffled"),
+            samples_per_step=self.samples_per_step,
+            micro_batch_size=config.train.micro_batch_size,
+            rank=self.strategy.rank,
+            world_size=self.strategy.world_size,
+        )
+        self.held_out: list[TokenBatch] = []
+        if config.train.eval_every:
+            self.held_out = fixed_batches(
+                cut(dataset.split("valid"), stride=length),
+                n_windows=max(1, config.train.eval_tokens // length),
+                batch_size=config.train.micro_batch_size,
+            )
+
+    def restore(self, checkpoint: Checkpoint) -> TrainState:
+        """Put weights, optimizer and counters back to where the checkpoint was made."""
+        assert checkpoint.optimizer is not None
+        saved = FullState(model=checkpoint.weights, optimizer=checkpoint.optimizer)
+        self.strategy.load_full_state(self.model, self.learner.optimizer, saved)
+        return TrainState.from_json(checkpoint.state)
+
+    def run(self, run_dir: RunDir, state: TrainState) -> TrainedRun:
+        """Everything that happens inside the run directory."""
+        config, resumed = self.config, state.step > 0
+        replace_file(run_dir.config_file, to_toml(config))
+        device = str(self.learner.precision.device)
+        if not resumed:
+            run_dir.write_provenance(provenance(config_hash=config_hash(config), devices=[device]))
+        tracker = open_tracker(config.tracking, run_dir)
+        tracker.start(
+            RunInfo(
+                name=run_dir.root.name,
+                config=json.loads(to_json(config)),
+                tags=config.run.tags,
+                notes=config.run.notes,
+                first_step=state.step,
+                total_steps=config.train.steps,
+                resumed=resumed,
+                details={
+                    "run_dir": str(run_dir.root),
+                    "device": device,
+                    "n_parameters": self.model.n_parameters,
+                    "architecture": _architecture(config),
+                    "dataset": str(config.data.path),
+                },
+            )
+        )
+        status: Literal["finished", "preempted", "failed"] = "failed"
+        try:
+            run_dir.set_state("running")
+            result = self._trainer(run_dir, state, tracker).run()
+            status = "preempted" if result.stop_reason == "preempted" else "finished"
+        finally:
+            run_dir.set_state(status)
+            tracker.finish(status)
+        return TrainedRun(run_dir=run_dir, result=result, model=self.model, tokenizer=self.tokenizer)
+
+    def _trainer(self, run_dir: RunDir, state: TrainState, tracker: Tracker) -> Trainer:
+        config = self.config
+        total, d_model = config.train.steps, config.model.d_model
+        return Trainer(
+            self.learner,
+            schedule=lambda update: multiplier(config.schedule, update, total, d_model),
+            batches=self.batches,
+            hooks=self._hooks(run_dir, tracker),
+            state=state,
+            config=config.train,
+            samples_per_step=self.samples_per_step,
+            seed=config.run.seed,
+            loader_threads=config.data.loader_threads,
+            prefetch=config.data.prefetch,
+        )
+
+    def _hooks(self, run_dir: RunDir, tracker: Tracker) -> list[Hook]:
+        """Log, validate, sample, save: in this order, so that a checkpoint knows whether it is the best."""
+        config, device = self.config, self.learner.precision.device
+        hooks: list[Hook] = [
+            Log(
+                tracker,
+                every=config.train.log_every,
+                device=device,
+                flops_per_token=training_flops_per_token(self.model.config, context=self.model.config.context_length),
+                peak_flops=peak_flops(device, config.train.precision),
+            )
+        ]
+        if self.held_out:
+            measure = Validation(self.learner, self.held_out, seed=config.run.seed)
+            hooks.append(Validate(measure, tracker, every=config.train.eval_every))
+        if config.train.sample_every:
+            hooks.append(Sample(self._samples, tracker, every=config.train.sample_every))
+        return [*hooks, SaveCheckpoint(self._saver(run_dir), tracker, config.checkpoint)]
+
+    def _samples(self) -> list[str]:
+        generations = generate_text(self.model, self.tokenizer, self.config.train.sample_prompts, self.config.generate)
+        return [generation.prompt + generation.text for generation in generations]
+
+    def _saver(self, run_dir: RunDir) -> Callable[..., Path]:
+        keep = self.config.checkpoint
+
+        def save(state: TrainState, *, kind: Literal["light", "full"], best: bool) -> Path:
+            full = self.strategy.full_state(self.model, self.learner.optimizer)
+            assert full is not None
+            path = save_checkpoint(
+                run_dir.checkpoints,
+                step=state.step,
+                kind=kind,
+                model_config=self.model.config,
+                objective=self.config.objective.model_dump(mode="json"),
+                weights=full.model,
+                optimizer=full.optimizer if kind == "full" else None,
+                state=state.to_json(),
+                tokenizer=self.tokenizer,
+            )
+            if best:
+                mark_best(run_dir.checkpoints, state.step)
+            prune(run_dir.checkpoints, light_keep=keep.light_keep, full_keep=keep.full_keep)
+            return path
+
+        return save
+
+
+def _tokenizer(config: Config, dataset: Dataset, start: Checkpoint | None) -> Tokenizer:
+    """That of the starting point, of the configuration, or else of the data, which must have been made with it."""
+    if start is not None and start.tokenizer is not None:
+        tokenizer = start.tokenizer
+    elif config.tokenizer.path.exists():
+        tokenizer = Tokenizer.load(config.tokenizer.path)
+    else:
+        tokenizer = dataset.tokenizer()
+    dataset.check_tokenizer(tokenizer)
+    return tokenizer
+
+
+def _model(config: Config, tokenizer: Tokenizer, start: Checkpoint | None) -> Transformer:
+    """A new model, with the weights of the starting point if there is one."""
+    vocab_size = config.model.vocab_size or tokenizer.vocab_size
+    if vocab_size < tokenizer.vocab_size:
+        raise ConfigError(
+            f"model.vocab_size = {vocab_size} is less than the tokenizer's {tokenizer.vocab_size}; "
+            "leave it out or raise it"
+        )
+    model = Transformer(config.model.complete(vocab_size=vocab_size), seed=config.run.seed)
+    model.activation_checkpointing = config.train.activation_checkpointing
+    if start is not None:
+        load_weights_into(model, start.weights, start.path)
+    return model
+
+
+def _new_name(config: Config) -> str:
+    return f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
+
+
+def _architecture(config: Config) -> str:
+    model = config.model
+    return model.preset or f"{model.n_layers} layers, d_model {model.d_model}, {model.position}, {model.feed_forward}"

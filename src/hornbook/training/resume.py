@@ -1,0 +1,49 @@
+"""Which run to go on with, from where, and whether it would still be the same run."""
+
+from pathlib import Path
+
+from hornbook.checkpoint.load import Checkpoint, load_checkpoint
+from hornbook.config.dump import config_hash
+from hornbook.config.load import leaf_values, load_config
+from hornbook.config.run import Config
+from hornbook.errors import CheckpointError
+from hornbook.storage.run_dir import RunDir, latest_run, list_checkpoints
+
+MAY_CHANGE = (
+    *("run.name", "run.out_dir", "run.tags", "run.notes", "run.device", "run.threads", "tracking.", "checkpoint."),
+    *("train.steps", "train.max_minutes", "train.log_every", "train.sample_", "generate.", "eval."),
+    *("data.loader_threads", "data.prefetch", "data.workers"),
+)
+"""Settings (or tables) that may differ when a run goes on; with any other it would be another run."""
+
+
+def find_run(config: Config, resume: bool | Path) -> RunDir | None:
+    """The run to go on with: the one that a path names, or else the newest of the same configuration, or None.
+
+    Raises:
+        CheckpointError: if there is no run at the path, or its settings differ in what may not change.
+    """
+    if isinstance(resume, Path):
+        run_dir = RunDir.open(resume)
+        _check_same(config, run_dir)
+        return run_dir
+    wanted = config_hash(config)
+    return latest_run(config.run.out_dir, lambda run: run.provenance().get("config_hash") == wanted)
+
+
+def newest_full(run_dir: RunDir) -> Checkpoint | None:
+    """The checkpoint to go on from; None if the run ended before its first, and so starts again from nothing."""
+    if not any(entry.kind == "full" for entry in list_checkpoints(run_dir.checkpoints)):
+        return None
+    return load_checkpoint(run_dir.root)
+
+
+def _check_same(config: Config, run_dir: RunDir) -> None:
+    old, new = leaf_values(load_config(run_dir.config_file).config), leaf_values(config)
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not key.startswith(MAY_CHANGE)]
+    if changed:
+        listed = "; ".join(f"{key} = {new.get(key)!r}, in the run {old.get(key)!r}" for key in changed)
+        raise CheckpointError(
+            f"{run_dir.root}: with other settings it would be another run: {listed}. Leave them as they were, or "
+            f"start a new run from its weights: --set 'model.init_from=\"{run_dir.root}\"'"
+        )

@@ -1,0 +1,89 @@
+"""The public Python face, on a tiny project."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+
+import hornbook
+from hornbook.errors import CheckpointError, ConfigError, HornbookError
+from tiny_project import load as load_tiny
+from tiny_project import make_project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return make_project(tmp_path_factory.mktemp("api"))
+
+
+@pytest.fixture(scope="module")
+def run(project):
+    return hornbook.train(project, {"train.steps": 6, "run.name": "face"})
+
+
+def test_train_takes_a_path_and_overrides(run):
+    assert run.result.state.step == 6
+    assert run.path.name == "step-00000006"
+    assert run.model.n_parameters == sum(p.numel() for p in run.model.parameters())
+
+
+def test_train_takes_a_configuration_object(project):
+    config = load_tiny(project, train__steps=2, run__name="object")
+    assert hornbook.train(config).result.state.step == 2
+
+
+def test_generate_is_a_function_of_the_seed(run):
+    first, again, other = (run.generate("the cat", max_new_tokens=12, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    assert run.generate(["the cat", "a dog"], max_new_tokens=12, seed=1)[0] == first
+    assert "".join(run.stream("the cat", max_new_tokens=12, seed=1)) == first
+
+
+def test_load_gives_the_same_model_from_run_and_checkpoint_directories(run):
+    texts = {
+        hornbook.load(path, device="cpu").generate("the", max_new_tokens=10, temperature=0.0)
+        for path in (run.run_dir.root, run.path, str(run.path))
+    }
+    assert texts == {run.generate("the", max_new_tokens=10, temperature=0.0)}
+
+
+def test_evaluate_scores_files_and_splits(run, project):
+    by_split = hornbook.evaluate(run, data=project.parent / "data", split="valid")
+    by_file = hornbook.evaluate(run.run_dir.root, text=[str(project.parent / "text.txt")])
+    for card in (by_split, by_file):
+        assert card.perplexity == pytest.approx(math.exp(card.nats / card.tokens_scored))
+        assert card.bits_per_byte == pytest.approx(card.nats / math.log(2) / card.bytes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [({"temperatur": 1.0}, ConfigError), ({"top_p": 2.0}, ConfigError), ({"stop": 3}, ConfigError)],
+)
+def test_wrong_settings_are_errors_that_name_the_key(run, settings, error):
+    with pytest.raises(error, match=next(iter(settings))):
+        run.generate("x", **settings)
+
+
+def test_a_missing_path_is_one_clear_error(tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere"):
+        hornbook.load(tmp_path / "nowhere")
+    with pytest.raises(HornbookError, match=r"missing\.toml"):
+        hornbook.train(tmp_path / "missing.toml")
+
+
+def test_tokenizer_is_part_of_the_face(run):
+    ids = run.tokenizer.encode("the cat")
+    assert isinstance(run.tokenizer, hornbook.Tokenizer)
+    assert run.tokenizer.decode(ids) == "the cat"
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, hornbook; print([m for m in ('torch', 'numpy', 'pydantic', 'rich') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="frobnicate"):
+        hornbook.frobnicate  # noqa: B018
