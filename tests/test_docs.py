@@ -1,0 +1,64 @@
+"""The pages tell the truth: links lead somewhere, named symbols exist, settings are those of the tables."""
+
+import ast
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\[(`?)([^\]`]+)`?\]\(([^)\s]+)\)")
+
+
+def links(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.S)
+    return [(bool(tick), said, target) for tick, said, target in LINK.findall(text)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    local = [target for _, _, target in links(page) if "://" not in target and not target.startswith("#")]
+    missing = [target for target in local if not (page.parent / target.partition("#")[0]).exists()]
+    assert missing == []
+
+
+def symbols(file):
+    """Dotted names of the functions and classes of a file."""
+    found = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{inner.name}" for inner in node.body if isinstance(inner, ast.FunctionDef)}
+    return found
+
+
+def test_every_symbol_of_the_tour_stands_in_its_file():
+    tour = ROOT / "docs" / "tour.md"
+    named = [(said, target) for is_code, said, target in links(tour) if is_code and target.endswith(".py")]
+    assert len(named) > 30
+    missing = [(name, target) for name, target in named if name not in symbols(tour.parent / target)]
+    assert missing == []
+
+
+def test_files_named_in_contributing_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = [name for name in re.findall(r"`(\w+/\w+\.py)`", text) if not (ROOT / name).exists()]
+    assert len(named) >= 5
+    assert [name for name in named if not (ROOT / "src" / "hornbook" / name).exists()] == []
+
+
+def test_the_settings_page_is_that_of_the_tables():
+    page = runpy.run_path(str(ROOT / "scripts" / "make_configuration_page.py"))["page"]
+    written = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert written == page(), "run: python scripts/make_configuration_page.py"
+
+
+def test_metric_names_of_the_formats_page_are_those_that_are_logged():
+    page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    source = (ROOT / "src" / "hornbook" / "training").rglob("*.py")
+    code = "".join(file.read_text(encoding="utf-8") for file in source)
+    names = {name.partition("/")[2] for name in re.findall(r"`((?:train|val)/\w+)`", page)}
+    assert {name for name in names if not re.search(rf"\b{name}\b", code)} == set()
