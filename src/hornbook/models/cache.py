@@ -112,13 +112,10 @@ class KVCache:
         `whole` (for the full mask) attends to every filled slot, otherwise to none beyond the last position.
 
         Raises:
-            GenerationError: if the rows are not this cache's, or a position lies outside [0, max_length).
+            GenerationError: if a position lies outside [0, max_length).
         """
-        n_rows, n_tokens = positions.shape
-        if n_rows != self.batch_size:
-            raise GenerationError(f"the KV cache has {self.batch_size} rows, the tokens have {n_rows}")
         origin = positions[0, 0]
-        is_run = (positions == origin + torch.arange(n_tokens, device=positions.device)).all()
+        is_run = (positions == origin + torch.arange(positions.shape[1], device=positions.device)).all()
         filled = torch.maximum(self.lengths, positions.amax(dim=1) + 1)
         numbers = torch.stack((origin, is_run, positions.min(), positions.max(), filled.min(), filled.max()))
         start, run, lowest, highest, shortest, longest = numbers.tolist()

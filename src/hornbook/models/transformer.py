@@ -100,7 +100,8 @@ class Transformer(nn.Module):
         last_only: logits of the last position of each row alone, (b, 1, v); not with `targets`.
 
         Raises:
-            GenerationError: positions that the cache or the learned position table does not have.
+            GenerationError: for positions that the cache or the learned position table does not have, and for a cache
+                of another number of rows.
         """
         slots = None
         if cache is None:
@@ -109,6 +110,8 @@ class Transformer(nn.Module):
                 positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
                 self._check_span(tokens.shape[1])
         else:
+            if len(tokens) != cache.batch_size:
+                raise GenerationError(f"the KV cache has {cache.batch_size} rows, the tokens have {len(tokens)}")
             positions = cache.next_positions(tokens.shape[1]) if positions is None else positions
             slots = cache.place(positions, whole=mask.kind == "full")
             visibility = resolve_cached(mask, slots)

@@ -1,0 +1,108 @@
+import pytest
+import torch
+
+from hornbook.errors import GenerationError
+from hornbook.models.cache import KVCache
+from hornbook.models.masks import CAUSAL, FULL, AttentionMask, resolve
+from tiny_models import POSITIONS, VOCABULARY, tiny_model
+
+CPU = torch.device("cpu")
+A, B = torch.arange(0, 5)[None], torch.arange(5, 8)[None]
+
+
+@pytest.mark.parametrize("kind", ["causal", "full"])
+def test_plain_masks_need_no_tensor(kind):
+    assert resolve(AttentionMask(kind), length=4, device=CPU) == (None, kind == "causal")
+
+
+def test_the_explicit_mask_is_the_picture_of_the_docstring():
+    documents = torch.tensor([[0, 0, 1, 1]])
+    allowed, is_causal = resolve(AttentionMask("causal", document_ids=documents), length=4, device=CPU)
+    assert not is_causal
+    assert allowed[0, 0].int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]
+    allowed, _ = resolve(AttentionMask("full", document_ids=documents), length=4, device=CPU)
+    assert allowed[0, 0].int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
+
+
+def test_hidden_keys_are_seen_by_themselves_alone():
+    real = torch.tensor([[False, True, True]])
+    allowed, _ = resolve(AttentionMask("causal", key_is_real=real), length=3, device=CPU)
+    assert allowed[0, 0].int().tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("kind", ["causal", "full"])
+def test_packed_documents_equal_separate_ones(position, kind):
+    model = tiny_model(position=position, n_kv_heads=2)
+    packed = torch.cat((A, B), dim=1)
+    mask = AttentionMask(kind, document_ids=torch.tensor([[7] * 5 + [3] * 3]))
+    positions = torch.cat((torch.arange(5), torch.arange(3)))[None]
+    got = model(packed, positions=positions, mask=mask)
+    apart = torch.cat([model(part, mask=AttentionMask(kind)) for part in (A, B)], dim=1)
+    torch.testing.assert_close(got, apart, rtol=1e-12, atol=1e-12)
+
+
+def test_documents_may_be_interleaved():
+    model = tiny_model(position="none")
+    order = torch.tensor([0, 5, 1, 2, 6, 3, 7, 4])
+    mixed = torch.cat((A, B), dim=1)[:, order]
+    got = model(mixed, mask=AttentionMask("causal", document_ids=(order >= 5).long()[None]))
+    for part, members in ((A, order < 5), (B, order >= 5)):
+        torch.testing.assert_close(got[:, members], model(part), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["causal", "full"])
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("position", POSITIONS)
+def test_padding_changes_nothing(kind, side, position):
+    model = tiny_model(position=position, n_kv_heads=2)
+    filler = torch.full((1, 2), VOCABULARY - 1)
+    padded = torch.cat((filler, A) if side == "left" else (A, filler), dim=1)
+    real = torch.ones(1, 7, dtype=torch.bool)
+    real[:, slice(0, 2) if side == "left" else slice(5, 7)] = False
+    positions = (real.cumsum(dim=1) - 1).clamp(min=0)
+    got = model(padded, positions=positions, mask=AttentionMask(kind, key_is_real=real))
+    assert got.isfinite().all()
+    torch.testing.assert_close(got[real][None], model(A, mask=AttentionMask(kind)), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["causal", "full"])
+def test_a_row_of_padding_only_is_finite_forward_and_backward(kind):
+    model = tiny_model()
+    tokens = torch.cat((A, A))
+    real = torch.tensor([[True] * 5, [False] * 5])
+    model(tokens, mask=AttentionMask(kind, key_is_real=real), targets=tokens).nll.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("start", [0, 3])
+@pytest.mark.parametrize("n_new", [1, 2])
+@pytest.mark.parametrize("mask", [CAUSAL, FULL], ids=lambda mask: mask.kind)
+def test_padding_inside_a_cache_is_not_seen(start, n_new, mask):
+    model = tiny_model(position="none")  # so that a hole in the row is no other distance
+    row = torch.arange(start + n_new)[None]
+    hidden = torch.zeros(1, 16, dtype=torch.bool)
+    hidden[0, : start + n_new] = True
+    if start:
+        hidden[0, 1] = False
+    with torch.inference_mode():
+        cache = KVCache(model.config, 1, 16, dtype=torch.float64)
+        if start:
+            model(row[:, :start], cache=cache, mask=AttentionMask(mask.kind, key_is_real=hidden))
+            cache.advance(start)
+        got = model(row[:, start:], cache=cache, mask=AttentionMask(mask.kind, key_is_real=hidden))
+        if mask.kind == "causal" or not start:
+            kept = row[:, hidden[0, : start + n_new]]
+            torch.testing.assert_close(got, model(kept, mask=mask)[:, -n_new:], rtol=1e-12, atol=1e-12)
+        seen_alone = AttentionMask(mask.kind, key_is_real=torch.zeros(1, 16, dtype=torch.bool))
+        assert model(row[:, start:], cache=cache, mask=seen_alone).isfinite().all()
+
+
+def test_what_a_cache_cannot_mask_is_an_error():
+    model = tiny_model()
+    with torch.inference_mode():
+        cache = KVCache(model.config, 1, 16, dtype=torch.float64)
+        with pytest.raises(GenerationError, match="one document"):
+            model(A, cache=cache, mask=AttentionMask("causal", document_ids=torch.zeros_like(A)))
+        with pytest.raises(GenerationError, match="covers 3 slots of the cache, 5"):
+            model(A, cache=cache, mask=AttentionMask("causal", key_is_real=torch.ones(1, 3, dtype=torch.bool)))
