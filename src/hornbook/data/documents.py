@@ -38,13 +38,18 @@ class SourceReport:
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
         self.examples.setdefault(reason, message)
 
+    def add(self, other: "SourceReport") -> None:
+        """Count what another report counts as well."""
+        self.documents += other.documents
+        self.text_bytes += other.text_bytes
+        self.empty += other.empty
+        for reason, count in other.skipped.items():
+            self.skipped[reason] = self.skipped.get(reason, 0) + count
+            self.examples.setdefault(reason, other.examples[reason])
+
     def snapshot(self) -> "SourceReport":
         """A copy that later reading does not change."""
         return dataclasses.replace(self, skipped=dict(self.skipped), examples=dict(self.examples))
-
-    def lines(self) -> list[str]:
-        """What was skipped, one readable line a reason."""
-        return [f"skipped {count}: {reason}, first {self.examples[reason]}" for reason, count in self.skipped.items()]
 
 
 class Gate:

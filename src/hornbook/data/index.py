@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from hornbook.errors import DataError
 from hornbook.storage.atomic import replace_file
@@ -49,6 +49,15 @@ class SplitIndex:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """Bad input that was left out for one reason."""
+
+    count: int
+    first: str
+    """What was said of the first."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DatasetIndex:
     """The whole of index.json."""
 
@@ -57,7 +66,7 @@ class DatasetIndex:
     end_of_text_id: int | None
     """The token that ends each document, or None if documents are not marked."""
     splits: Mapping[SplitName, SplitIndex]
-    skipped: Mapping[str, int]
+    skipped: Mapping[str, Skipped]
     """Bad input left out, by reason."""
     made_from: Mapping[str, object]
     """Everything that decides the content: sources, split, limits, tokenizer, input files."""
@@ -99,7 +108,7 @@ def read_index(directory: Path) -> DatasetIndex:
         raise DataError(f"{path}: format {found!r}, but this version of hornbook reads format {FORMAT}")
     try:
         return _index(content)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: damaged ({error!r}); make it again: hornbook data prepare CONFIG --force") from None
 
 
@@ -111,15 +120,12 @@ def _absence(directory: Path) -> str:
     return f"no {INDEX_FILE} here, so it is not a complete data set"
 
 
-def _index(content: dict[str, object]) -> DatasetIndex:
+def _index(content: dict[str, Any]) -> DatasetIndex:
     fields = {field.name: content[field.name] for field in dataclasses.fields(DatasetIndex)}
-    splits = fields.pop("splits")
-    assert isinstance(splits, dict)
-    return DatasetIndex(**fields, splits={name: _split_index(split) for name, split in splits.items()})  # type: ignore[arg-type]
+    fields["splits"] = {name: _split_index(split) for name, split in content["splits"].items()}
+    fields["skipped"] = {reason: Skipped(**skipped) for reason, skipped in content["skipped"].items()}
+    return DatasetIndex(**fields)
 
 
-def _split_index(content: dict[str, object]) -> SplitIndex:
-    shards = content["shards"]
-    if not isinstance(shards, list):
-        raise TypeError("shards is not a list")
-    return SplitIndex(**{**content, "shards": tuple(ShardFile(**shard) for shard in shards)})  # type: ignore[arg-type]
+def _split_index(content: dict[str, Any]) -> SplitIndex:
+    return SplitIndex(**{**content, "shards": tuple(ShardFile(**shard) for shard in content["shards"])})

@@ -165,7 +165,7 @@ def _reopen(path: Path, size: int) -> tuple[BinaryIO, "hashlib._Hash"]:
     if file.tell() != size:
         found = file.tell()
         file.close()
-        raise DataError(f"{path}: {found} bytes, but {size} were committed; start over with --force")
+        raise DataError(f"{path}: {found} bytes, but {size} were committed; remove {path.parent} and prepare again")
     return file, digest
 
 
