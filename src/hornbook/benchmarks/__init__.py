@@ -1,0 +1,1 @@
+"""Ours and theirs, side by side on this machine. Layer 7."""
