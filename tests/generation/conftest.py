@@ -26,7 +26,7 @@ def tiny_config(**changes) -> ModelConfig:
     return ModelConfig(**{**shape, **changes})
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def one_thread():
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -83,8 +83,10 @@ class TextStream(Iterator[str]):
     Stopping early is fine: close() frees the decoder, and `generation` holds what was drawn until then.
     """
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer, prompt: str, config: GenerateConfig) -> None:
-        self._batch = _Batch(model, tokenizer, [prompt], config, seeds=None)
+    def __init__(
+        self, model: Transformer, tokenizer: Tokenizer, prompt: str, config: GenerateConfig, *, seed: int | None = None
+    ) -> None:
+        self._batch = _Batch(model, tokenizer, [prompt], config, seeds=None if seed is None else [seed])
         self._pieces = self._batch.pieces()
 
     def __next__(self) -> str:
@@ -100,13 +102,15 @@ class TextStream(Iterator[str]):
         return self._batch.results()[0]
 
 
-def stream_text(model: Transformer, tokenizer: Tokenizer, prompt: str, config: GenerateConfig) -> TextStream:
-    """The continuation of `prompt`, piece by piece; the pieces join to `generate_text`'s text.
+def stream_text(
+    model: Transformer, tokenizer: Tokenizer, prompt: str, config: GenerateConfig, *, seed: int | None = None
+) -> TextStream:
+    """The continuation of `prompt`, piece by piece; the pieces join to `generate_text`'s text. Default seed: config's.
 
     Raises:
         GenerationError: as `generate_text`, at once for the prompt and at the first piece for the model.
     """
-    return TextStream(model, tokenizer, prompt, config)
+    return TextStream(model, tokenizer, prompt, config, seed=seed)
 
 
 def generate_text(

@@ -1,0 +1,104 @@
+"""The card of an evaluation: numbers never travel without the protocol that made them.
+
+Perplexities compare only under one protocol and one tokenizer; bits per byte, nats / (ln 2 * bytes), compare across
+tokenizers, as bytes belong to the text.
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+CardValue = str | int | float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationCard:
+    """Perplexity of one checkpoint on one text, and all that is needed to repeat or to distrust it."""
+
+    window: int
+    stride: int
+    tokens_scored: int
+    bytes_scored: int | None
+    """Of the scored tokens, from their raw bytes; None where the tokenizer is unknown."""
+    nats: float
+    """Total negative log-likelihood of the scored tokens, never smoothed; end-of-text tokens count, with no bytes."""
+    standard_error: float | None
+    """Of nats per token, windows being the independent units; None for a single window."""
+    tokenizer_fingerprint: str | None
+    checkpoint: str
+    step: int | None
+    data: str
+    seconds: float
+
+    @property
+    def protocol(self) -> str:
+        """How the tokens were scored, in words."""
+        return (
+            f"sliding window of {self.window} tokens, stride {self.stride}: every token but the stream's first is "
+            f"scored once, after the first window with {self.window - self.stride + 1} to {self.window} tokens of "
+            "context; context is not reset between documents"
+        )
+
+    @property
+    def nats_per_token(self) -> float:
+        """Mean loss."""
+        return self.nats / self.tokens_scored
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats per token); infinite where that overflows."""
+        return _exp(self.nats_per_token)
+
+    @property
+    def perplexity_interval(self) -> tuple[float, float] | None:
+        """95 % interval from the standard error: what another sample of text as long would scatter over."""
+        if self.standard_error is None:
+            return None
+        reach = 1.96 * self.standard_error
+        return _exp(self.nats_per_token - reach), _exp(self.nats_per_token + reach)
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """nats / (ln 2 * bytes)."""
+        return self.nats / (math.log(2) * self.bytes_scored) if self.bytes_scored else None
+
+    def values(self) -> dict[str, CardValue]:
+        """Everything as one flat JSON object, derived numbers included; None for what overflows."""
+        low, high = self.perplexity_interval or (None, None)
+        numbers: dict[str, CardValue] = {
+            "perplexity": self.perplexity,
+            "perplexity_low": low,
+            "perplexity_high": high,
+            "bits_per_byte": self.bits_per_byte,
+            "nats_per_token": self.nats_per_token,
+        }
+        finite = {name: None if value == math.inf else value for name, value in numbers.items()}
+        return {**finite, **asdict(self), "protocol": self.protocol}
+
+    def to_json(self) -> str:
+        """The card as an indented JSON document with a final newline."""
+        return json.dumps(self.values(), indent=2, ensure_ascii=False) + "\n"
+
+    def table(self) -> "Table":
+        """The card for a terminal."""
+        from rich.table import Table
+
+        table = Table("", "", title=f"perplexity of {self.checkpoint or 'the model'}", show_header=False)
+        for name, value in self.values().items():
+            if value is not None:
+                table.add_row(name, _shown(value))
+        return table
+
+
+def _exp(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf
+
+
+def _shown(value: str | int | float) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.5g}" if isinstance(value, float) else value

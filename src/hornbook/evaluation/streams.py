@@ -1,0 +1,40 @@
+"""What `[eval]` asks to score, as one token stream: text files, or a split of a prepared data set."""
+
+import numpy as np
+
+from hornbook.config.data import TextSource
+from hornbook.config.run import Config
+from hornbook.data.dataset import Dataset
+from hornbook.data.sources import SourceReport, open_source
+from hornbook.errors import DataError
+from hornbook.evaluation.perplexity import InMemory, TokenReader
+from hornbook.tokenizer.tokenizer import Tokenizer
+
+
+def open_stream(config: Config, tokenizer: Tokenizer | None) -> tuple[TokenReader, str]:
+    """The stream that config.eval names, and its description for the card.
+
+    eval.text: the files' texts, each file a document, and the end-of-text token (if there is one) after every document,
+    as in training. Otherwise the split eval.split of the data set at data.path.
+
+    Raises:
+        DataError: if the text or the data set is missing or empty, or was prepared with another tokenizer.
+    """
+    if config.eval.text:
+        if tokenizer is None:
+            raise DataError("eval.text: the checkpoint holds no tokenizer to encode text with; score a prepared split")
+        return _encode(TextSource(paths=config.eval.text), tokenizer), ", ".join(map(str, config.eval.text))
+    dataset = Dataset.open(config.data.path)
+    if tokenizer is not None:
+        dataset.check_tokenizer(tokenizer)
+    stream = dataset.split(config.eval.split)
+    return stream, f"{config.data.path} [{config.eval.split}], {stream.n_documents} documents"
+
+
+def _encode(source: TextSource, tokenizer: Tokenizer) -> InMemory:
+    end = [] if tokenizer.end_of_text_id is None else [np.array([tokenizer.end_of_text_id])]
+    parts: list[np.ndarray] = []
+    for document in open_source(source, on_error="stop", report=SourceReport()):
+        ids, _ = tokenizer.encode_batch([document.text])
+        parts += [ids, *end]
+    return InMemory(np.concatenate(parts).astype(np.int64) if parts else np.empty(0, dtype=np.int64))

@@ -1,0 +1,243 @@
+"""Every token once, with the promised context; closed forms; the window's two limits; transformers' method."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hornbook.config.generate import EvalConfig
+from hornbook.config.model import ModelConfig
+from hornbook.config.tokenizer import TokenizerConfig
+from hornbook.errors import ConfigError, DataError, GenerationError
+from hornbook.evaluation.perplexity import InMemory, StreamScore, evaluate_perplexity, plan_windows, score_stream
+from hornbook.models.token_scores import TokenScores
+from hornbook.models.transformer import Transformer
+from hornbook.tokenizer.tokenizer import Tokenizer
+
+VOCAB = 300
+
+
+def make_model(**changes) -> Transformer:
+    shape = {
+        "vocab_size": VOCAB,
+        "context_length": 16,
+        "d_model": 16,
+        "n_layers": 2,
+        "n_heads": 2,
+        "n_kv_heads": 2,
+        "head_dim": 8,
+        "d_ff": 32,
+        "tie_embeddings": False,
+        "init": "torch_default",
+    }
+    return Transformer(ModelConfig(**{**shape, **changes}), seed=1).double()
+
+
+@pytest.fixture(scope="module")
+def model() -> Transformer:
+    return make_model()
+
+
+@pytest.fixture(scope="module")
+def stream() -> InMemory:
+    return InMemory(np.random.default_rng(0).integers(0, VOCAB, size=83))
+
+
+class Namer:
+    """A model whose surprise at each target, in nats, is the target's own number."""
+
+    def __call__(self, tokens, *, targets) -> TokenScores:
+        assert torch.equal(tokens[:, 1:], targets[:, :-1])
+        nll = targets.double()
+        return TokenScores(nll, nll, nll)
+
+
+@given(n=st.integers(2, 60), window=st.integers(1, 20), data=st.data())
+def test_every_target_once_with_the_promised_context(n, window, data):
+    stride = data.draw(st.integers(1, window))
+    plan = list(plan_windows(n, window=window, stride=stride))
+    scored = []
+    for at in plan:
+        assert 1 <= at.scored <= at.length <= window
+        targets = range(at.start + at.length - at.scored + 1, at.start + at.length + 1)
+        scored += targets
+        if at.start:
+            assert targets[0] - at.start >= window - stride + 1
+    assert scored == list(range(1, n))
+
+
+@pytest.mark.parametrize(("window", "stride"), [(16, 16), (16, 8), (16, 1), (5, 3), (1, 1)])
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_sums_over_the_whole_stream(stream, window, stride, batch_size):
+    """The sum of targets is theirs only if each is scored exactly once: all but the first."""
+    lengths = np.arange(VOCAB)
+    score = score_stream(Namer(), stream, window=window, stride=stride, batch_size=batch_size, byte_lengths=lengths)
+    assert score.nats == stream.tokens[1:].sum() == score.bytes
+    assert score.tokens == stream.n_tokens - 1
+
+
+def test_max_tokens_scores_the_beginning(stream):
+    score = score_stream(Namer(), stream, window=16, stride=8, max_tokens=10)
+    assert (score.tokens, score.nats) == (9, stream.tokens[1:10].sum())
+
+
+@torch.no_grad()
+def exact_nats(model, tokens, window) -> float:
+    """Each target after the `window` tokens before it, or as many as there are: one forward a token."""
+    total = 0.0
+    for target in range(1, len(tokens)):
+        context = torch.tensor(tokens[max(0, target - window) : target])[None]
+        total -= model(context)[0, -1].log_softmax(-1)[tokens[target]].item()
+    return total
+
+
+@torch.no_grad()
+def chunked_nats(model, tokens, window) -> float:
+    total = 0.0
+    for start in range(0, len(tokens) - 1, window):
+        chunk = torch.tensor(tokens[start : start + window + 1])
+        total += torch.nn.functional.cross_entropy(model(chunk[None, :-1])[0], chunk[1:], reduction="sum").item()
+    return total
+
+
+def test_stride_one_is_the_exact_loop(model, stream):
+    ours = score_stream(model, stream, window=7, stride=1)
+    assert ours.nats == pytest.approx(exact_nats(model, stream.tokens, 7), rel=1e-12)
+
+
+def test_stride_window_is_the_chunked_one(model, stream):
+    ours = score_stream(model, stream, window=7, stride=7)
+    assert ours.nats == pytest.approx(chunked_nats(model, stream.tokens, 7), rel=1e-12)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(15, 4), (15, 15), (10, 7)])
+def test_equals_transformers_documented_method(model, stream, window, stride):
+    """The loop of https://huggingface.co/docs/transformers/perplexity with max_length = window + 1, written out.
+
+    Where stride = window that loop would lose each later window's first target to the shift of labels; its windows
+    overlap by one here, so that none is lost.
+    """
+    ids = torch.tensor(stream.tokens)[None]
+    nats, scored, previous_end = 0.0, 0, 0
+    for begin in range(0, ids.shape[1], stride):
+        end = min(begin + window + 1, ids.shape[1])
+        labels = ids[:, begin:end].clone()
+        labels[:, : -(end - previous_end)] = -100
+        with torch.no_grad():
+            logits = model(ids[:, begin:end])
+        shifted = labels[:, 1:]
+        nats += torch.nn.functional.cross_entropy(logits[0, :-1], shifted[0], ignore_index=-100, reduction="sum").item()
+        scored += int((shifted != -100).sum())
+        previous_end = end
+        if end == ids.shape[1]:
+            break
+    ours = score_stream(model, stream, window=window, stride=stride)
+    assert ours.tokens == scored
+    assert ours.nats == pytest.approx(nats, rel=1e-12)
+
+
+def test_more_context_cannot_be_worse_where_context_tells_all():
+    """A sanity check of direction: on a period that fits the window, only cold starts surprise a copying oracle."""
+
+    class Copier:
+        def __call__(self, tokens, *, targets):
+            nll = torch.full(targets.shape, math.log(VOCAB), dtype=torch.float64)
+            nll[:, 4:] = 0.0  # it has seen the period of five
+            return TokenScores(nll, nll, nll)
+
+    periodic = InMemory(np.tile(np.arange(5), 20))
+    nats = [score_stream(Copier(), periodic, window=16, stride=stride).nats for stride in (16, 8, 1)]
+    assert nats[0] > nats[1] == nats[2] == pytest.approx(4 * math.log(VOCAB))
+
+
+def test_the_uniform_model_has_the_perplexity_of_its_vocabulary(stream):
+    uniform = make_model()
+    with torch.no_grad():
+        uniform.head.weight.zero_()
+    card = evaluate_perplexity(uniform, None, stream, EvalConfig(window=9, stride=4), data="noise")
+    assert card.perplexity == pytest.approx(VOCAB, rel=1e-12)
+    assert card.standard_error == pytest.approx(0.0, abs=1e-12)
+    assert card.bits_per_byte is None
+
+
+def test_batch_size_changes_nothing(model, stream):
+    cards = [evaluate_perplexity(model, None, stream, EvalConfig(batch_size=size), data="noise") for size in (1, 4, 64)]
+    assert [card.nats for card in cards[1:]] == pytest.approx([cards[0].nats] * 2, rel=1e-12)
+    assert len({card.tokens_scored for card in cards}) == 1
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train(["the cat sat on the mat"], TokenizerConfig(vocab_size=290))
+
+
+TEXT = "the cat — über the mat " * 3
+
+
+def test_bits_per_byte_is_of_the_texts_own_bytes(model, tokenizer):
+    tokens = np.array([*tokenizer.encode(TEXT), tokenizer.end_of_text_id])
+    card = evaluate_perplexity(model, tokenizer, InMemory(tokens), EvalConfig(window=16, stride=1), data="text")
+    first = len(tokenizer.token_bytes(int(tokens[0])))
+    assert card.bytes_scored == len(TEXT.encode()) - first  # end-of-text stands for no bytes
+    assert card.tokens_scored == len(tokens) - 1
+    nats = exact_nats(model, tokens, 16)
+    assert card.bits_per_byte == pytest.approx(nats / math.log(2) / (len(TEXT.encode()) - first), rel=1e-12)
+    assert card.tokenizer_fingerprint == tokenizer.fingerprint
+
+
+def test_defaults_are_the_whole_context_and_half_of_it(model, stream):
+    card = evaluate_perplexity(model, None, stream, EvalConfig(), data="noise")
+    assert (card.window, card.stride) == (16, 8)
+
+
+def test_dropout_is_off_and_the_mode_is_restored(stream):
+    noisy = make_model(dropout=0.5).train()
+    first, second = (evaluate_perplexity(noisy, None, stream, EvalConfig(), data="noise").nats for _ in range(2))
+    assert first == second
+    assert noisy.training
+
+
+def test_progress_ends_at_all_tokens(model, stream):
+    seen = []
+    evaluate_perplexity(
+        model, None, stream, EvalConfig(batch_size=3), data="noise", progress=lambda *at: seen.append(at)
+    )
+    assert seen[-1] == (82, 82)
+    assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"window": 17}, "eval.window = 17 exceeds the model's context_length = 16"),
+        ({"window": 8, "stride": 9}, "eval.stride = 9, expected 1 to eval.window = 8"),
+    ],
+)
+def test_impossible_windows_are_errors(model, stream, config, message):
+    with pytest.raises(ConfigError, match=message):
+        evaluate_perplexity(model, None, stream, EvalConfig(**config), data="noise")
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_a_stream_without_a_target_is_an_error(model, n):
+    with pytest.raises(DataError, match=f"has {n} tokens, expected at least 2"):
+        evaluate_perplexity(model, None, InMemory(np.zeros(n, dtype=np.int64)), EvalConfig(), data="nothing")
+
+
+def test_a_broken_model_is_an_error(stream):
+    broken = make_model()
+    with torch.no_grad():
+        broken.norm.weight.fill_(float("nan"))
+    with pytest.raises(GenerationError, match="NaN or infinity"):
+        evaluate_perplexity(broken, None, stream, EvalConfig(), data="noise")
+
+
+def test_standard_error_equals_the_scatter_of_means():
+    """Independent windows of equal size: the ratio estimator is the usual standard error of a mean."""
+    nats = np.random.default_rng(0).normal(10, 2, size=50)
+    score = StreamScore(window_nats=nats, window_tokens=np.full(50, 4), bytes=None)
+    assert score.standard_error == pytest.approx((nats / 4).std(ddof=1) / math.sqrt(50))
+    assert StreamScore(window_nats=nats[:1], window_tokens=np.array([4]), bytes=None).standard_error is None
