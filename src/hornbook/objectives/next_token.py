@@ -46,7 +46,7 @@ class NextToken:
         return {"cross_entropy": count, "z_loss": count} if self.z_loss else {"cross_entropy": count}
 
     def __call__(self, model: Transformer, batch: TokenBatch) -> LossOutput:
-        """Sums of smoothed cross-entropy and z-loss; metrics `nll` (never smoothed), `z` (squared) and perhaps `bytes`."""
+        """Sums of smoothed cross-entropy and z-loss; metrics `nll` (never smoothed), `z` (Z squared), maybe `bytes`."""
         targets = batch.tokens[:, 1:]
         counted = batch.loss_mask[:, 1:]
         scores: TokenScores = model(

@@ -1,0 +1,74 @@
+"""Where a run stands: a few numbers. With weights and optimizer state they are all that resuming needs.
+
+No tensors and no generator states: data order and noise are functions of (seed, step).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+from hornbook.errors import CheckpointError
+
+Number = int | float | None
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """What the loop counts; hooks read it and record the best validation in it."""
+
+    step: int = 0
+    """Steps of data consumed: the next step to run. It also advances where an update was skipped."""
+    tokens_seen: int = 0
+    skipped: int = 0
+    """Steps whose update was left out, because its loss or gradient was not finite."""
+    skipped_in_a_row: int = 0
+    best_loss: float | None = None
+    """Lowest validation loss (nats a token) so far."""
+    best_step: int | None = None
+    full_checkpoint_step: int | None = None
+    """Step of the newest full checkpoint."""
+
+    @property
+    def updates(self) -> int:
+        """Updates made: the time of the optimizer and of the schedule."""
+        return self.step - self.skipped
+
+    def advance(self, *, tokens: int, skipped: bool) -> None:
+        """Count one step."""
+        self.step += 1
+        self.tokens_seen += tokens
+        self.skipped += skipped
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
+
+    def record_validation(self, loss: float) -> bool:
+        """Whether `loss` is the lowest so far; ties keep the earlier step, NaN is never best."""
+        if math.isnan(loss) or (self.best_loss is not None and loss >= self.best_loss):
+            return False
+        self.best_loss, self.best_step = loss, self.step
+        return True
+
+    def to_json(self) -> dict[str, Number]:
+        """The fields, for state.json."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, object]) -> "TrainState":
+        """The inverse of `to_json`.
+
+        Raises:
+            CheckpointError: naming every key that is missing, unknown or not a number.
+        """
+        names = [field.name for field in fields(cls)]
+        problems = [f"missing {name}" for name in names if name not in values]
+        problems += [f"unknown {name}" for name in values if name not in names]
+        optional = {"best_loss", "best_step", "full_checkpoint_step"}
+        numbers: dict[str, Number] = {}
+        for name in names:
+            value = values.get(name)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                numbers[name] = value
+            elif name in values and not (value is None and name in optional):
+                problems.append(f"{name} = {value!r} is not a number")
+        if problems:
+            raise CheckpointError(f"the saved training state cannot be read: {'; '.join(problems)}")
+        return cls(**numbers)  # type: ignore[arg-type]

@@ -1,0 +1,107 @@
+"""One optimizer step: the whole arithmetic of training.
+
+    loss = sum over terms of (sum of the term over micro-batches and ranks) / (sum of its weight over both)
+
+The weights are known before any forward pass, so each micro-batch can be divided at once and its gradient added up. A
+mean of micro-batch means instead would weigh a row with one trained token as much as a full one.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from hornbook.distributed.precision import Precision
+from hornbook.distributed.strategy import Flags, Strategy
+from hornbook.models.transformer import Transformer
+from hornbook.objectives.objective import B, Objective, StepContext
+from hornbook.optim.groups import set_learning_rate
+from hornbook.training.metrics import Sums, total_sums
+
+_DROPOUT = 1  # the purpose in the key of the default generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner(Generic[B]):
+    """What a step works on and with; the same for every step of a run."""
+
+    model: Transformer
+    objective: Objective[B]
+    optimizer: Optimizer
+    strategy: Strategy
+    precision: Precision
+    clip_grad_norm: float | None
+    """Largest global gradient norm; None never clips."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """What one step did, in host numbers that are equal on every rank."""
+
+    loss: float
+    """What was minimised, smoothing and z-loss included."""
+    trained_tokens: int
+    """Denominator of the loss: the largest weight of its terms."""
+    grad_norm: float
+    """Of the summed gradient, before clipping."""
+    learning_rate: float
+    """Peak times multiplier, of the first group."""
+    metrics: Sums
+    skipped: bool
+    """Loss or gradient was not finite: weights and optimizer are as they were."""
+
+
+def train_step(learner: Learner[B], batches: Sequence[B], at: StepContext, *, multiplier: float) -> StepReport:
+    """One update from this rank's micro-batches, at `multiplier` times the peak learning rate."""
+    objective, strategy, optimizer = learner.objective, learner.strategy, learner.optimizer
+    device = learner.precision.device
+
+    batches = [objective.prepare(batch, at) for batch in batches]
+    weights = total_weights([objective.weight(batch) for batch in batches], strategy, device)
+    outputs: list[Mapping[str, tuple[Tensor, Tensor]]] = []
+    for index, batch in enumerate(batches):
+        seed_dropout(at, micro_batch=index * strategy.world_size + strategy.rank)
+        with learner.precision.autocast():
+            output = objective(learner.model, batch.to(device))
+        loss = torch.stack([term / weights[name] for name, term in output.terms.items()]).sum()
+        strategy.backward(loss, last=index == len(batches) - 1)
+        outputs.append({**output.metrics, "loss": (loss.detach(), torch.ones_like(loss))})
+
+    sums = total_sums(outputs, strategy)
+    loss_value, _ = sums.pop("loss")
+    grad_norm = strategy.clip_grad_norm(learner.model, learner.clip_grad_norm or math.inf).item()
+    flags = strategy.agree(Flags(skip=not (math.isfinite(loss_value) and math.isfinite(grad_norm))))
+    set_learning_rate(optimizer, multiplier)
+    if not flags.skip:
+        optimizer.step()
+    strategy.zero_grad(optimizer)
+    return StepReport(
+        loss=loss_value,
+        trained_tokens=max(weights.values()),
+        grad_norm=grad_norm,
+        learning_rate=optimizer.param_groups[0]["lr"],
+        metrics=sums,
+        skipped=flags.skip,
+    )
+
+
+def total_weights(weights: Sequence[Mapping[str, int]], strategy: Strategy, device: torch.device) -> dict[str, int]:
+    """Each term's denominator over micro-batches and ranks; 1 where nothing counts, since its sum is then 0."""
+    names = sorted(weights[0])
+    local = torch.tensor([sum(weight[name] for weight in weights) for name in names], device=device)
+    totals: list[int] = strategy.sum(local).tolist()
+    return {name: max(total, 1) for name, total in zip(names, totals, strict=True)}
+
+
+def seed_dropout(at: StepContext, *, micro_batch: int) -> None:
+    """Key torch's default generators by (seed, step, global micro-batch): a resumed run drops what it would have.
+
+    Dropout is the one noise drawn inside the model, and the only one that depends on how a step is split.
+    """
+    key = np.random.SeedSequence((at.seed, at.step, micro_batch, _DROPOUT)).generate_state(1, np.uint64)
+    torch.manual_seed(int(key[0]))

@@ -1,0 +1,145 @@
+"""The loop: batches in, steps, hooks between them, a reason to stop.
+
+Every stage of training is this loop; stages differ in the batches and the objective that they hand to it. It keeps no
+state but TrainState, so a run that is stopped, saved, rebuilt and continued equals one that never stopped, bit for bit.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hornbook.config.train import TrainConfig
+from hornbook.data.batch import TokenBatch
+from hornbook.data.loader import BatchSource, Prefetcher
+from hornbook.distributed.strategy import Flags
+from hornbook.errors import TrainingError
+from hornbook.objectives.objective import StepContext
+from hornbook.storage.faults import crash_point
+from hornbook.training.hooks import Hook, Moment, StopReason
+from hornbook.training.preemption import Preemption
+from hornbook.training.state import TrainState
+from hornbook.training.step import Learner, StepReport, train_step
+
+MAX_SKIPPED_IN_A_ROW = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """How a call of `Trainer.run` ended."""
+
+    state: TrainState
+    stop_reason: StopReason
+    seconds: float
+    """Wall-clock, hooks included."""
+
+
+class Trainer:
+    """Runs from `state.step` to `config.steps`; everything it needs is handed to it ready-made."""
+
+    def __init__(
+        self,
+        learner: Learner[TokenBatch],
+        *,
+        schedule: Callable[[int], float],
+        batches: BatchSource,
+        hooks: Sequence[Hook],
+        state: TrainState,
+        config: TrainConfig,
+        samples_per_step: int,
+        seed: int,
+        loader_threads: int = 1,
+        prefetch: int = 2,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`schedule` maps the number of an update (0 is the first) to the learning rate's multiplier.
+
+        `samples_per_step` counts over all ranks. `loader_threads` read `prefetch` steps ahead. `clock` is in seconds.
+        """
+        self.learner = learner
+        self.schedule = schedule
+        self.batches = batches
+        self.hooks = hooks
+        self.state = state
+        self.config = config
+        self.samples_per_step = samples_per_step
+        self.seed = seed
+        self.loader_threads = loader_threads
+        self.prefetch = prefetch
+        self.clock = clock
+
+    def run(self) -> TrainResult:
+        """Train until the last step, the time limit or a signal; hooks see the last step as such, and save there.
+
+        Raises:
+            TrainingError: when several updates in a row had a loss or gradient that is not finite.
+        """
+        self._first_step, self._started = self.state.step, self.clock()
+        stop: StopReason | None = "finished" if self.state.step >= self.config.steps else None
+        self.learner.model.train()
+        with Preemption() as preemption, self._prefetcher() as stream:
+            while stop is None:
+                begun = self.clock()
+                step, micro_batches = next(stream)
+                report = self._step(step, micro_batches)
+                elapsed = self.clock() - self._started
+                stop = self._stop_reason(preemption, elapsed)
+                moment = Moment(
+                    step=self.state.step,
+                    state=self.state,
+                    report=report,
+                    tokens=self.config.tokens_per_step,
+                    seconds=self.clock() - begun,
+                    seconds_left=self._seconds_left(elapsed),
+                    stop=stop,
+                )
+                for hook in self.hooks:
+                    hook(moment)
+        return TrainResult(state=self.state, stop_reason=stop, seconds=self.clock() - self._started)
+
+    def _step(self, step: int, micro_batches: Sequence[TokenBatch]) -> StepReport:
+        at = StepContext(seed=self.seed, step=step, samples_per_step=self.samples_per_step)
+        report = train_step(self.learner, micro_batches, at, multiplier=self.schedule(self.state.updates))
+        self.state.advance(tokens=self.config.tokens_per_step, skipped=report.skipped)
+        crash_point("train:step")
+        if self.state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise self._lost(report)
+        return report
+
+    def _prefetcher(self) -> Prefetcher:
+        return Prefetcher(
+            self.batches,
+            first_step=self.state.step,
+            last_step=self.config.steps,
+            threads=self.loader_threads,
+            depth=self.prefetch,
+        )
+
+    def _stop_reason(self, preemption: Preemption, elapsed: float) -> StopReason | None:
+        limit = self.config.max_minutes
+        flags = self.learner.strategy.agree(
+            Flags(
+                preempted=preemption.requested is not None,
+                out_of_time=limit is not None and elapsed >= 60.0 * limit,
+            )
+        )
+        if self.state.step >= self.config.steps:
+            return "finished"
+        if flags.preempted:
+            return "preempted"
+        return "max_minutes" if flags.out_of_time else None
+
+    def _seconds_left(self, elapsed: float) -> float:
+        steps_done = self.state.step - self._first_step
+        by_steps = (self.config.steps - self.state.step) * elapsed / steps_done
+        limit = self.config.max_minutes
+        return by_steps if limit is None else min(by_steps, max(0.0, 60.0 * limit - elapsed))
+
+    def _lost(self, report: StepReport) -> TrainingError:
+        """A single bad batch is left out and counted; a row of them means that the run itself is lost."""
+        count, last, saved = self.state.skipped_in_a_row, self.state.step - 1, self.state.full_checkpoint_step
+        return TrainingError(
+            f"steps {last - count + 1} to {last}: loss or gradient was not finite {count} times in a row (now loss "
+            f"{report.loss}, gradient norm {report.grad_norm}). Lower optim.learning_rate, or set "
+            "optim.clip_grad_norm, and start again"
+            + (" (no full checkpoint was saved)" if saved is None else f" from the full checkpoint of step {saved}")
+        )

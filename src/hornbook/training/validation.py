@@ -1,0 +1,53 @@
+"""Loss on a fixed set, always the same windows, so that two steps can be compared.
+
+What counts is the plain nll by token: smoothing and z-loss are means of training, not measures of a model.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Generic
+
+import torch
+from torch import Tensor, nn
+
+from hornbook.objectives.objective import B, StepContext
+from hornbook.training.metrics import readable, total_sums
+from hornbook.training.step import Learner
+
+
+class Validation(Generic[B]):
+    """Measures the learner's model on `batches` (this rank's share): {"loss", "perplexity", "bits_per_byte", ...}.
+
+    "loss" is in nats a token. Objective noise, if there is any, is the same at every call.
+    """
+
+    def __init__(self, learner: Learner[B], batches: Sequence[B], *, seed: int) -> None:
+        assert batches
+        self.learner = learner
+        self.batches = batches
+        self.at = StepContext(seed=seed, step=0, samples_per_step=len(batches))
+
+    def __call__(self) -> dict[str, float]:
+        """One pass over the set, without dropout; the model's mode is restored, and no gradient is left behind."""
+        learner, device = self.learner, self.learner.precision.device
+        outputs: list[Mapping[str, tuple[Tensor, Tensor]]] = []
+        with evaluation_mode(learner.model):
+            for batch in self.batches:
+                with learner.precision.autocast():
+                    prepared = learner.objective.prepare(batch, self.at)
+                    outputs.append(learner.objective(learner.model, prepared.to(device)).metrics)
+        sums = total_sums(outputs, learner.strategy)
+        total, weight = sums["nll"]
+        return {"loss": total / weight, **readable(sums)}
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """No dropout and no gradients inside; afterwards the mode that was, whatever happened."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
