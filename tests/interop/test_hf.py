@@ -1,0 +1,185 @@
+import json
+import os
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hornbook.errors import CheckpointError
+from hornbook.interop.hf import config_from_hf, load_hf_directory, weights_from_hf
+from hornbook.models.transformer import Transformer
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+VOCABULARY = 40
+LLAMA = {
+    "model_type": "llama",
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+}
+GPT2 = {
+    "model_type": "gpt2",
+    "vocab_size": VOCABULARY,
+    "n_embd": 16,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 32,
+}
+
+
+def theirs(config):
+    """A randomly initialised model of transformers, every parameter moved off its 0 or 1."""
+    transformers = pytest.importorskip("transformers")
+    kinds = {
+        "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
+        "gpt2": (transformers.GPT2Config, transformers.GPT2LMHeadModel),
+    }
+    config_class, model_class = kinds[config["model_type"]]
+    settings = {key: value for key, value in config.items() if key != "model_type"}
+    hf_config = config_class(**settings, bos_token_id=0, eos_token_id=0, attn_implementation="eager")
+    torch.manual_seed(0)
+    model = model_class(hf_config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+SHAPES = [
+    LLAMA,
+    {**LLAMA, "num_key_value_heads": 4, "tie_word_embeddings": True},
+    {**LLAMA, "num_key_value_heads": 1, "head_dim": 6, "rms_norm_eps": 1e-2},
+    {**LLAMA, "rope_theta": 50.0, "attention_bias": True, "mlp_bias": True},
+    {**LLAMA, "attention_bias": True},
+    {**LLAMA, "mlp_bias": True},
+    {**LLAMA, "rope_parameters": {"rope_type": "default", "rope_theta": 77.0}},
+    GPT2,
+    {**GPT2, "tie_word_embeddings": False, "n_inner": 20, "layer_norm_epsilon": 1e-2},
+    {**GPT2, "activation_function": "gelu"},
+    {**GPT2, "activation_function": "relu", "n_head": 2},
+]
+
+
+def label(config):
+    standard = LLAMA if config["model_type"] == "llama" else GPT2
+    changes = [f"{key}={value}" for key, value in config.items() if standard.get(key) != value]
+    return " ".join([config["model_type"], *changes])
+
+
+@pytest.mark.parametrize("config", SHAPES, ids=label)
+@torch.inference_mode()
+def test_logits_equal_those_of_transformers(config):
+    reference = theirs(config)
+    shape = config_from_hf(reference.config.to_dict())
+    model = Transformer(shape)
+    model.load_state_dict(weights_from_hf(reference.state_dict(), shape))
+    model.eval()
+    for length in (1, 7, 32):  # up to the whole context
+        tokens = torch.randint(VOCABULARY, (2, length), generator=torch.Generator().manual_seed(length))
+        torch.testing.assert_close(model(tokens), reference(tokens).logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [LLAMA, {**GPT2, "tie_word_embeddings": True}], ids=label)
+@pytest.mark.parametrize("max_shard_size", ["1GB", "8KB"])
+def test_a_directory_that_transformers_saved_is_read(config, max_shard_size, tmp_path):
+    reference = theirs(config)
+    reference.save_pretrained(tmp_path, max_shard_size=max_shard_size)
+    assert (tmp_path / "model.safetensors.index.json").exists() == (max_shard_size == "8KB")
+    model, raw = load_hf_directory(tmp_path)
+    assert raw["eos_token_id"] == 0
+    tokens = torch.arange(10)[None]
+    torch.testing.assert_close(model(tokens), reference(tokens).logits, rtol=1e-5, atol=1e-5)
+    assert all(parameter.requires_grad and parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+def test_older_files_have_other_prefixes_and_buffers():
+    reference = theirs(GPT2)
+    body = {name.removeprefix("transformer."): tensor for name, tensor in reference.state_dict().items()}
+    del body["lm_head.weight"]
+    body["h.0.attn.bias"] = torch.ones(1, 1, 32, 32)
+    body["h.0.attn.masked_bias"] = torch.tensor(-1e4)
+    shape = config_from_hf(GPT2)
+    model = Transformer(shape)
+    model.load_state_dict(weights_from_hf(body, shape))
+    tokens = torch.arange(10)[None]
+    torch.testing.assert_close(model(tokens), reference(tokens).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_the_rotary_base_is_found_where_each_version_puts_it():
+    assert config_from_hf(LLAMA).rope_theta == 10_000.0
+    assert config_from_hf({**LLAMA, "rope_theta": 5}).rope_theta == 5.0
+    assert config_from_hf({**LLAMA, "rope_theta": 5, "rope_scaling": None}).rope_theta == 5.0
+    assert config_from_hf({**LLAMA, "rope_parameters": {"rope_theta": 6.0, "rope_type": "default"}}).rope_theta == 6.0
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "model_type = None; expected one of gpt2, llama"),
+        ({**LLAMA, "model_type": "mamba"}, "model_type = 'mamba'"),
+        ({**LLAMA, "hidden_act": "relu"}, "hidden_act = 'relu' is not supported; expected 'silu'"),
+        ({**LLAMA, "rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_type = 'linear' is not supported"),
+        ({**LLAMA, "rope_parameters": {"rope_type": "llama3"}}, "rope_type = 'llama3' is not supported"),
+        ({**LLAMA, "rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor = 0.5"),
+        ({key: LLAMA[key] for key in LLAMA if key != "intermediate_size"}, "intermediate_size is missing"),
+        ({**LLAMA, "hidden_size": "16"}, "hidden_size = '16'; expected a positive integer"),
+        ({**LLAMA, "num_key_value_heads": 3}, "n_heads = 4 is not a multiple of n_kv_heads = 3"),
+        ({**LLAMA, "num_hidden_layers": -1}, "n_layers: Input should be greater than 0"),
+        ({**GPT2, "activation_function": "silu"}, "activation_function = 'silu' is not supported"),
+        ({**GPT2, "scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx = True"),
+        ({**GPT2, "scale_attn_weights": False}, "scale_attn_weights = False"),
+        ({**GPT2, "add_cross_attention": True}, "add_cross_attention = True"),
+    ],
+)
+def test_what_we_do_not_compute_is_an_error_that_names_it(config, message):
+    with pytest.raises(CheckpointError, match=r"config\.json") as caught:
+        config_from_hf(config)
+    assert message in str(caught.value)
+
+
+def write(directory, config, weights):
+    (directory / "config.json").write_text(json.dumps(config))
+    save_file(weights, directory / "model.safetensors")
+
+
+def test_weights_that_do_not_fit_are_listed_together(tmp_path):
+    shape = config_from_hf(GPT2)
+    weights = {"wte.weight": torch.zeros(VOCABULARY, 16), "wpe.weight": torch.zeros(31, 16)}
+    write(tmp_path, GPT2, weights)
+    with pytest.raises(CheckpointError) as caught:
+        load_hf_directory(tmp_path)
+    assert "layers.1.attention.q_proj.bias" in str(caught.value)
+    assert "position_embedding.weight" in str(caught.value)
+    with pytest.raises(CheckpointError, match=r"has: transformer\.h\.0\.attn\.extra"):
+        weights_from_hf({**weights, "h.0.attn.extra": torch.zeros(1)}, shape)
+
+
+def test_half_of_the_biases_is_an_error(tmp_path):
+    reference = theirs({**LLAMA, "attention_bias": True})
+    weights = {name: tensor.contiguous() for name, tensor in reference.state_dict().items()}
+    del weights["model.layers.1.self_attn.q_proj.bias"]
+    write(tmp_path, {**LLAMA, "attention_bias": True}, weights)
+    with pytest.raises(CheckpointError, match=r"layers\.1\.attention\.q_proj\.bias"):
+        load_hf_directory(tmp_path)
+
+
+def test_broken_directories_are_errors(tmp_path):
+    with pytest.raises(CheckpointError, match=r"config\.json: cannot be read"):
+        load_hf_directory(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="got list, expected an object"):
+        load_hf_directory(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: cannot be read"):
+        load_hf_directory(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"no")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: cannot be read"):
+        load_hf_directory(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../elsewhere"}}))
+    with pytest.raises(CheckpointError, match="lies outside the directory"):
+        load_hf_directory(tmp_path)

@@ -1,0 +1,12 @@
+"""One thread: tensors here are so small that waking a second one costs more than their arithmetic."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
