@@ -7,6 +7,7 @@ Words repeat, so their ids are kept; the cache is bounded and a very long word i
 import unicodedata
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 from typing import ClassVar, Literal
 
 import regex
@@ -84,15 +85,11 @@ class BytePairScheme:
         """
         if self.normalizer:
             text = unicodedata.normalize(self.normalizer, text)
-        ids: list[int] = []
-        cache = self._cache
         try:
-            for word in self.splitter(text):
-                ids += cache[word]
+            return list(chain.from_iterable(map(self._cache.__getitem__, self.splitter(text))))
         except UnicodeEncodeError:
             encode_utf8(text)  # raises the error that names the place in the text, not in the word
             raise
-        return ids
 
     def __reduce__(self) -> tuple[object, ...]:
         """Worker processes get the vocabulary without the cache."""

@@ -26,6 +26,7 @@ from hornbook.tokenizer.characters import CharacterScheme
 from hornbook.tokenizer.documents import Documents, decode_utf8, encode_utf8, pieces
 from hornbook.tokenizer.special_tokens import AllowedSpecial, SpecialTokens, split_at_names
 from hornbook.tokenizer.stream_decoder import StreamDecoder
+from hornbook.tokenizer.tiktoken_ranks import load_ranks
 from hornbook.tokenizer.train import ProgressCallback, special_names, train_scheme
 
 Errors = Literal["strict", "replace"]
@@ -116,6 +117,15 @@ class Tokenizer:
         """
         loaded = files.load_gpt2(Path(vocab), Path(merges), special_tokens, pattern=pattern)
         return cls(loaded.scheme, loaded.special_tokens)
+
+    @classmethod
+    def from_tiktoken(cls, path: Path | str, *, pattern: str, special_tokens: Sequence[str] = ()) -> "Tokenizer":
+        """Read ranks in OpenAI's .tiktoken form; the special tokens, which it does not hold, follow without gaps.
+
+        Raises:
+            TokenizerError: if the file is missing or damaged.
+        """
+        return cls(load_ranks(Path(path), pattern=pattern), special_tokens)
 
     def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
         """Write the tokenizer as a directory, whole or not at all; writing the same tokenizer again changes nothing.
