@@ -76,8 +76,8 @@ def _table_lines(table: Table, header: str, *, descriptions: bool) -> Iterator[s
 
 
 def _in_reading_order(table: Table) -> list[str]:
-    """Field names as declared, but `kind` first: it says what the others mean."""
-    return sorted(type(table).model_fields, key=lambda name: name != "kind")
+    """Field names as declared, but first those that say what the others mean."""
+    return sorted(type(table).model_fields, key=lambda name: name not in ("kind", "preset"))
 
 
 def _value_line(table: Table, name: str, value: object) -> str:

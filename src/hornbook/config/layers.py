@@ -8,6 +8,7 @@ described the old kind. `[schedule] kind = "wsd"` over a file with a cosine sche
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from hornbook.config.keys import Key, tagged_tables
 
@@ -22,7 +23,18 @@ class Origin:
     def __str__(self) -> str:
         return self.source if self.line is None else f"{self.source}:{self.line}"
 
+    @property
+    def is_written(self) -> bool:
+        """Whether the user wrote the value itself."""
+        return self != DEFAULT and not self.source.startswith(_PRESET_SOURCE)
 
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """The origin of the values that a preset brings."""
+        return cls(f"{_PRESET_SOURCE}{name}")
+
+
+_PRESET_SOURCE = "preset "
 DEFAULT = Origin("default")
 
 
@@ -32,6 +44,8 @@ class Entry:
 
     value: object
     origin: Origin
+    tables: tuple[Origin, ...] = ()
+    """Where each table around it was opened, outermost first."""
 
 
 Layer = Mapping[Key, Entry]
@@ -40,7 +54,8 @@ Layer = Mapping[Key, Entry]
 def flatten(value: object, key: Key, origin_of: Callable[[Key], Origin]) -> dict[Key, Entry]:
     """The leaves of `value`, which stands at `key`."""
     if not isinstance(value, Mapping) or not value:
-        return {key: Entry(value, origin_of(key))} if key else {}
+        tables = tuple(origin_of(key[:depth]) for depth in range(1, len(key)))
+        return {key: Entry(value, origin_of(key), tables)} if key else {}
     leaves: dict[Key, Entry] = {}
     for name, inner in value.items():
         leaves |= flatten(inner, (*key, name), origin_of)

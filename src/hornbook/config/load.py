@@ -15,7 +15,7 @@ that a file and a command line mean the same by a path.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -23,12 +23,10 @@ from pydantic import ValidationError
 from hornbook.config.keys import UNSET, Key, dotted, slot_at, tagged_tables
 from hornbook.config.layers import DEFAULT, Entry, Layer, Origin, flatten, kinds, nest, stack
 from hornbook.config.presets import PRESETS
-from hornbook.config.problems import as_error, preset_problem, unfit_values, validation_problems
+from hornbook.config.problems import PRESET_KEY, as_error, preset_problem, unfit_values, validation_problems
 from hornbook.config.read import read_assignments, read_file, read_mapping
 from hornbook.config.run import Config
 from hornbook.config.table import Table
-
-_PRESET: Key = ("model", "preset")
 
 
 @dataclass(frozen=True)
@@ -62,10 +60,10 @@ def leaf_values(config: Config) -> dict[str, object]:
 
 
 def _preset_layer(layer: Layer) -> Layer:
-    name = layer[_PRESET].value if _PRESET in layer else None
+    name = layer[PRESET_KEY].value if PRESET_KEY in layer else None
     if not isinstance(name, str) or name not in PRESETS:
         return {}
-    return flatten(PRESETS[name][1], ("model",), lambda _: Origin(f"preset {name}"))
+    return flatten(PRESETS[name][1], ("model",), lambda _: Origin.preset(name))
 
 
 def _settled(layer: Layer) -> Layer:
@@ -73,7 +71,7 @@ def _settled(layer: Layer) -> Layer:
     settled: dict[Key, Entry] = {}
     for key, entry in layer.items():
         slot = slot_at(key, kinds(layer)) if entry.value == UNSET else None
-        settled[key] = Entry(None, entry.origin) if slot is not None and slot.can_unset else entry
+        settled[key] = replace(entry, value=None) if slot is not None and slot.can_unset else entry
     for table, kind in tagged_tables().items():
         mentioned = any(len(key) > len(table) and key[: len(table)] == table for key in layer)
         if mentioned and kind is not None:
@@ -83,7 +81,7 @@ def _settled(layer: Layer) -> Layer:
 
 def _validated(layer: Layer, *, otherwise: Origin) -> Config:
     problems = unfit_values(layer)
-    if _PRESET in layer and (problem := preset_problem(layer[_PRESET])):
+    if PRESET_KEY in layer and (problem := preset_problem(layer[PRESET_KEY])):
         problems.append(problem)
     unfit = {problem.key for problem in problems}
     fit = {key: entry for key, entry in layer.items() if key not in unfit}

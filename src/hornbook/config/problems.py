@@ -17,11 +17,12 @@ from pydantic_core import ErrorDetails
 from hornbook.config.dump import toml_value
 from hornbook.config.expected import choices, expected
 from hornbook.config.keys import Key, all_tables, dotted, kind_of, slot_at, table_at, tagged_tables
-from hornbook.config.layers import DEFAULT, Entry, Layer, Origin, kinds
+from hornbook.config.layers import Entry, Layer, Origin, kinds
 from hornbook.config.presets import PRESETS
 from hornbook.config.read import EXTENDS, error_of
 from hornbook.errors import ConfigError
 
+PRESET_KEY: Key = ("model", "preset")
 _MAX_DEPTH = 8
 _MAX_SHOWN = 60
 _WORD = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*")
@@ -55,9 +56,8 @@ def preset_problem(entry: Entry) -> Problem | None:
     """Set when `model.preset` names no preset."""
     if not isinstance(entry.value, str) or entry.value in PRESETS:
         return None
-    key: Key = ("model", "preset")
-    hint = _nearest(entry.value, PRESETS)
-    return Problem(key, entry.origin, f"{_shown(key, entry.value)}: unknown preset{hint}; one of {', '.join(PRESETS)}")
+    message = f"{_shown(PRESET_KEY, entry.value)}: expected one of {', '.join(PRESETS)}{_nearest(entry.value, PRESETS)}"
+    return Problem(PRESET_KEY, entry.origin, message)
 
 
 def validation_problems(error: ValidationError, layer: Layer, *, otherwise: Origin) -> list[Problem]:
@@ -108,16 +108,16 @@ def _leaf(key: Key) -> Key:
 
 
 def _origin(key: Key, layer: Layer, otherwise: Origin) -> Origin:
-    """Where the key stands, or the table that it is missing from."""
+    """Where the user wrote the key or opened the table, or else opened the table around it."""
     for depth in range(len(key), 0, -1):
         for other, entry in layer.items():
-            if other[:depth] == key[:depth] and entry.origin != DEFAULT:
-                return entry.origin
+            if other[:depth] == key[:depth] and entry.origin.is_written:
+                return (*entry.tables, entry.origin)[depth - 1]
     return otherwise
 
 
 def _combination(details: ErrorDetails, table: Key, layer: Layer, otherwise: Origin) -> Iterator[Problem]:
-    """A table's own check: the message names the keys, and the first of them that was written gives the line."""
+    """A table's own check: its message names keys, and the first of them that the user wrote gives the line."""
     cause = details["ctx"]["error"]
     if isinstance(cause, ValidationError):  # a table that builds another to check itself
         messages = [str(inner.get("ctx", {}).get("error", inner["msg"])) for inner in cause.errors()]
@@ -125,9 +125,9 @@ def _combination(details: ErrorDetails, table: Key, layer: Layer, otherwise: Ori
         messages = [str(cause)]
     for message in messages:
         names = [tuple(word.split(".")) for word in _WORD.findall(message)]
-        written = [layer[key] for name in names for key in ((*table, *name), name) if key in layer]
-        origins = [entry.origin for entry in written if entry.origin != DEFAULT]
-        origin = origins[0] if origins else _origin(table, layer, otherwise)
+        named = [layer[key].origin for name in names for key in ((*table, *name), name) if key in layer]
+        from_preset = PRESET_KEY if any(not origin.is_written for origin in named) else table
+        origin = next((origin for origin in named if origin.is_written), _origin(from_preset, layer, otherwise))
         yield Problem((), origin, f"[{dotted(table)}] {message}" if table else message)
 
 
@@ -141,12 +141,16 @@ def _unknown(key: Key, layer: Layer) -> str:
         return f"{what}; it belongs to {' or '.join(homes)}"
     here = [*table.model_fields] if len(key) > 1 else [*table.model_fields, EXTENDS]
     if close := difflib.get_close_matches(name, here, n=1):
-        right = dotted((*key[:-1], close[0]))
-        return f"{what}; did you mean {f'[{right}]' if is_table else right}?"
+        return f"{what}; did you mean {_named((*key[:-1], close[0]), layer)}?"
     everywhere = {field: (*where, field) for where, each in all_tables() for field in each.model_fields}
     if close := difflib.get_close_matches(name, everywhere, n=1, cutoff=0.8):
-        return f"{what}; did you mean {dotted(everywhere[close[0]])}?"
+        return f"{what}; did you mean {_named(everywhere[close[0]], layer)}?"
     return f"{what}; known here: {', '.join(here)}"
+
+
+def _named(key: Key, layer: Layer) -> str:
+    slot = slot_at(key, kinds(layer))
+    return f"[{dotted(key)}]" if slot is not None and slot.tables else dotted(key)
 
 
 def _homes(name: str, table_key: Key) -> list[str]:

@@ -33,9 +33,14 @@ def json_schema() -> dict[str, object]:
 
 def _in_toml(field: dict[str, object], *, can_unset: bool) -> dict[str, object]:
     """The schema of a field with null taken out, or put into TOML's words where that unsets something."""
-    field = {name: value for name, value in field.items() if not (name == "default" and value is None)}
+    field = _without_null(field)
     alternatives = field.get("anyOf")
     if isinstance(alternatives, list):
         kept = [each for each in alternatives if each != {"type": "null"}]
         field["anyOf"] = [*kept, {"const": UNSET}] if can_unset else kept
     return field
+
+
+def _without_null(values: dict[str, object]) -> dict[str, object]:
+    kept = {name: value for name, value in values.items() if value is not None}
+    return {name: _without_null(value) if isinstance(value, dict) else value for name, value in kept.items()}
