@@ -7,7 +7,7 @@ cut in any way has the same gradient.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -15,16 +15,16 @@ from torch import Tensor
 
 from hornbook.models.transformer import Transformer
 
+B = TypeVar("B", bound="Batch")
 
+
+@runtime_checkable
 class Batch(Protocol):
     """Whatever an objective trains on: the step only moves it to the device."""
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self: B, device: torch.device | str) -> B:
         """The same batch on `device`."""
         ...
-
-
-B = TypeVar("B", bound=Batch)
 
 
 @dataclass(frozen=True, kw_only=True)
