@@ -38,7 +38,7 @@ class RunDir:
             CheckpointError: if the directory exists, or `name` is not a plain name.
             StorageError: if the disk refuses.
         """
-        if Path(name).name != name:
+        if not _is_plain_name(name):
             raise CheckpointError(
                 f"run.name = {name!r} is not a plain name; the folder before it belongs in run.out_dir"
             )
@@ -201,7 +201,7 @@ def pointed(root: Path, pointer: Pointer) -> Path | None:
         return None
     name = file.read_text(errors="replace").strip()
     # Only a plain name counts, so that a damaged or forged file leads nowhere else.
-    return standing(root / name) if name and Path(name).name == name else root / "unreadable-name"
+    return standing(root / name) if _is_plain_name(name) else root / "unreadable-name"
 
 
 def resolve_checkpoint(path: Path, prefer: Pointer = "latest") -> Path:
@@ -234,6 +234,10 @@ def resolve_checkpoint(path: Path, prefer: Pointer = "latest") -> Path:
         )
         warnings.warn(message, stacklevel=2)
     return newest.path
+
+
+def _is_plain_name(name: str) -> bool:
+    return Path(name).name == name and name not in ("", "..")
 
 
 def _nothing(path: Path, root: Path) -> str:
