@@ -1,6 +1,7 @@
 """Records with a text field: JSON lines, Parquet rows and streamed Hugging Face data sets. One record, one document."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,8 +86,8 @@ def _rows(file: "ParquetFile", field: str, path: Path, gate: Gate) -> Iterator[D
         gate.refuse("empty file", f"{path}: the file holds no rows; remove it from data.source.paths")
 
 
-def hub_rows(source: HubSource, *, skip: int = 0) -> Iterator[Mapping[str, object]]:
-    """The rows of a streamed data set after the first `skip`.
+def hub_rows(source: HubSource, *, skip: int = 0, data_file: str | None = None) -> Iterator[Mapping[str, object]]:
+    """The rows of a streamed data set after the first `skip`, or of one file in its repository.
 
     Raises:
         DataError: if the data set cannot be reached or the stream breaks.
@@ -95,18 +96,24 @@ def hub_rows(source: HubSource, *, skip: int = 0) -> Iterator[Mapping[str, objec
         import datasets
     except ImportError:
         raise MissingExtraError("a Hugging Face data set", package="datasets", extra="hf") from None
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries end in the error that we explain
     name = source.dataset + (f" ({source.subset})" if source.subset else "")
     row = skip
     try:
         rows = datasets.load_dataset(
-            source.dataset, source.subset, split=source.split, revision=source.revision, streaming=True
+            source.dataset,
+            source.subset,
+            split=source.split,
+            revision=source.revision,
+            data_files=data_file,
+            streaming=True,
         )
         for record in rows.skip(skip) if skip else rows:
             yield record
             row += 1
-    except (OSError, ValueError, RuntimeError) as error:
-        # `datasets` and the libraries beneath it raise children of these for an unknown name, a private data set, a
-        # missing subset, a proxy, a time-out. HornbookErrors of the consumer do not pass through here.
+    except Exception as error:
+        # What `datasets` and the libraries beneath it raise for an unknown name, a private data set, a missing subset,
+        # a proxy or a time-out is of no one family. Errors of the consumer do not pass through here.
         raise DataError(_hub_message(name, row, error)) from error
 
 

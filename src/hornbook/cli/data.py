@@ -1,0 +1,189 @@
+"""`hornbook data ACTION`: documents to shards, what is in them, and data sets of the hub by name.
+
+On a terminal the answers are words and colours; whenever stdout is not a terminal it carries JSON lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hornbook.cli import data_view
+from hornbook.cli.configuration import add_config_arguments, add_set_argument
+
+if TYPE_CHECKING:
+    from hornbook.config.run import Config
+    from hornbook.data.dataset import Dataset
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `hornbook data` takes."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_prepare(actions)
+    text = "documents, tokens, bytes of text and bytes per token of each split"
+    count = actions.add_parser("count", help=text, description=text)
+    _add_place(count)
+    count.add_argument("--verify", action="store_true", help="read every file and compare its digest as well")
+    _add_inspect(actions)
+    _add_fetch(actions)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the action."""
+    match args.action:
+        case "prepare":
+            _prepare(args)
+        case "count":
+            data_view.show_counts(_open(args, verify=args.verify), verified=args.verify)
+        case "inspect":
+            _inspect(args)
+        case "fetch":
+            _fetch(args)
+    return 0
+
+
+def _add_prepare(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "turn [data.source] into token shards at data.path; after an interruption the same command goes on"
+    prepare = actions.add_parser("prepare", help=text, description=text)
+    add_config_arguments(prepare, required=True)
+    short_forms: tuple[tuple[str, str, type, str, str], ...] = (
+        ("--max-tokens", "data.max_tokens", int, "N", "stop after the document that reaches so many tokens"),
+        ("--max-documents", "data.max_documents", int, "N", "stop after so many documents"),
+        ("--subset", "data.source.subset", str, "NAME", "of a hub data set"),
+        ("--text-field", "data.source.text_field", str, "NAME", "of a jsonl, parquet or hub source"),
+        ("--workers", "data.workers", int, "N", "processes that tokenise"),
+    )
+    for option, key, kind, metavar, about in short_forms:
+        prepare.add_argument(option, type=kind, metavar=metavar, help=f"{about} ({key})")
+    prepare.add_argument(
+        "--on-error", choices=("stop", "skip"), help="bad input: stop with file and line, or count (data.on_error)"
+    )
+    prepare.add_argument("--force", action="store_true", help="replace another data set that stands at data.path")
+    prepare.set_defaults(short_forms={option.strip("-").replace("-", "_"): key for option, key, *_ in short_forms})
+
+
+def _add_inspect(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "the tokens of one window or document, decoded"
+    inspect = actions.add_parser("inspect", help=text, description=text)
+    _add_place(inspect)
+    inspect.add_argument("--split", choices=("train", "valid", "test"), default="train", help="default: train")
+    what = inspect.add_mutually_exclusive_group()
+    what.add_argument("--window", type=int, metavar="N", help="as training reads them in order, from 0; default: 0")
+    what.add_argument("--document", type=int, metavar="N", help="from 0")
+    inspect.add_argument(
+        "--length", type=int, metavar="TOKENS", help="of a window; default: model.context_length, or 256 of a data set"
+    )
+
+
+def _add_fetch(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "write a Hugging Face data set as local JSON lines: a short name (see --list) or any hub id"
+    fetch = actions.add_parser("fetch", help=text, description=text)
+    fetch.add_argument("name", metavar="NAME", nargs="?", help="such as TinyStories, or owner/name")
+    fetch.add_argument("--list", action="store_true", help="the short names")
+    fetch.add_argument("--out", type=Path, metavar="DIR", help="default: data/raw/NAME")
+    fetch.add_argument("--subset", metavar="NAME", help="a configuration of the data set")
+    fetch.add_argument("--split", action="append", default=[], metavar="NAME", help="may be repeated; default: all")
+    fetch.add_argument("--max-documents", type=int, metavar="N", help="the first N of each split")
+    fetch.add_argument("--force", action="store_true", help="replace what stands at DIR")
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "place", type=Path, metavar="DATASET|CONFIG", help="the directory of a data set, or a TOML file that names it"
+    )
+    add_set_argument(parser)
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    from hornbook.cli.configuration import load, maybe_print
+
+    for name, key in {**args.short_forms, "on_error": "data.on_error"}.items():
+        value = getattr(args, name)
+        if value is not None:
+            args.overrides.append(f"{key}={json.dumps(value, ensure_ascii=False)}")  # TOML writes them in the same way
+    config = load(args)
+    if not maybe_print(args, config):
+        _prepare_from(config, force=args.force)
+
+
+def _prepare_from(config: Config, *, force: bool) -> None:
+    from hornbook.data.prepare import PrepareProgress, find_prepared, prepare
+    from hornbook.errors import DataError
+    from hornbook.tokenizer.tokenizer import Tokenizer
+    from hornbook.tracking.progress import Progress
+
+    if not config.tokenizer.path.exists():
+        raise DataError(
+            f"{config.tokenizer.path}: no tokenizer there; train it first: hornbook tokenizer train CONFIG, "
+            "or name another in tokenizer.path"
+        )
+    tokenizer = Tokenizer.load(config.tokenizer.path)
+    dataset = None if force else find_prepared(config.data, tokenizer)
+    was_there = dataset is not None
+    if dataset is None:
+        with Progress("prepare", unit="bytes", console=config.tracking.console) as progress:
+
+            def show(at: PrepareProgress) -> None:
+                progress.update(
+                    at.text_bytes, at.total_bytes, documents=at.documents, tokens=at.tokens, skipped=at.skipped
+                )
+
+            dataset = prepare(config.data, tokenizer, force=force, progress=show)
+    data_view.show_prepared(dataset, config, was_there=was_there)
+
+
+def _open(args: argparse.Namespace, *, verify: bool = False) -> Dataset:
+    from hornbook.data.dataset import Dataset
+
+    path = args.place if args.place.is_dir() else _config(args).data.path
+    return Dataset.open(path, verify=verify)
+
+
+def _config(args: argparse.Namespace) -> Config:
+    from hornbook.config.load import load_config
+
+    return load_config(args.place, args.overrides).config
+
+
+def _inspect(args: argparse.Namespace) -> None:
+    from hornbook.data.windows import Windows
+    from hornbook.errors import DataError
+
+    dataset = _open(args)
+    stream = dataset.split(args.split)
+    try:
+        if args.document is not None:
+            data_view.show_document(dataset, stream, args.document)
+            return
+        is_dataset = args.place.is_dir()
+        length = args.length or (256 if is_dataset else _config(args).model.context_length)
+        stride = None if is_dataset else _config(args).data.stride
+        windows = Windows(stream, context_length=length, stride=stride or length, lookahead=0)
+        data_view.show_window(dataset, stream, windows, args.window or 0)
+    except IndexError as error:
+        raise DataError(str(error)) from None
+
+
+def _fetch(args: argparse.Namespace) -> None:
+    from hornbook.data.fetch import KNOWN, fetch
+    from hornbook.errors import DataError
+    from hornbook.tracking.progress import Progress
+
+    if args.list:
+        data_view.show_known(KNOWN)
+        return
+    if args.name is None:
+        raise DataError("name a data set: one of hornbook data fetch --list, or any id of the Hugging Face hub")
+    with Progress("fetch", unit="rows") as progress:
+        fetched = fetch(
+            args.name,
+            args.out or Path("data/raw") / args.name.replace("/", "--"),
+            subset=args.subset,
+            splits=args.split,
+            max_documents=args.max_documents,
+            force=args.force,
+            progress=lambda split, rows: progress.update(rows, args.max_documents, split=split),
+        )
+    data_view.show_fetched(fetched)

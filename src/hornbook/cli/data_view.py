@@ -1,0 +1,171 @@
+"""What `hornbook data` shows: words and colours for people, JSON lines for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from hornbook.config.run import Config
+    from hornbook.data.dataset import Dataset
+    from hornbook.data.fetch import Fetched, Known
+    from hornbook.data.shards import TokenStream
+    from hornbook.data.windows import Windows
+
+_COLOURS = ("on blue", "on green", "on magenta", "on cyan", "on red")
+_COLUMNS = ("split", "documents", "tokens", "text_bytes", "bytes_per_token", "shards")
+
+
+def counts(dataset: Dataset) -> dict[str, dict[str, float | int | None]]:
+    """Documents, tokens, bytes of text, bytes per token and shards of each split."""
+    return {
+        name: {
+            "documents": split.documents,
+            "tokens": split.tokens,
+            "text_bytes": split.text_bytes,
+            "bytes_per_token": round(split.text_bytes / split.tokens, 3) if split.tokens else None,
+            "shards": len(split.shards),
+        }
+        for name, split in dataset.index.splits.items()
+    }
+
+
+def show_prepared(dataset: Dataset, config: Config, *, was_there: bool) -> None:
+    """The result of `prepare`: counts, what was skipped, and splits that came out empty."""
+    from hornbook.tracking.console import emit, speaks_to_people
+
+    console = config.tracking.console
+    if speaks_to_people(console):
+        print(f"{dataset.path}: {'prepared already, nothing to do' if was_there else 'prepared'}")
+        _print_counts(dataset)
+        for reason, skipped in dataset.index.skipped.items():
+            print(f"skipped {skipped.count:,}: {reason}, first {skipped.first}")
+        for name in dataset.empty_splits:
+            print(f"the split {name} is empty: {_why_empty(config)}")
+    emit(
+        "prepare",
+        console=console,
+        path=dataset.path,
+        already=was_there,
+        splits=counts(dataset),
+        empty_splits=dataset.empty_splits,
+        skipped={reason: {"count": s.count, "first": s.first} for reason, s in dataset.index.skipped.items()},
+    )
+
+
+def _why_empty(config: Config) -> str:
+    if config.data.split == "position":
+        return "the text is too short for its fraction"
+    return 'too few documents for its fraction; more of them, or data.split = "position", would fill it'
+
+
+def show_counts(dataset: Dataset, *, verified: bool) -> None:
+    """The result of `count`."""
+    from hornbook.tracking.console import emit, speaks_to_people
+
+    if speaks_to_people():
+        _print_counts(dataset)
+        if verified:
+            print("every digest is right")
+    for name, numbers in counts(dataset).items():
+        emit("count", console="auto", path=dataset.path, split=name, verified=verified, **numbers)
+
+
+def _print_counts(dataset: Dataset) -> None:
+    rows: list[tuple[str, ...]] = [_COLUMNS]
+    for name, numbers in counts(dataset).items():
+        rows.append((name, *(f"{value:,}" if value is not None else "-" for value in numbers.values())))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    for name, *cells in rows:
+        print("  ".join([name.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells, widths[1:], strict=True))]))
+
+
+def show_window(dataset: Dataset, stream: TokenStream, windows: Windows, number: int) -> None:
+    """The tokens of one window."""
+    ids = windows[number]
+    _show_tokens(dataset, stream, ids, windows.start(number), title=f"window {number} of {len(windows):,}")
+
+
+def show_document(dataset: Dataset, stream: TokenStream, number: int) -> None:
+    """The tokens of one document."""
+    ids = stream.document(number)
+    start = int(stream.document_starts[number])
+    _show_tokens(dataset, stream, ids, start, title=f"document {number} of {stream.n_documents:,}")
+
+
+def _show_tokens(dataset: Dataset, stream: TokenStream, ids: np.ndarray, start: int, *, title: str) -> None:
+    """Tokens from place `start` of the stream on: coloured with their ids, a rule where a document begins."""
+    import numpy as np
+
+    from hornbook.tracking.console import emit, speaks_to_people
+
+    tokenizer = dataset.tokenizer()
+    specials = set(tokenizer.special_tokens.values())
+    first_document = int(np.searchsorted(stream.document_starts, start, side="right")) - 1
+    beginnings = set(
+        (stream.document_starts[max(first_document, 0) :][: len(ids) + 1].astype(np.int64) - start).tolist()
+    )
+    shown = [(int(i), tokenizer.token_bytes(int(i)), place in beginnings) for place, i in enumerate(ids)]
+    if speaks_to_people():
+        _print_tokens(shown, specials, first_document)
+        print(f"{stream.name}: {title}, tokens {start:,}..{start + len(ids) - 1:,}")
+    document = first_document
+    for place, (i, piece, begins) in enumerate(shown):
+        document += begins and place > 0
+        emit(
+            "token",
+            split=stream.split,
+            position=start + place,
+            document=document,
+            id=i,
+            text=piece.decode("utf-8", "backslashreplace"),
+            special=i in specials,
+        )
+
+
+def _print_tokens(shown: list[tuple[int, bytes, bool]], specials: set[int], document: int) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console, line = Console(), Text()
+    for place, (i, piece, begins) in enumerate(shown):
+        if begins:
+            document += place > 0
+            console.print(line)
+            console.rule(f"document {document}", align="left")
+            line = Text()
+        style = "bold reverse" if i in specials else f"white {_COLOURS[place % len(_COLOURS)]}"
+        line.append(_visible(piece), style=style)
+        line.append(f"{i} ", style="dim")
+    console.print(line)
+
+
+def _visible(token: bytes) -> str:
+    text = token.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def show_known(known: Mapping[str, Known]) -> None:
+    """The result of `fetch --list`."""
+    from hornbook.tracking.console import emit, speaks_to_people
+
+    for name, place in known.items():
+        if speaks_to_people():
+            print(f"{name:<20}{place.dataset:<28}{place.about}")
+        emit("known", name=name, dataset=place.dataset, subset=place.subset, splits=place.splits, about=place.about)
+
+
+def show_fetched(fetched: Fetched) -> None:
+    """The result of `fetch`, and how a configuration names it."""
+    from hornbook.tracking.console import emit, speaks_to_people
+
+    files = [str(fetched.directory / f"{split}.jsonl.gz") for split in fetched.rows]
+    if speaks_to_people():
+        for file, rows in zip(files, fetched.rows.values(), strict=True):
+            print(f"{file}: {rows:,} rows")
+        field = f'\ntext_field = "{fetched.text_field}"' if fetched.text_field else "\ntext_field = ..."
+        print(f'\n[data.source]\nkind = "jsonl"\npaths = ["{files[0]}"]{field}')
+    emit("fetch", path=fetched.directory, files=files, rows=fetched.rows, text_field=fetched.text_field)
