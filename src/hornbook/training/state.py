@@ -41,8 +41,8 @@ class TrainState:
         self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
 
     def record_validation(self, loss: float) -> bool:
-        """Whether `loss` is the lowest so far; ties keep the earlier step, NaN is never best."""
-        if math.isnan(loss) or (self.best_loss is not None and loss >= self.best_loss):
+        """Whether `loss` is the lowest so far; ties keep the earlier step, and what is not finite is never best."""
+        if not math.isfinite(loss) or (self.best_loss is not None and loss >= self.best_loss):
             return False
         self.best_loss, self.best_step = loss, self.step
         return True
@@ -56,7 +56,7 @@ class TrainState:
         """The inverse of `to_json`.
 
         Raises:
-            CheckpointError: naming every key that is missing, unknown or not a number.
+            CheckpointError: naming every key that is missing, unknown or of another type.
         """
         names = [field.name for field in fields(cls)]
         problems = [f"missing {name}" for name in names if name not in values]
@@ -65,10 +65,10 @@ class TrainState:
         numbers: dict[str, Number] = {}
         for name in names:
             value = values.get(name)
-            if isinstance(value, int | float) and not isinstance(value, bool):
+            if type(value) is int or (type(value) is float and name == "best_loss"):
                 numbers[name] = value
             elif name in values and not (value is None and name in optional):
-                problems.append(f"{name} = {value!r} is not a number")
+                problems.append(f"{name} = {value!r} is not a count")
         if problems:
             raise CheckpointError(f"the saved training state cannot be read: {'; '.join(problems)}")
         return cls(**numbers)  # type: ignore[arg-type]
