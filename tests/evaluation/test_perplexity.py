@@ -8,11 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_paths import needs
 from hornbook.config.generate import EvalConfig
 from hornbook.config.model import ModelConfig
 from hornbook.config.tokenizer import TokenizerConfig
 from hornbook.errors import ConfigError, DataError, GenerationError
 from hornbook.evaluation.perplexity import InMemory, StreamScore, evaluate_perplexity, plan_windows, score_stream
+from hornbook.interop.hf import load_hf_directory
 from hornbook.models.token_scores import TokenScores
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
@@ -113,30 +115,49 @@ def test_stride_window_is_the_chunked_one(model, stream):
     assert ours.nats == pytest.approx(chunked_nats(model, stream.tokens, 7), rel=1e-12)
 
 
-@pytest.mark.parametrize(("window", "stride"), [(15, 4), (15, 15), (10, 7)])
-def test_equals_transformers_documented_method(model, stream, window, stride):
-    """The loop of https://huggingface.co/docs/transformers/perplexity with max_length = window + 1, written out.
+def documented_nats(logits_of, tokens, window, stride) -> tuple[float, int]:
+    """The loop of https://huggingface.co/docs/transformers/perplexity with max_length = window + 1: (nats, scored).
 
-    Where stride = window that loop would lose each later window's first target to the shift of labels; its windows
-    overlap by one here, so that none is lost.
+    Its windows overlap by one token more than theirs, so that stride = window loses no target to the shift of labels.
     """
-    ids = torch.tensor(stream.tokens)[None]
+    ids = torch.tensor(tokens)[None]
     nats, scored, previous_end = 0.0, 0, 0
     for begin in range(0, ids.shape[1], stride):
         end = min(begin + window + 1, ids.shape[1])
         labels = ids[:, begin:end].clone()
         labels[:, : -(end - previous_end)] = -100
         with torch.no_grad():
-            logits = model(ids[:, begin:end])
-        shifted = labels[:, 1:]
-        nats += torch.nn.functional.cross_entropy(logits[0, :-1], shifted[0], ignore_index=-100, reduction="sum").item()
+            logits = logits_of(ids[:, begin:end])[0, :-1]
+        shifted = labels[0, 1:]
+        nats += torch.nn.functional.cross_entropy(logits, shifted, ignore_index=-100, reduction="sum").item()
         scored += int((shifted != -100).sum())
         previous_end = end
         if end == ids.shape[1]:
             break
+    return nats, scored
+
+
+@pytest.mark.parametrize(("window", "stride"), [(15, 4), (15, 15), (10, 7)])
+def test_equals_the_method_that_transformers_documents(model, stream, window, stride):
+    nats, scored = documented_nats(model, stream.tokens, window, stride)
     ours = score_stream(model, stream, window=window, stride=stride)
     assert ours.tokens == scored
     assert ours.nats == pytest.approx(nats, rel=1e-12)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("stride", [32, 64])
+def test_a_real_model_has_the_same_perplexity_in_transformers(stride):
+    """float32: an nll of a few nats is off by about 1e-6 in either, and the errors of 300 tokens mostly cancel."""
+    transformers = pytest.importorskip("transformers")
+    folder = needs("models/stories260K-hf")
+    tokens = np.random.default_rng(1).integers(3, 512, size=300)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    nats, scored = documented_nats(lambda ids: theirs(ids).logits, tokens, 64, stride)
+    ours, _ = load_hf_directory(folder)
+    card = evaluate_perplexity(ours, None, InMemory(tokens), EvalConfig(window=64, stride=stride), data="noise")
+    assert card.tokens_scored == scored
+    assert card.nats == pytest.approx(nats, rel=1e-6)
 
 
 def test_more_context_cannot_be_worse_where_context_tells_all():

@@ -1,0 +1,173 @@
+"""`hornbook generate`: continue one or many prompts.
+
+On a terminal the text is streamed as it is made. Whenever stdout is not a terminal, or with --json, it carries one JSON
+object a text and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hornbook.cli import from_checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hornbook.config.run import Config
+    from hornbook.generation.text import Generation
+    from hornbook.tracking.tracker import Scalar
+
+ROWS_AT_ONCE = 16
+"""Texts that are decoded together; memory for the KV cache grows with it."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `hornbook generate` takes."""
+    from_checkpoint.add_checkpoint_arguments(parser)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--prompt", dest="prompts", action="append", metavar="TEXT", help="may be repeated")
+    source.add_argument(
+        "--prompt-file", metavar="FILE", help="the whole file is one prompt; without any prompt, stdin is, when piped"
+    )
+    from_checkpoint.add_sampling_arguments(parser)
+    parser.add_argument(
+        "--num-samples", type=_positive, default=1, metavar="N", help="texts a prompt, of seeds S, S+1, ..."
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a text, on a terminal too")
+    parser.add_argument("--no-stream", action="store_true", help="show each text when it is complete")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Generate; the exit status is 0."""
+    from hornbook.cli.configuration import maybe_print
+
+    names = ("checkpoint", "prompts", "stop", *from_checkpoint.SAMPLING_FLAGS)
+    config = from_checkpoint.load_settings(args, "generate", names)
+    if maybe_print(args, config):
+        return 0
+    prompts = _prompts(args, config)
+    opened = from_checkpoint.open_model(config.generate.checkpoint, table="generate", best=args.best, config=config)
+    texts = _Texts(opened, config, as_json=args.json)
+    requests = [(prompt, config.generate.seed + n) for prompt in prompts for n in range(args.num_samples)]
+    try:
+        if texts.for_people and not args.no_stream:
+            texts.stream(requests)
+        else:
+            texts.complete(requests)
+    finally:
+        texts.close()
+    return 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {number}")
+    return number
+
+
+def _prompts(args: argparse.Namespace, config: Config) -> list[str]:
+    """--prompt-file, else the prompts of flags or file, else stdin when it is piped, else the empty prompt.
+
+    One final line break of a file or of stdin is dropped: editors and echo add it, and to a model it means something.
+    """
+    if args.prompt_file is not None:
+        return [_without_final_break(_decoded(Path(args.prompt_file).read_bytes(), args.prompt_file))]
+    if config.generate.prompts:
+        return list(config.generate.prompts)
+    if not sys.stdin.isatty():
+        return [_without_final_break(sys.stdin.read())]
+    return [""]
+
+
+def _decoded(data: bytes, where: str) -> str:
+    from hornbook.errors import GenerationError
+
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise GenerationError(f"{where}: not UTF-8 (byte {error.start}); save the prompt as UTF-8") from None
+
+
+def _without_final_break(text: str) -> str:
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+class _Texts:
+    """Makes texts and tells of them: on stdout, and to the trackers."""
+
+    def __init__(self, opened: from_checkpoint.OpenedModel, config: Config, *, as_json: bool) -> None:
+        from hornbook.cli.run_events import RunEvents
+        from hornbook.tracking.console import speaks_to_people
+
+        self._opened = opened
+        self._config = config
+        self._console = "json" if as_json else config.tracking.console
+        self.for_people = speaks_to_people(self._console)
+        self._events = RunEvents(opened.run, config.tracking, step=opened.step)
+        self._warned = False
+
+    def stream(self, requests: list[tuple[str, int]]) -> None:
+        """Each text as it is made."""
+        from hornbook.generation.text import stream_text
+        from hornbook.tracking.figures import printable
+
+        for prompt, seed in requests:
+            model, tokenizer = self._opened.model, self._opened.tokenizer
+            pieces = stream_text(model, tokenizer, prompt, self._config.generate, seed=seed)
+            print(printable(prompt), end="", flush=True)
+            for piece in pieces:
+                print(printable(piece), end="", flush=True)
+            print()
+            self._tell(pieces.generation, seed)
+
+    def complete(self, requests: list[tuple[str, int]]) -> None:
+        """Each text when it is complete, several decoded together."""
+        from hornbook.generation.text import generate_text
+        from hornbook.tracking.figures import printable
+
+        for some in _batches(requests, ROWS_AT_ONCE):
+            prompts, seeds = [prompt for prompt, _ in some], [seed for _, seed in some]
+            model, tokenizer = self._opened.model, self._opened.tokenizer
+            for result, seed in zip(
+                generate_text(model, tokenizer, prompts, self._config.generate, seeds=seeds), seeds, strict=True
+            ):
+                if self.for_people:
+                    print(printable(result.prompt + result.text))
+                self._tell(result, seed)
+
+    def _tell(self, result: Generation, seed: int) -> None:
+        from hornbook.tracking.console import emit
+
+        if result.prompt_tokens_dropped and not self._warned:
+            self._warned = True
+            from_checkpoint.note(
+                f"note: a prompt has {result.prompt_tokens} tokens; its first {result.prompt_tokens_dropped} do not "
+                "fit the context and were left out"
+            )
+        settings = self._config.generate.model_dump(mode="json", exclude={"checkpoint", "prompts"})
+        values: dict[str, Scalar] = {
+            "prompt": result.prompt,
+            "output": result.text,
+            "prompt_tokens": result.prompt_tokens,
+            "prompt_tokens_dropped": result.prompt_tokens_dropped,
+            "tokens": len(result.tokens),
+            "latency_ms": round(1000 * result.seconds, 3),
+            "tokens_per_second": round(result.tokens_per_second, 3),
+            "finish_reason": result.finish_reason,
+            "checkpoint": str(self._opened.path),
+        }
+        emit("generate", console=self._console, parameters={**settings, "seed": seed}, step=self._opened.step, **values)
+        self._events.log("generate", {**values, "seed": seed})
+
+    def close(self) -> None:
+        """Let the trackers finish."""
+        self._events.close()
+
+
+def _batches(requests: list[tuple[str, int]], size: int) -> Iterator[list[tuple[str, int]]]:
+    for first in range(0, len(requests), size):
+        yield requests[first : first + size]

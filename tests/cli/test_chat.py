@@ -1,0 +1,159 @@
+"""`hornbook chat`: turns, commands, what is read when the context is full, and an answer that is stopped."""
+
+import io
+import json
+import sys
+
+import pytest
+
+from hornbook.cli import chat
+from hornbook.cli.main import main
+from hornbook.config.generate import GenerateConfig
+from hornbook.config.tokenizer import TokenizerConfig
+from hornbook.tokenizer.tokenizer import Tokenizer
+from tiny_run import make_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("chat"))
+
+
+def talk(monkeypatch, capsys, run, *lines: str) -> tuple[list[dict], str]:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+    assert main(["chat", str(run), "--max-new-tokens", "4", "--set", "run.threads=1"]) == 0
+    captured = capsys.readouterr()
+    return [json.loads(line) for line in captured.out.splitlines()], captured.err
+
+
+def test_piped_lines_give_one_json_object_a_turn(monkeypatch, capsys, run):
+    turns, _ = talk(monkeypatch, capsys, run, "the cat", "", "a dog")
+    assert [(turn["event"], turn["prompt"]) for turn in turns] == [("chat", "the cat"), ("chat", "a dog")]
+    assert all(turn["finish_reason"] in ("stop", "length") for turn in turns)
+
+
+def test_quit_ends_and_help_helps(monkeypatch, capsys, run):
+    turns, errors = talk(monkeypatch, capsys, run, "/help", "/nonsense", "/quit", "never said")
+    assert turns == []
+    assert errors.count("/save FILE") == 2
+    assert "/nonsense: not a command" in errors
+
+
+def test_save_writes_a_new_file_and_never_over_one(monkeypatch, capsys, run, tmp_path):
+    file = tmp_path / "talk.txt"
+    turns, errors = talk(monkeypatch, capsys, run, "the cat", f"/save {file}", f"/save {file}")
+    assert file.read_text(encoding="utf-8") == f"the cat{turns[0]['output']}\n"
+    assert "saved 1 turns" in errors
+    assert "not saved: File exists" in errors
+
+
+def test_a_line_that_cannot_be_read_is_told_and_the_talk_goes_on(monkeypatch, capsys, run):
+    turns, errors = talk(monkeypatch, capsys, run, "zq" * 20, "the")
+    assert [turn["prompt"] for turn in turns] == ["the"]
+    assert "more than the model's context_length" in errors
+
+
+def test_a_terminal_sees_the_answers(monkeypatch, run):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("the cat\n"))
+    assert main(["chat", str(run), "--max-new-tokens", "4"]) == 0
+    assert shown.getvalue().strip()
+    assert "{" not in shown.getvalue()[:1]
+
+
+class Answer:
+    """A stream of given pieces, as TextStream is one; a piece that is an exception is raised."""
+
+    def __init__(self, *pieces) -> None:
+        self._pieces = list(pieces)
+        self._said = ""
+        self.finish_reason = "length"
+
+    def __iter__(self):
+        for piece in self._pieces:
+            if isinstance(piece, BaseException):
+                raise piece
+            self._said += piece
+            yield piece
+
+    @property
+    def text(self) -> str:
+        return self._said
+
+    @property
+    def generation(self):
+        return self
+
+
+@pytest.fixture
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train(["x"], TokenizerConfig(vocab_size=257, special_tokens="none"))
+
+
+def conversation(tokenizer, *answers, context_length=32, **settings):
+    waiting = list(answers)
+    seen = []
+
+    def answer(prompt, seed):
+        seen.append((prompt, seed))
+        return waiting.pop(0)
+
+    config = GenerateConfig(**{"max_new_tokens": 8, **settings})
+    return chat.Conversation(tokenizer, config, context_length=context_length, answer=answer), seen
+
+
+def test_history_is_text_and_every_turn_has_its_own_seed(tokenizer):
+    talk, seen = conversation(tokenizer, Answer(" b", "c"), Answer("e"), seed=5)
+    pieces = []
+    assert talk.say("a", pieces.append).answer == " bc"
+    assert talk.say("d", pieces.append).answer == "e"
+    assert pieces == [" b", "c", "e"]
+    assert seen == [("a", 5), ("a bc\nd", 6)]
+    talk.reset()
+    assert talk.prompt("z") == "z"
+
+
+def test_oldest_whole_turns_are_left_out_and_told_of_once(tokenizer, capsys):
+    """32 tokens of a byte each, 8 for the answer: 25 may be read."""
+    talk, seen = conversation(tokenizer, *[Answer("-" * 7) for _ in range(6)])
+    for letter in "abcdef":
+        talk.say(letter * 2, str)
+    turn = "{0}{0}" + "-" * 7 + "\n"
+    assert [prompt for prompt, _ in seen] == [
+        "aa",
+        turn.format("a") + "bb",
+        turn.format("a") + turn.format("b") + "cc",
+        turn.format("b") + turn.format("c") + "dd",
+        turn.format("c") + turn.format("d") + "ee",
+        turn.format("d") + turn.format("e") + "ff",
+    ]
+    assert capsys.readouterr().err.count("outgrew the context") == 1
+    assert len(talk.turns) == 6
+
+
+def test_a_long_answer_may_have_half_of_the_context(tokenizer):
+    talk, seen = conversation(tokenizer, Answer("-" * 12), Answer("-"), max_new_tokens=1000)
+    talk.say("aa", str)
+    talk.say("b", str)
+    assert seen[1][0] == "aa" + "-" * 12 + "\nb"
+
+
+def test_interrupting_the_model_keeps_what_was_said(tokenizer):
+    talk, _ = conversation(tokenizer, Answer("once ", KeyboardInterrupt(), "never"), Answer("more"))
+    turn = talk.say("a", str)
+    assert (turn.answer, turn.reason) == ("once ", "interrupted")
+    assert talk.say("b", str).answer == "more"
+
+
+def test_interrupting_the_terminal_does_too(tokenizer):
+    def show(piece: str) -> None:
+        raise KeyboardInterrupt
+
+    talk, _ = conversation(tokenizer, Answer("once ", "never"))
+    assert talk.say("a", show).reason == "interrupted"
+    assert talk.turns[0].answer == "once "

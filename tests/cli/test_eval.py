@@ -1,0 +1,100 @@
+"""`hornbook eval perplexity` in this process: one JSON line or a table, and a card in the run."""
+
+import io
+import json
+import math
+import sys
+
+import pytest
+
+from hornbook.cli.main import main
+from hornbook.storage.run_dir import RunDir
+from hornbook.tokenizer.tokenizer import Tokenizer
+from tiny_run import STEP, make_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("eval"))
+
+
+CONSOLE = ("--set", 'tracking.console="auto"')  # the tiny project's own is "none"
+
+
+def evaluate(capsys, *arguments) -> dict:
+    assert main(["eval", "perplexity", *map(str, arguments), *CONSOLE]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["event"] for line in lines[:-1]} <= {"progress"}
+    return lines[-1]
+
+
+def test_the_runs_own_validation_split(run, capsys):
+    result = evaluate(capsys, run)
+    assert (result["event"], result["measure"], result["step"]) == ("eval", "perplexity", STEP)
+    assert (result["window"], result["stride"]) == (16, 8)
+    assert result["perplexity"] == pytest.approx(math.exp(result["nats"] / result["tokens_scored"]))
+    assert result["bits_per_byte"] == pytest.approx(result["nats"] / math.log(2) / result["bytes_scored"])
+    assert "[valid]" in result["data"]
+    assert "every token but the stream's first" in result["protocol"]
+
+
+def test_the_card_is_kept_and_the_record_hears_of_it(run, capsys):
+    result = evaluate(capsys, run, "--window", 8, "--max-tokens", 100)
+    [card] = RunDir.open(run).evals.glob("perplexity-step-00000012-8-4-*.json")
+    assert result["file"] == str(card)
+    kept = json.loads(card.read_text(encoding="utf-8"))
+    assert kept["tokens_scored"] == 99
+    assert kept["perplexity"] == result["perplexity"]
+    event = json.loads(RunDir.open(run).metrics_file.read_text(encoding="utf-8").splitlines()[-1])
+    assert (event["event"], event["perplexity"]) == ("eval", result["perplexity"])
+
+
+def test_text_files_are_documents_that_end_in_end_of_text(run, capsys, tmp_path):
+    files = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    for file in files:
+        file.write_text("the cat sees a bird", encoding="utf-8")
+    result = evaluate(capsys, run, "--best", "--text", *files)
+    tokenizer = Tokenizer.load(run / "checkpoints" / f"step-{STEP:08d}" / "tokenizer")
+    ids = tokenizer.encode("the cat sees a bird")
+    assert result["tokens_scored"] == 2 * (len(ids) + 1) - 1
+    assert result["bytes_scored"] == 2 * len("the cat sees a bird") - len(tokenizer.token_bytes(ids[0]))
+
+
+@pytest.mark.parametrize("stride", [1, 16])
+def test_a_stride_of_ones_own(run, capsys, stride):
+    assert evaluate(capsys, run, "--stride", stride, "--batch-size", 3, "--max-tokens", 50)["stride"] == stride
+
+
+def test_a_terminal_sees_a_table(run, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stdout", shown)
+    assert main(["eval", "perplexity", str(run), "--max-tokens", "50", *CONSOLE]) == 0
+    assert "bits_per_byte" in shown.getvalue()
+    assert "written to" in shown.getvalue()
+
+
+def test_print_config_shows_the_runs_own(run, capsys):
+    assert main(["eval", "perplexity", str(run), "--print-config=json", "--stride", "3"]) == 0
+    config = json.loads(capsys.readouterr().out)
+    assert (config["eval"]["stride"], config["run"]["name"]) == (3, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "hornbook demo` makes one"),
+        (["RUN", "--window", "17"], "context_length = 16"),
+        (["RUN", "--stride", "17"], "expected 1 to eval.window = 16"),
+        (["RUN", "--split", "test"], "'test'"),
+        (["RUN", "--max-tokens", "1"], "has 1 tokens, expected at least 2"),
+        (["RUN", "--text", "nowhere.txt"], "nowhere.txt"),
+        (["RUN", "--set", 'data.path="nowhere"'], "nowhere"),
+    ],
+)
+def test_refusals_say_what_to_do(run, capsys, arguments, message):
+    assert main(["eval", "perplexity", *[str(run) if part == "RUN" else part for part in arguments]]) == 2
+    assert message in capsys.readouterr().err

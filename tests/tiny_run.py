@@ -1,0 +1,36 @@
+"""A finished run of a tiny project, without the training: its model is as random as on its first day."""
+
+from pathlib import Path
+
+from hornbook.checkpoint.save import mark_best, save_checkpoint
+from hornbook.config.dump import to_toml
+from hornbook.models.transformer import Transformer
+from hornbook.storage.run_dir import RunDir
+from hornbook.tokenizer.tokenizer import Tokenizer
+from tiny_project import load, make_project
+
+STEP = 12
+
+
+def make_run(root: Path) -> Path:
+    """The run's directory; its data set lies beside it."""
+    config = load(make_project(root))
+    tokenizer = Tokenizer.load(config.tokenizer.path)
+    model = Transformer(config.model.complete(vocab_size=tokenizer.vocab_size), seed=0)
+    run = RunDir.create(config.run.out_dir, "tiny")
+    run.config_file.write_text(to_toml(config), encoding="utf-8")
+    run.metrics_file.touch()
+    save_checkpoint(
+        run.checkpoints,
+        step=STEP,
+        kind="light",
+        model_config=model.config,
+        objective={"kind": "next_token"},
+        weights=model.state_dict(),
+        optimizer=None,
+        state={"step": STEP},
+        tokenizer=tokenizer,
+    )
+    mark_best(run.checkpoints, STEP)
+    run.set_state("finished")
+    return run.root
