@@ -1,3 +1,5 @@
+"""Against transformers itself (medium: importing it takes five seconds), and what is refused."""
+
 import json
 import os
 
@@ -71,6 +73,7 @@ def label(config):
     return " ".join([config["model_type"], *changes])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("config", SHAPES, ids=label)
 @torch.inference_mode()
 def test_logits_equal_those_of_transformers(config):
@@ -84,6 +87,7 @@ def test_logits_equal_those_of_transformers(config):
         torch.testing.assert_close(model(tokens), reference(tokens).logits, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("config", [LLAMA, {**GPT2, "tie_word_embeddings": True}], ids=label)
 @pytest.mark.parametrize("max_shard_size", ["1GB", "8KB"])
 def test_a_directory_that_transformers_saved_is_read(config, max_shard_size, tmp_path):
@@ -97,6 +101,7 @@ def test_a_directory_that_transformers_saved_is_read(config, max_shard_size, tmp
     assert all(parameter.requires_grad and parameter.dtype == torch.float32 for parameter in model.parameters())
 
 
+@pytest.mark.medium
 def test_older_files_have_other_prefixes_and_buffers():
     reference = theirs(GPT2)
     body = {name.removeprefix("transformer."): tensor for name, tensor in reference.state_dict().items()}
@@ -130,6 +135,7 @@ def test_the_rotary_base_is_found_where_each_version_puts_it():
         ({**LLAMA, "hidden_size": "16"}, "hidden_size = '16'; expected a positive integer"),
         ({**LLAMA, "num_key_value_heads": 3}, "n_heads = 4 is not a multiple of n_kv_heads = 3"),
         ({**LLAMA, "num_hidden_layers": -1}, "n_layers: Input should be greater than 0"),
+        ({**LLAMA, "rope_theta": "long"}, "rope_theta = 'long'; expected a positive number"),
         ({**GPT2, "activation_function": "silu"}, "activation_function = 'silu' is not supported"),
         ({**GPT2, "scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx = True"),
         ({**GPT2, "scale_attn_weights": False}, "scale_attn_weights = False"),
@@ -159,6 +165,7 @@ def test_weights_that_do_not_fit_are_listed_together(tmp_path):
         weights_from_hf({**weights, "h.0.attn.extra": torch.zeros(1)}, shape)
 
 
+@pytest.mark.medium
 def test_half_of_the_biases_is_an_error(tmp_path):
     reference = theirs({**LLAMA, "attention_bias": True})
     weights = {name: tensor.contiguous() for name, tensor in reference.state_dict().items()}

@@ -4,6 +4,7 @@ import torch
 from hornbook.errors import GenerationError
 from hornbook.models.cache import KVCache
 from hornbook.models.masks import CAUSAL, FULL, AttentionMask, resolve
+from oracles.transformer import Oracle
 from tiny_models import POSITIONS, VOCABULARY, tiny_model
 
 CPU = torch.device("cpu")
@@ -28,6 +29,23 @@ def test_hidden_keys_are_seen_by_themselves_alone():
     real = torch.tensor([[False, True, True]])
     allowed, _ = resolve(AttentionMask("causal", key_is_real=real), length=3, device=CPU)
     assert allowed[0, 0].int().tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("kind", ["causal", "full"])
+def test_masks_and_positions_equal_the_oracle(position, kind):
+    model = tiny_model(position=position, n_kv_heads=2)
+    tokens, documents, positions = [3, 1, 4, 1, 5, 9], [0, 0, 1, 0, 1, 1], [0, 1, 0, 2, 1, 9]
+    real = [True, True, True, False, True, True]
+    mask = AttentionMask(kind, document_ids=torch.tensor([documents]), key_is_real=torch.tensor([real]))
+    got = model(torch.tensor([tokens]), positions=torch.tensor([positions]), mask=mask)[0]
+
+    def allowed(i, j):
+        return i == j or (documents[i] == documents[j] and real[j] and (kind == "full" or j < i))
+
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    expected = torch.from_numpy(Oracle(weights, model.config).logits(tokens, positions, allowed))
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)  # angles are float32
 
 
 @pytest.mark.parametrize("position", POSITIONS)

@@ -86,8 +86,10 @@ def _rope_theta(config: Mapping[str, Any]) -> float:
     if kind != "default":
         raise CheckpointError(f"config.json: rope_type = {kind!r} is not supported; expected 'default' (no scaling)")
     _require(rope, "partial_rotary_factor", 1.0)
-    theta: float = rope.get("rope_theta", config.get("rope_theta", 10_000.0))
-    return theta
+    theta: object = rope.get("rope_theta", config.get("rope_theta", 10_000.0))
+    if not isinstance(theta, int | float):
+        raise CheckpointError(f"config.json: rope_theta = {theta!r}; expected a positive number")
+    return float(theta)
 
 
 def _gpt2(config: Mapping[str, Any]) -> dict[str, Any]:

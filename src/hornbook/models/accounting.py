@@ -35,7 +35,7 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
     }
 
 
-def flops_per_token(config: ModelConfig, *, context: float) -> dict[str, float]:
+def flops_per_token(config: ModelConfig, *, context: int | float) -> dict[str, float]:
     """Forward operations per token by component, as in the table above.
 
     context: keys that a query attends to, on average. The sequence length counts the whole square of scores, masked
@@ -51,7 +51,9 @@ def flops_per_token(config: ModelConfig, *, context: float) -> dict[str, float]:
     }
 
 
-def training_flops_per_token(config: ModelConfig, *, context: float, activation_checkpointing: bool = False) -> float:
+def training_flops_per_token(
+    config: ModelConfig, *, context: int | float, activation_checkpointing: bool = False
+) -> float:
     """Operations per trained token, forward and backward: 3 forwards, and a fourth with activation checkpointing.
 
     For model FLOPs utilisation leave `activation_checkpointing` off: recomputation is work, not progress.
