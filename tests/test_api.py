@@ -54,7 +54,7 @@ def test_evaluate_scores_files_and_splits(run, project):
     by_file = hornbook.evaluate(run.run_dir.root, text=[str(project.parent / "text.txt")])
     for card in (by_split, by_file):
         assert card.perplexity == pytest.approx(math.exp(card.nats / card.tokens_scored))
-        assert card.bits_per_byte == pytest.approx(card.nats / math.log(2) / card.bytes)
+        assert card.bits_per_byte == pytest.approx(card.nats / math.log(2) / card.bytes_scored)
 
 
 @pytest.mark.parametrize(

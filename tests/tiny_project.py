@@ -1,5 +1,6 @@
 """A whole tiny project in a folder: text, tokenizer, shards and a configuration, made in about a second."""
 
+import os
 import random
 from pathlib import Path
 
@@ -91,4 +92,14 @@ def make_project(root: Path) -> Path:
 
 def load(path: Path, **overrides: object) -> Config:
     """The validated configuration of a tiny project; write dots as double underscores: train__steps=4."""
-    return load_config(path, {key.replace("__", "."): value for key, value in overrides.items()}).config
+    return load_config(path, values={key.replace("__", "."): value for key, value in overrides.items()}).config
+
+
+def train_in_child(path: Path, out_dir: Path, steps: int, crash: str | None, resume: bool) -> None:
+    """Train in a process of its own, which may die at the crash point `crash`; dropout is on, as it is noise too."""
+    if crash:
+        os.environ["HORNBOOK_CRASH"] = crash
+    from hornbook import assemble
+
+    config = load(path, run__out_dir=str(out_dir), train__steps=steps, model__dropout=0.1)
+    assemble.train(config, resume=resume and out_dir / "tiny")

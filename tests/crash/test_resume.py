@@ -15,30 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from tiny_project import load, make_project
+from tiny_project import make_project, train_in_child
 
 SAVE_POINTS = ("model", "optimizer", "manifest", "rename", "latest", "retention")
 STEPS = 24
 
 
-def _train(config: str, out_dir: str, crash: str | None, resume: bool) -> None:
-    if crash:
-        os.environ["HORNBOOK_CRASH"] = crash
-    import torch
-
-    torch.set_num_threads(1)
-    from hornbook import assemble
-
-    assemble.train(
-        load(Path(config), run__out_dir=out_dir, train__steps=STEPS, model__dropout=0.1),
-        resume=resume and Path(out_dir, "tiny"),
-    )
-
-
 def _start(config: Path, out_dir: Path, crash: str | None = None, resume: bool = False):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["hornbook.assemble", "tiny_project"])
-    process = context.Process(target=_train, args=(str(config), str(out_dir), crash, resume))
+    process = context.Process(target=train_in_child, args=(config, out_dir, STEPS, crash, resume))
     process.start()
     return process
 
