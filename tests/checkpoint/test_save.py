@@ -106,6 +106,13 @@ def test_best(tmp_path: Path) -> None:
     assert prune(tmp_path, light_keep=0, full_keep=1) == [tmp_path / "step-00000006"]
 
 
+def test_best_of_two_of_one_step_is_ours(tmp_path: Path) -> None:
+    renamed = save(tmp_path, 5).rename(tmp_path / "a copy")
+    assert mark_best(tmp_path, 5) == renamed
+    path = save(tmp_path, 5)
+    assert mark_best(tmp_path, 5) == path
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_disk_that_refuses_leaves_everything_as_it_was(tmp_path: Path, monkeypatch, number: int) -> None:
     save(tmp_path, 5, seed=1)
@@ -117,8 +124,9 @@ def test_disk_that_refuses_leaves_everything_as_it_was(tmp_path: Path, monkeypat
     for step in (5, 6):
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", refuse)
-            with pytest.raises(StorageError, match="cannot be written"):
+            with pytest.raises(StorageError, match=rf"{tmp_path}/step-0000000{step}.*cannot be written") as caught:
                 save(tmp_path, step, seed=2)
+            assert ".tmp-" not in str(caught.value)
         assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 

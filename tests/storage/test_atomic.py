@@ -157,6 +157,35 @@ class TestCommitDirectory:
             raise OSError(errno.ENOSPC, "No space left on device")
         assert names(tmp_path) == []
 
+    def test_writers_in_the_block_name_the_final_path(self, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.setattr(os, "fsync", fails(errno.ENOSPC))
+        with pytest.raises(StorageError) as caught, commit_directory(tmp_path / "a") as temporary:
+            replace_file(temporary / "file", "x")
+        assert str(caught.value).startswith(f"{tmp_path / 'a' / 'file'}: cannot be written")
+
+    def test_a_file_is_never_replaced_by_a_directory(self, tmp_path: Path) -> None:
+        (tmp_path / "a").write_text("mine")
+        with pytest.raises(StorageError, match="exists already"), commit_directory(tmp_path / "a", replace=True):
+            pytest.fail("the block must not run")
+
+    @posix
+    def test_a_link_gives_way_and_what_it_led_to_stays(self, tmp_path: Path) -> None:
+        (tmp_path / "real").mkdir()
+        (tmp_path / "a").symlink_to(tmp_path / "real", target_is_directory=True)
+        with commit_directory(tmp_path / "a", replace=True) as temporary:
+            (temporary / "new").touch()
+        assert names(tmp_path) == ["a", "real"]
+        assert names(tmp_path / "a") == ["new"]
+        assert names(tmp_path / "real") == []
+
+    def test_old_one_that_cannot_be_deleted_is_no_failure(self, tmp_path: Path, monkeypatch) -> None:
+        for text in ("old", "new"):
+            with commit_directory(tmp_path / "a", replace=True) as temporary:
+                (temporary / text).touch()
+                if text == "new":
+                    monkeypatch.setattr(atomic, "_delete", lambda _: fails(errno.EACCES)())
+        assert names(tmp_path / "a") == ["new"]
+
     def test_missing_source_in_the_block_stays_the_callers(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError), commit_directory(tmp_path / "a"):
             (tmp_path / "source").read_text()

@@ -61,6 +61,10 @@ class TestRunDir:
         with pytest.raises(CheckpointError, match=r"not a run.*notes\.txt"):
             RunDir.open(tmp_path)
 
+    def test_open_a_misspelt_checkpoint(self, run: RunDir) -> None:
+        with pytest.raises(CheckpointError, match="no directory"):
+            RunDir.open(run.checkpoints / "step-2")
+
     def test_latest_of_the_same_configuration(self, tmp_path: Path) -> None:
         for name, config_hash, started in (
             ("c", "x", "2026-01-01"),

@@ -60,7 +60,7 @@ def save_checkpoint(
     with explained(directory):
         directory.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(directory)
-    final = directory / f"step-{step:08d}"
+    final = _place(directory, step)
     if kind == "light" and _is_full_with(final, weights):
         return final
     with commit_directory(final, replace=True) as temporary:
@@ -93,13 +93,19 @@ def mark_best(directory: Path, step: int) -> Path:
         CheckpointError: if there is no complete checkpoint of that step.
         StorageError: if the disk refuses.
     """
+    sweep_temporaries(directory)
     found = [entry.path for entry in list_checkpoints(directory) if entry.step == step]
     if not found:
         raise CheckpointError(f"{directory}: no complete checkpoint of step {step} to mark as best; save it first")
+    best = _place(directory, step) if _place(directory, step) in found else found[0]  # one that somebody renamed
     crash_point("checkpoint:best")
-    replace_file(pointer_file(directory, "best"), found[0].name + "\n")
+    replace_file(pointer_file(directory, "best"), best.name + "\n")
     crash_point("checkpoint:best")
-    return found[0]
+    return best
+
+
+def _place(directory: Path, step: int) -> Path:
+    return directory / f"step-{step:08d}"
 
 
 def _is_full_with(final: Path, weights: Mapping[str, Tensor]) -> bool:

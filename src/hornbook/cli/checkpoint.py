@@ -120,10 +120,13 @@ def _show(summaries: Sequence["Summary"]) -> None:
 def _table(summaries: Sequence["Summary"]) -> "Table":
     from rich.table import Table
 
-    table = Table("checkpoint", "step", "kind", "marks", "parameters", "size", title=str(summaries[0].path.parent))
+    table = Table("checkpoint", "step", "kind", "marks", title=str(summaries[0].path.parent))
+    for number in ("best loss so far", "parameters", "size"):
+        table.add_column(number, justify="right")
     for one in summaries:
-        cells = (one.path.name, f"{one.step:,}", one.kind, " ".join(one.marks), f"{one.parameters:,}", _size(one.bytes))
-        table.add_row(*cells)
+        best = one.state.get("best_loss")
+        numbers = (f"{best:.4f}" if isinstance(best, float) else "", f"{one.parameters:,}", _size(one.bytes))
+        table.add_row(one.path.name, f"{one.step:,}", one.kind, " ".join(one.marks), *numbers)
     return table
 
 

@@ -64,7 +64,7 @@ def commit_directory(final: Path, *, replace: bool = False) -> Iterator[Path]:
     Raises:
         StorageError: if `final` exists and may not be replaced, or the disk refuses; `final` is unchanged.
     """
-    if final.exists() and not replace:
+    if final.exists() and not (replace and final.is_dir()):
         raise StorageError(f"{final}: exists already; choose another name or remove it")
     temporary = _marked("tmp", final)
     with explained(final):
@@ -72,6 +72,8 @@ def commit_directory(final: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         try:
             yield temporary
+        except StorageError as error:  # of a writer that was given a path in our directory, which nobody else knows
+            raise StorageError(str(error).replace(temporary.name, final.name)) from error
         except OSError as error:
             # A failed write names no file, or one in our directory. Anything else (a source that is missing) is the
             # caller's to explain.
@@ -108,7 +110,7 @@ def discard_directory(path: Path) -> None:
         path.rename(doomed)
         sync_directory(path.parent)
         crash_point("storage:discard")
-        shutil.rmtree(doomed)
+        _delete(doomed)
 
 
 def sweep_temporaries(parent: Path) -> int:
@@ -132,10 +134,7 @@ def sweep_temporaries(parent: Path) -> int:
         if not _abandoned(path):
             continue
         with explained(path):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            _delete(path)
         swept += 1
     return swept
 
@@ -159,7 +158,15 @@ def _swap(temporary: Path, final: Path) -> None:
         raise
     sync_directory(final.parent)
     if old is not None:
-        discard_directory(old)
+        with contextlib.suppress(StorageError):  # the new one stands; what cannot go now is swept another time
+            discard_directory(old)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _marked(kind: str, path: Path) -> Path:

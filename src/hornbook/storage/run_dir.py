@@ -64,7 +64,8 @@ class RunDir:
         Raises:
             CheckpointError: if there is none.
         """
-        for root in (path, path.absolute().parent, path.absolute().parent.parent):
+        above = path.absolute().parents[:2] if path.exists() else ()  # else a misspelt checkpoint would do for its run
+        for root in (path, *above):
             run = cls(root)
             if run.state_file.is_file() or (run.config_file.is_file() and run.checkpoints.is_dir()):
                 return run
