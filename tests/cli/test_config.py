@@ -66,11 +66,14 @@ def test_check_on_a_terminal(run_toml, capsys, monkeypatch):
 
 def test_presets(capsys, monkeypatch):
     assert main(["config", "presets"]) == 0
-    assert [row["preset"] for row in lines(capsys)] == list(PRESETS)
+    rows = lines(capsys)
+    assert [row["preset"] for row in rows] == list(PRESETS)
+    assert {row["preset"]: row["parameters"] for row in rows}["gpt2"] == 85_056_000  # 124,439,808 less the two embeddings
     pretend_to_be_a_terminal(monkeypatch)
     assert main(["config", "presets"]) == 0
-    header, *rows = capsys.readouterr().out.splitlines()
-    assert header.split() == ["preset", "n_layers", "n_heads", "d_model", "context_length", "description"]
+    header, *rows, footnote = capsys.readouterr().out.splitlines()
+    assert header.split()[:4] == ["preset", "parameters", "n_layers", "n_heads"]
+    assert footnote.startswith("parameters: besides the embeddings")
     assert [row.split()[0] for row in rows] == list(PRESETS)
 
 

@@ -3,7 +3,6 @@ import errno
 import os
 import subprocess
 import sys
-import time
 import types
 
 import pytest
@@ -130,9 +129,12 @@ def test_letters_that_the_terminal_lacks_are_escaped():
 
 @pytest.mark.medium
 def test_help_takes_less_than_150_ms():
-    def seconds():
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "hornbook", "--help"], capture_output=True, check=True)
-        return time.perf_counter() - start
+    """Of processor time, which on an idle machine is the time that a user waits."""
 
-    assert min(seconds() for _ in range(7)) < 0.15
+    def seconds():
+        before = os.times()
+        subprocess.run([sys.executable, "-m", "hornbook", "--help"], capture_output=True, check=True)
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
+
+    assert min(seconds() for _ in range(5)) < 0.15

@@ -1,6 +1,6 @@
 import pytest
 
-from hornbook.config.layers import DEFAULT, Origin, flatten, kinds, nest, overlay, stack
+from hornbook.config.layers import DEFAULT, OVERRIDE, SET, Origin, flatten, kinds, nest, overlay, stack
 
 
 def layer(values, origin=DEFAULT):
@@ -33,7 +33,7 @@ def test_overlay(lower, upper, result):
 
 
 def test_the_upper_layer_keeps_its_origins():
-    low, high = Origin("low.toml", 3), Origin("--set")
+    low, high = Origin("low.toml", 3), SET
     both = overlay(layer({"a": {"b": 1, "c": 1}}, low), layer({"a": {"b": 2}}, high))
     assert {key: str(entry.origin) for key, entry in both.items()} == {("a", "c"): "low.toml:3", ("a", "b"): "--set"}
 
@@ -84,16 +84,15 @@ def test_kinds():
     }
 
 
-def test_origins_read_well():
-    assert [str(o) for o in (Origin("a.toml", 3), Origin("--set"), Origin.preset("gpt2"), DEFAULT)] == [
-        "a.toml:3",
-        "--set",
-        "preset gpt2",
-        "default",
-    ]
-    assert [o.is_written for o in (Origin("a.toml", 3), Origin("--set"), Origin.preset("gpt2"), DEFAULT)] == [
-        True,
-        True,
-        False,
-        False,
-    ]
+@pytest.mark.parametrize(
+    ("origin", "text", "is_written"),
+    [
+        (Origin("preset a.toml", 3), "preset a.toml:3", True),
+        (SET, "--set", True),
+        (OVERRIDE, "override", True),
+        (Origin("preset gpt2"), "preset gpt2", False),
+        (DEFAULT, "default", False),
+    ],
+)
+def test_origins(origin, text, is_written):
+    assert (str(origin), origin.is_written) == (text, is_written)

@@ -150,7 +150,7 @@ def test_python_values_may_nest_and_be_paths_and_tuples():
         ({"train.steps": None}, "override: train.steps = unset: expected an integer of at least 1"),
         ({3: 1}, "override: 3 is not a key; expected a dotted name such as train.steps"),
         ({"a b": 1}, "override: 'a b' is not a key"),
-        ({"extends": "x.toml"}, "extends"),
+        ({"extends": "x.toml"}, "override: extends can stand only in a file"),
     ],
 )
 def test_wrong_python_values(values, expected):

@@ -71,14 +71,23 @@ def _check(paths: Sequence[Path]) -> int:
 
 
 def _presets() -> int:
+    from hornbook.config.model import ModelTable
     from hornbook.config.presets import PRESETS
+    from hornbook.models.accounting import parameter_counts
 
+    presets: list[dict[str, object]] = []
+    for name, (description, keys) in PRESETS.items():
+        shape = ModelTable(**keys).complete(vocab_size=1)
+        counts = parameter_counts(shape)
+        parameters = counts["attention"] + counts["feed_forward"] + counts["norm"]
+        sizes = {size: getattr(shape, size) for size in ("n_layers", "n_heads", "d_model", "d_ff", "context_length")}
+        presets.append({"preset": name, "parameters": parameters, **sizes, "description": description, "model": keys})
     if not sys.stdout.isatty():
-        _write_lines({"preset": name, "description": text, "model": shape} for name, (text, shape) in PRESETS.items())
+        _write_lines(presets)
         return 0
-    sizes = ("n_layers", "n_heads", "d_model", "context_length")
-    rows = [(name, *(str(shape[size]) for size in sizes), text) for name, (text, shape) in PRESETS.items()]
-    _write_aligned([("preset", *sizes, "description"), *rows])
+    columns = [column for column in presets[0] if column != "model"]
+    _write_aligned([columns, *([f"{preset[column]}" for column in columns] for preset in presets)])
+    sys.stdout.write("parameters: besides the embeddings, whose number depends on the tokenizer\n")
     return 0
 
 

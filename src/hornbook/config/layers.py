@@ -8,7 +8,6 @@ described the old kind. `[schedule] kind = "wsd"` over a file with a cosine sche
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
 
 from hornbook.config.keys import Key, tagged_tables
 
@@ -25,17 +24,13 @@ class Origin:
 
     @property
     def is_written(self) -> bool:
-        """Whether the user wrote the value itself."""
-        return self != DEFAULT and not self.source.startswith(_PRESET_SOURCE)
-
-    @classmethod
-    def preset(cls, name: str) -> Self:
-        """The origin of the values that a preset brings."""
-        return cls(f"{_PRESET_SOURCE}{name}")
+        """Whether the user wrote the value itself, in a file or otherwise."""
+        return self.line is not None or self in (SET, OVERRIDE)
 
 
-_PRESET_SOURCE = "preset "
 DEFAULT = Origin("default")
+SET = Origin("--set")
+OVERRIDE = Origin("override")
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def _preset_layer(layer: Layer) -> Layer:
     name = layer[PRESET_KEY].value if PRESET_KEY in layer else None
     if not isinstance(name, str) or name not in PRESETS:
         return {}
-    return flatten(PRESETS[name][1], ("model",), lambda _: Origin.preset(name))
+    return flatten(PRESETS[name][1], ("model",), lambda _: Origin(f"preset {name}"))
 
 
 def _settled(layer: Layer) -> Layer:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hornbook.config.keys import Key, dotted
-from hornbook.config.layers import Entry, Layer, Origin, flatten, overlay, stack
+from hornbook.config.layers import OVERRIDE, SET, Entry, Layer, Origin, flatten, overlay, stack
 from hornbook.config.positions import key_lines
 from hornbook.errors import ConfigError
 
@@ -70,7 +70,7 @@ def read_mapping(values: Mapping[str, object]) -> Layer:
     layer: Layer = {}
     for name, value in values.items():
         key = _parse_key(name, where="override")
-        layer = overlay(layer, flatten(_plain(value), key, lambda _: Origin("override")))
+        layer = overlay(layer, flatten(_plain(value), key, lambda _: OVERRIDE))
     return layer
 
 
@@ -124,15 +124,13 @@ def _parse_assignment(assignment: str) -> Layer:
     if not equals:
         raise ConfigError(f"--set {assignment}: expected KEY=VALUE, as in --set train.steps=100")
     key = _parse_key(name.strip(), where=f"--set {assignment}")
-    if key == (EXTENDS,):
-        raise ConfigError(f"--set {assignment}: {EXTENDS} can stand only in a file")
     try:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
         parsed = {}
     if parsed.keys() != {"value"}:  # nothing, or a value that smuggles in more keys behind a line break
         raise ConfigError(_not_a_value(dotted(key), text.strip()))
-    return flatten(parsed["value"], key, lambda _: Origin("--set"))
+    return flatten(parsed["value"], key, lambda _: SET)
 
 
 def _not_a_value(key: str, text: str) -> str:
@@ -150,6 +148,8 @@ def _not_a_value(key: str, text: str) -> str:
 def _parse_key(name: object, *, where: str) -> Key:
     if not isinstance(name, str) or not _DOTTED_KEY.fullmatch(name):
         raise ConfigError(f"{where}: {name!r} is not a key; expected a dotted name such as train.steps")
+    if name == EXTENDS:
+        raise ConfigError(f"{where}: {EXTENDS} can stand only in a file")
     return tuple(name.split("."))
 
 
