@@ -75,6 +75,13 @@ def test_inspect_for_people(run: RunDir, capsys, monkeypatch, place: str) -> Non
     assert "{" not in shown
 
 
+def test_square_brackets_are_no_markup(tmp_path: Path, capsys, monkeypatch) -> None:
+    path = save(tmp_path, 1).rename(tmp_path / "[red]name")
+    as_terminal(monkeypatch)
+    assert main(["checkpoint", "inspect", str(path)]) == 0
+    assert "[red]name" in capsys.readouterr().out.replace("\n", "")
+
+
 def test_verify_whole_run(run: RunDir, capsys) -> None:
     assert main(["checkpoint", "verify", str(run.root)]) == 0
     assert [line["whole"] for line in lines(capsys)] == [True, True, True]

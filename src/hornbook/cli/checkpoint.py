@@ -118,28 +118,30 @@ def _show(summaries: Sequence["Summary"]) -> None:
 
 
 def _table(summaries: Sequence["Summary"]) -> "Table":
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("checkpoint", "step", "kind", "marks", title=str(summaries[0].path.parent))
+    table = Table("checkpoint", "step", "kind", "marks", title=escape(str(summaries[0].path.parent)))
     for number in ("best loss so far", "parameters", "size"):
         table.add_column(number, justify="right")
     for one in summaries:
         best = one.state.get("best_loss")
         numbers = (f"{best:.4f}" if isinstance(best, float) else "", f"{one.parameters:,}", _size(one.bytes))
-        table.add_row(one.path.name, f"{one.step:,}", one.kind, " ".join(one.marks), *numbers)
+        table.add_row(escape(one.path.name), f"{one.step:,}", one.kind, " ".join(one.marks), *numbers)
     return table
 
 
 def _details(summary: "Summary") -> "Table":
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("", str(summary.path), title_justify="left")
+    table = Table("", escape(str(summary.path)))
     table.add_row("step", f"{summary.step:,}")
     table.add_row("kind", " ".join([summary.kind, *summary.marks]))
     table.add_row("parameters", f"{summary.parameters:,}")
     for title, values in (("model", summary.model), ("objective", summary.objective), ("state", summary.state)):
-        table.add_row(title, "\n".join(f"{name} = {value}" for name, value in values.items()))
-    table.add_row("files", "\n".join(f"{name}  {_size(size)}" for name, size in summary.files.items()))
+        table.add_row(title, escape("\n".join(f"{name} = {value}" for name, value in values.items())))
+    table.add_row("files", escape("\n".join(f"{name}  {_size(size)}" for name, size in summary.files.items())))
     table.add_row("size", _size(summary.bytes))
     return table
 
