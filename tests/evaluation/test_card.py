@@ -59,6 +59,7 @@ def test_table():
     shown = _shown(make_card())
     assert "20.086" in shown
     assert "1,000" in shown
+    assert "data/x [valid]" in shown
 
 
 def test_an_astronomical_loss_is_still_a_card():

@@ -1,14 +1,18 @@
 """Decoding: cached equals uncached equals a loop written from the definition, in a batch and past the context."""
 
+import json
+
 import pytest
 import torch
 
+from data_paths import needs
 from hornbook.config.generate import SamplingConfig
 from hornbook.errors import GenerationError
 from hornbook.generation.autoregressive import Autoregressive
 from hornbook.generation.decoder import NO_TOKEN
 from hornbook.generation.filters import choose
 from hornbook.generation.noise import row_noise
+from hornbook.interop.hf import load_hf_directory
 
 PROMPTS = [[1, 2, 3, 4, 5], [6], [7, 8, 9]]
 SEEDS = [0, 1, 2]
@@ -165,3 +169,12 @@ def test_a_broken_model_is_an_error(rotary_model):
     finally:
         with torch.no_grad():
             weight.copy_(before)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_real_model_says_what_its_reference_says(cache):
+    folder = needs("models/stories260K-hf")
+    model, _ = load_hf_directory(folder)
+    expected = json.loads((folder / "reference.json").read_text(encoding="utf-8"))["greedy_from_bos_ids"]
+    [(tokens, _)] = decode(model, [expected[:1]], [0], sampling=GREEDY, new=len(expected) - 1, cache=cache)
+    assert tokens == expected[1:]

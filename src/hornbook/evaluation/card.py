@@ -86,11 +86,12 @@ class EvaluationCard:
     def table(self) -> "Table":
         """The card for a terminal."""
         from rich.table import Table
+        from rich.text import Text
 
         table = Table("", "", title=f"perplexity of {self.checkpoint or 'the model'}", show_header=False)
         for name, value in self.values().items():
             if value is not None:
-                table.add_row(name, _shown(value))
+                table.add_row(name, Text(_shown(value)))  # plain: "[valid]" is no markup
         return table
 
 

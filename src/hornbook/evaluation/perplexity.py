@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ ScoreProgress = Callable[[int, int], None]
 """Called with (tokens scored, tokens to score) after each batch."""
 
 
+@runtime_checkable
 class TokenReader(Protocol):
     """A stream of token ids that can be read anywhere: hornbook.data.shards.TokenStream, or InMemory."""
 
@@ -46,6 +47,7 @@ class TokenReader(Protocol):
         ...
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """What is asked of a model: how surprised it is, in nats, by each target after the tokens up to its place."""
 

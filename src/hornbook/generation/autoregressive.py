@@ -9,7 +9,7 @@ row of one length at a time without padding: slow, obvious, and the oracle that 
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -116,6 +116,7 @@ class Autoregressive:
         return chosen.tolist(), logprobs.tolist()
 
 
+@runtime_checkable
 class Reader(Protocol):
     """Turns rows into the logits of their next tokens."""
 
