@@ -1,0 +1,97 @@
+"""`hornbook demo`: the whole life of a small model, offline, from nothing."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hornbook.selftest.demo import DemoResult, Stage
+    from hornbook.tracking.console import ConsoleChoice
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `hornbook demo` takes."""
+    parser.add_argument("--minutes", type=_minutes, default=3.0, metavar="N", help="bound of the training (default 3)")
+    parser.add_argument(
+        "--corpus",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="your own text: files or folders, .txt, .md, .jsonl or .parquet (default: Python's own documentation)",
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default runs)")
+    parser.add_argument("--seed", type=int, default=1337, metavar="N", help="default 1337")
+    parser.add_argument(
+        "--console", choices=("auto", "rich", "json", "none"), default="auto", help="what is shown (default auto)"
+    )
+
+
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not 0 < minutes < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of minutes")
+    return minutes
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; the exit status is 0, or 1 if a signal stopped its training."""
+    from hornbook.selftest.demo import run_demo
+    from hornbook.selftest.plan import DemoOptions
+
+    options = DemoOptions(
+        minutes=args.minutes, corpus=tuple(args.corpus), out_dir=args.out, seed=args.seed, console=args.console
+    )
+    result = run_demo(options, lambda stage: _tell(stage, args.console))
+    _tell(_what_next(result), args.console)
+    return 0 if result.is_finished else 1
+
+
+def _tell(stage: Stage, console: ConsoleChoice) -> None:
+    """Words for people, on stdout if that is a terminal and else on a stderr that is; JSON on a stdout that is not."""
+    from hornbook.tracking.console import emit, speaks_to_people
+    from hornbook.tracking.figures import printable
+
+    emit("demo", console=console, stage=stage.name, **stage.numbers)
+    if speaks_to_people(console):
+        print(printable(stage.words))
+    elif console in ("auto", "rich") and sys.stderr.isatty():
+        print(printable(stage.words), file=sys.stderr)
+
+
+def _what_next(result: DemoResult) -> Stage:
+    from hornbook.selftest.demo import Stage
+
+    commands = next_commands(result, program())
+    words = "\n".join([f"Everything lies in {result.root}, the run in {result.run_dir.root}. Try next:", "", *commands])
+    return Stage(name="next", words=words, numbers={"run": result.run_dir.root, "commands": commands})
+
+
+def next_commands(result: DemoResult, program: str) -> list[str]:
+    """Lines to paste into a shell: more text, a talk, a longer training; after an interruption, how to go on."""
+    run, toml = shlex.quote(str(result.run_dir.root)), shlex.quote(str(result.root / "demo.toml"))
+    if not result.is_finished:
+        return [f"{program} train --resume {run}"]
+    train, prompt = result.config.train, shlex.quote(result.config.generate.prompts[0])
+    longer = {"run.name": '"longer"', "train.steps": 4 * train.steps, "train.max_minutes": 5 * (train.max_minutes or 1)}
+    overrides = " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in longer.items())
+    return [
+        f"{program} generate {run} --prompt {prompt}",
+        f"{program} chat {run}",
+        f"{program} train {toml} {overrides}",
+    ]
+
+
+def program() -> str:
+    """How this program is called in this shell."""
+    called = Path(sys.argv[0])
+    if called.stem != "hornbook":
+        return f"{shlex.quote(sys.executable)} -m hornbook"
+    found = shutil.which("hornbook")
+    on_path = found is not None and Path(found).resolve() == called.resolve()
+    return "hornbook" if on_path else shlex.quote(str(called))

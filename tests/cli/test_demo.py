@@ -1,0 +1,69 @@
+"""`hornbook demo` as a user runs it: in a process of its own, then the commands that it suggests."""
+
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from hornbook.cli import demo
+from hornbook.cli.main import main
+from tiny_project import text
+
+
+def hornbook(*arguments, cwd, text_in=""):
+    command = [sys.executable, "-m", "hornbook", *arguments]
+    return subprocess.run(command, cwd=cwd, input=text_in, capture_output=True, text=True, timeout=550, check=False)
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "inf", "nan", "soon"])
+def test_minutes_are_positive(minutes, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["demo", f"--minutes={minutes}"])
+    assert error.value.code == 2
+    assert "minutes" in capsys.readouterr().err
+
+
+def test_a_small_corpus_is_one_line(tmp_path, capsys):
+    (tmp_path / "small.txt").write_text("Not enough.\n")
+    assert main(["demo", "--corpus", str(tmp_path / "small.txt"), "--out", str(tmp_path / "runs")]) == 2
+    message = capsys.readouterr().err
+    assert "12 bytes" in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_program_is_what_can_be_pasted(monkeypatch, tmp_path):
+    script = tmp_path / "bin dir" / "hornbook"
+    script.parent.mkdir()
+    script.write_text("")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    assert shlex.split(demo.program()) == [str(script)]
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert demo.program() == "hornbook"
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    assert shlex.split(demo.program()) == [sys.executable, "-m", "hornbook"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("own_text", [False, True])
+def test_the_demo_and_the_commands_that_it_suggests(tmp_path, own_text):
+    (tmp_path / "own.txt").write_text(text(2000), encoding="utf-8")
+    done = hornbook("demo", "--minutes", "0.2", *(["--corpus", "own.txt"] if own_text else []), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    events = [json.loads(line, parse_constant=pytest.fail) for line in done.stdout.splitlines()]
+    stages = {event["stage"]: event for event in events if event["event"] == "demo"}
+    assert stages["after"]["perplexity"] < stages["before"]["perplexity"]
+    commands = stages["next"]["commands"]
+    assert len(commands) == 3
+    for command in commands:
+        words = shlex.split(command)
+        assert words[:3] == [sys.executable, "-m", "hornbook"]
+        shorter = ["--set", "train.steps=12"] if words[3] == "train" else []
+        pasted = hornbook(*words[3:], *shorter, cwd=tmp_path, text_in="the cat\n/quit\n")
+        assert pasted.returncode == 0, (command, pasted.stderr)
+        assert pasted.stdout

@@ -1,0 +1,64 @@
+"""The road itself, on a tiny text and for seconds; tests/cli/test_demo.py has it on the embedded corpus."""
+
+import math
+
+import pytest
+
+from hornbook.config.load import load_config
+from hornbook.selftest import plan
+from hornbook.selftest.demo import run_demo
+from hornbook.selftest.plan import DemoOptions
+from hornbook.tracking.jsonl import read_metrics
+from tiny_project import text
+
+STAGES = ["tokenizer", "data", "probe", "before", "after", "generate", "generate", "generate", "plot"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "tiny.txt"
+    path.write_text(text(1500), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The demo's own settings, on a model that needs no time."""
+    small = {"model.d_model": 16, "model.n_layers": 2, "model.n_heads": 2, "model.context_length": 32}
+    less = {"train.tokens_per_step": 512, "train.eval_tokens": 512, "eval.max_tokens": 512, "run.threads": 1}
+    monkeypatch.setattr(plan, "_SETTINGS", {**plan._SETTINGS, **small, **less, "generate.max_new_tokens": 8})
+    monkeypatch.setattr(plan, "PROBE_STEPS", 4)
+
+
+@pytest.mark.medium
+def test_the_whole_life_in_order(tmp_path, corpus, tiny):
+    stages = []
+    options = DemoOptions(minutes=0.05, corpus=(corpus,), out_dir=tmp_path / "runs", console="none")
+    result = run_demo(options, stages.append)
+    assert [stage.name for stage in stages] == STAGES
+    assert result.is_finished
+    assert result.run_dir.state == "finished"
+    untrained, trained = result.before.perplexity, result.after.perplexity
+    # Before training every token is about as likely as any other.
+    assert untrained == pytest.approx(stages[0].numbers["vocab_size"], rel=0.1)
+    assert trained < 0.9 * untrained
+    assert result.before.tokens_scored == result.after.tokens_scored
+    assert math.isfinite(result.after.bits_per_byte)
+    assert load_config(result.root / "demo.toml").config == result.config
+    assert {path.name for path in result.root.iterdir()} == {"data", "demo.toml", "run", "tokenizer"}
+    events = [event["event"] for event in read_metrics(result.run_dir.metrics_file)]
+    assert {"train", "val", "sample", "checkpoint"} <= set(events)
+    assert "│" in stages[-1].words
+    lines = corpus.read_text().splitlines()
+    assert all(any(stage.numbers["prompt"] in line for line in lines) for stage in stages[5:8])
+
+
+@pytest.mark.medium
+def test_a_second_demo_reuses_nothing_and_is_equal(tmp_path, corpus, tiny, monkeypatch):
+    from hornbook.selftest import demo
+
+    monkeypatch.setattr(demo, "seconds_per_step", lambda *_, **__: 0.1)
+    options = DemoOptions(minutes=0.05, corpus=(corpus,), out_dir=tmp_path / "runs", console="none")
+    first, second = (run_demo(options, lambda _: None) for _ in range(2))
+    assert first.root != second.root
+    assert first.after.nats == second.after.nats
