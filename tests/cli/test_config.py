@@ -68,7 +68,9 @@ def test_presets(capsys, monkeypatch):
     assert main(["config", "presets"]) == 0
     rows = lines(capsys)
     assert [row["preset"] for row in rows] == list(PRESETS)
-    assert {row["preset"]: row["parameters"] for row in rows}["gpt2"] == 85_056_000  # 124,439,808 less the two embeddings
+    assert {row["preset"]: row["parameters"] for row in rows}[
+        "gpt2"
+    ] == 85_056_000  # 124,439,808 less the two embeddings
     pretend_to_be_a_terminal(monkeypatch)
     assert main(["config", "presets"]) == 0
     header, *rows, footnote = capsys.readouterr().out.splitlines()

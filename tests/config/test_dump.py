@@ -96,7 +96,7 @@ def reload(text, tmp_path):
     return load_config(path).config
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(config=configs())
 def test_what_is_dumped_loads_equal(config, tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp("dump")

@@ -108,7 +108,7 @@ def documents(draw):
     return text
 
 
-@settings(deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(documents())
 def test_each_key_is_found_on_the_line_that_holds_it(text):
     try:

@@ -16,14 +16,11 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
 from hornbook.errors import HornbookError
 
-if TYPE_CHECKING:
-    from typing import Final
-
-VERBS: Final[dict[str, tuple[str, str]]] = {
+VERBS = {
     "demo": ("hornbook.cli.demo", "the whole life of a small model, offline, in minutes"),
     "tokenizer": ("hornbook.cli.tokenizer", "train a tokenizer; encode, decode and inspect with one"),
     "data": ("hornbook.cli.data", "turn documents into token shards; count, inspect and fetch them"),
@@ -103,7 +100,7 @@ def _fail(name: str, message: str, status: int) -> int:
 
 def _os_message(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename is not None else ""
-    advice = "; free some space and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    advice = "; free some space and try again" if error.errno == errno.ENOSPC else ""
     return f"{where}{error.strerror or error}{advice}"
 
 

@@ -51,7 +51,7 @@ def load_config(
     written = stack(stack(written, read_assignments(overrides)), read_mapping(values or {}))
     layer = _settled(stack(_preset_layer(written), written))
     config = _validated(layer, otherwise=Origin("configuration" if path is None else str(path)))
-    return LoadedConfig(config, {dotted(key): _origin(key, layer) for key in _keys(config)})
+    return LoadedConfig(config, {dotted(key): _origin(key, layer) for key, _ in _leaves((), config)})
 
 
 def leaf_values(config: Config) -> dict[str, object]:
@@ -98,10 +98,6 @@ def _validated(layer: Layer, *, otherwise: Origin) -> Config:
 
 def _origin(key: Key, layer: Layer) -> Origin:
     return layer[key].origin if key in layer else DEFAULT
-
-
-def _keys(config: Config) -> Iterator[Key]:
-    return (key for key, _ in _leaves((), config))
 
 
 def _leaves(key: Key, table: Table) -> Iterator[tuple[Key, object]]:
