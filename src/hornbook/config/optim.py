@@ -22,7 +22,7 @@ class OptimConfig(Table):
     decay: tuple[Role, ...] = ("matrix", "embedding", "head")
     """Roles of the parameters that decay."""
     clip_grad_norm: PositiveFloat | None = 1.0
-    """Largest allowed global gradient norm; unset is no clipping."""
+    """Largest allowed global gradient norm; "none" in a file, None in Python: no clipping."""
 
 
 class _Warmup(Table):
