@@ -9,13 +9,11 @@ from pathlib import Path
 from hornbook.cli.configuration import add_set_argument, load_with_origins
 from hornbook.errors import ConfigError
 
-
-_EPILOG = (
-    "Layers of a configuration, lowest first: defaults; the shape that model.preset names; the files that a top-level "
-    "extends names, relative to the file that says it; the file; --set. A layer that changes the kind of a table (as of "
-    '[schedule] or [data.source]) drops what lower layers said in that table. "none" unsets a number, a choice or a '
-    "table that may be unset. Other relative paths are relative to the working directory."
-)
+_EPILOG = """\
+Layers of a configuration, lowest first: defaults; the shape that model.preset names; the files that a top-level extends
+names, relative to the file that says it; the file; --set. A layer that changes the kind of a table (such as [schedule]
+or [data.source]) drops what lower layers said in that table. "none" unsets a number, a choice or a table that may be
+unset. Other relative paths are relative to the working directory."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
