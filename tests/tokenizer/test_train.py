@@ -1,0 +1,156 @@
+import gzip
+import json
+import random
+
+import pytest
+from tokenizers import Tokenizer as HuggingFaceTokenizer
+from tokenizers import models, pre_tokenizers, trainers
+
+from data_paths import needs
+from hornbook.config.tokenizer import TokenizerConfig
+from hornbook.errors import TokenizerError
+from hornbook.tokenizer.alphabet import BYTE_ORDER, printable
+from hornbook.tokenizer.reference import count_words
+from hornbook.tokenizer.tokenizer import Tokenizer
+from hornbook.tokenizer.train import TrainProgress
+from oracles import bpe
+
+
+def plain(**settings):
+    return TokenizerConfig(special_tokens="none", **settings)
+
+
+def merges_of(tokenizer):
+    tokens = tokenizer.scheme.tokens
+    return [(printable(tokens[left]), printable(tokens[right])) for left, right in tokenizer.scheme.merges]
+
+
+def merges_of_hugging_face(documents, vocab_size):
+    """What the library `tokenizers` learns from the same documents."""
+    tokenizer = HuggingFaceTokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator(documents, trainer)
+    return [tuple(merge) for merge in json.loads(tokenizer.to_str())["model"]["merges"]]
+
+
+def fuzzed_documents(seed, n=60):
+    """Words of few letters in several scripts, so that ties are many."""
+    rng = random.Random(seed)
+    alphabets = ["ab", "aáß", "аби", "的一是", "कखि", "😀🎉", "01", "\n ", "'st"]
+    return [
+        " ".join("".join(rng.choices(rng.choice(alphabets), k=rng.randint(1, 9))) for _ in range(rng.randint(0, 30)))
+        for _ in range(n)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_merges_equal_hugging_faces_on_fuzzed_documents(seed):
+    documents = fuzzed_documents(seed)
+    theirs = merges_of_hugging_face(documents, 1024)
+    assert merges_of(Tokenizer.train(documents, plain(vocab_size=1024))) == theirs
+    assert len(theirs) > 300
+
+
+@pytest.mark.medium
+def test_merges_equal_hugging_faces_on_real_text():
+    stories = [path.read_text(encoding="utf-8") for path in sorted(needs("pretrain/tinystories").glob("*.txt"))]
+    documents = [story for text in stories for story in text.split("<|endoftext|>")]
+    tokenizer = Tokenizer.train(documents, plain(vocab_size=4096))
+    assert merges_of(tokenizer) == merges_of_hugging_face(documents, 4096)
+    assert tokenizer.vocab_size == 4096
+
+
+@pytest.mark.medium
+def test_merges_equal_hugging_faces_on_several_scripts():
+    with gzip.open(needs("pretrain/wikitext-2/wiki.train.tokens.gz"), "rt", encoding="utf-8", newline="") as file:
+        documents = [file.read(500_000), *fuzzed_documents(99, n=3000)]
+    assert merges_of(Tokenizer.train(documents, plain(vocab_size=2048))) == merges_of_hugging_face(documents, 2048)
+
+
+@pytest.mark.parametrize("tie_order", ["hf", "lexicographic"])
+def test_merges_equal_a_full_recount_on_fuzzed_documents(tie_order):
+    for seed in range(10):
+        documents = fuzzed_documents(seed, n=4)
+        tokenizer = Tokenizer.train(documents, plain(vocab_size=300, tie_order=tie_order))
+        counted = count_words(documents, tokenizer.scheme.splitter)
+        words = {word.encode(): count for word, count in counted.items()}
+        expected = bpe.learn_merges(words, BYTE_ORDER, 44, tie_order=tie_order)
+        assert merges_of(tokenizer) == [(printable(left), printable(right)) for left, right in expected]
+
+
+def test_a_file_is_one_document_with_special_tokens_between(tmp_path):
+    parts = ["Once upon a time\n\n", "the end.\r\n", " A blank first"]
+    path = tmp_path / "text.txt"
+    path.write_bytes("<|endoftext|>".join(parts).encode())
+    config = TokenizerConfig(vocab_size=300)
+    assert Tokenizer.train(path, config).fingerprint == Tokenizer.train(parts, config).fingerprint
+    assert Tokenizer.train([path], config).fingerprint == Tokenizer.train(parts, config).fingerprint
+    assert Tokenizer.train([part.encode() for part in parts], config).fingerprint == (
+        Tokenizer.train(parts, config).fingerprint
+    )
+
+
+def test_a_stream_is_read_lazily_and_only_once():
+    alive = []
+
+    def documents():
+        for i in range(50):
+            alive.append(i)
+            yield f"document {i} " * 100
+
+    Tokenizer.train(documents(), plain(vocab_size=300, max_bytes=3000))
+    assert len(alive) <= 4  # what lies behind max_bytes is never asked for
+
+
+def test_max_bytes_never_cuts_a_character():
+    limited = Tokenizer.train(["ééé ééé", "more"], plain(vocab_size=300, max_bytes=5))
+    assert limited.fingerprint == Tokenizer.train(["éé"], plain(vocab_size=300)).fingerprint
+
+
+def test_document_order_does_not_matter_but_for_max_bytes():
+    documents = fuzzed_documents(3)
+    config = plain(vocab_size=400)
+    assert Tokenizer.train(documents, config).fingerprint == Tokenizer.train(documents[::-1], config).fingerprint
+
+
+def test_room_for_bytes_and_special_tokens():
+    with pytest.raises(TokenizerError, match=r"vocab_size = 271 is too small: 256 bytes and 16 special tokens need at"):
+        Tokenizer.train(["text"], TokenizerConfig(vocab_size=271))
+    assert Tokenizer.train(["text"], TokenizerConfig(vocab_size=272)).scheme.merges == ()
+    assert Tokenizer.train(["text"], plain(vocab_size=257)).vocab_size == 257
+
+
+def test_too_little_text_gives_a_smaller_vocabulary():
+    seen: list[TrainProgress] = []
+    tokenizer = Tokenizer.train(["abab ab"], plain(vocab_size=1000), progress=seen.append)
+    assert tokenizer.vocab_size == 259  # ab, abab, " ab"
+    assert seen[-1] == TrainProgress(phase="merge", done=3, total=744)
+    assert Tokenizer.train([], plain()).vocab_size == 256
+
+
+def test_progress_counts_bytes_then_merges():
+    seen: list[TrainProgress] = []
+    Tokenizer.train(["some text", "more"], plain(vocab_size=260), progress=seen.append)
+    assert seen == [
+        TrainProgress(phase="count", done=9, total=None),
+        TrainProgress(phase="count", done=13, total=None),
+        TrainProgress(phase="merge", done=4, total=4),
+    ]
+
+
+@pytest.mark.parametrize("extra", [("",), ("<|end|>",), ("<|new|>", "<|new|>")])
+def test_wrong_extra_names(extra):
+    with pytest.raises(TokenizerError, match="extra_special_tokens: "):
+        Tokenizer.train(["text"], TokenizerConfig(extra_special_tokens=extra))
+
+
+def test_invalid_utf8_names_the_document_or_file(tmp_path):
+    with pytest.raises(TokenizerError, match="document 1: invalid UTF-8: byte 0x80 at byte offset 0"):
+        Tokenizer.train([b"fine", b"\x80"])
+    path = tmp_path / "latin1.txt"
+    path.write_bytes("naïve".encode("latin-1"))
+    with pytest.raises(TokenizerError, match=r"latin1\.txt: invalid UTF-8: byte 0xef at byte offset 2"):
+        Tokenizer.train(path)
