@@ -32,7 +32,7 @@ from hornbook.distributed.precision import Precision
 from hornbook.distributed.single import SingleProcess
 from hornbook.distributed.strategy import Strategy
 from hornbook.errors import ConfigError
-from hornbook.generation.text import generate_text
+from hornbook.generation.text import encode_prompt, generate_text
 from hornbook.models.accounting import training_flops_per_token
 from hornbook.models.transformer import Transformer, roles
 from hornbook.objectives.next_token import NextToken
@@ -214,8 +214,20 @@ class _Job:
             measure = Validation(self.learner, self.held_out, seed=config.run.seed)
             hooks.append(Validate(measure, tracker, every=config.train.eval_every))
         if config.train.sample_every:
+            self._check_sample_prompts()
             hooks.append(Sample(self._samples, tracker, every=config.train.sample_every))
         return [*hooks, SaveCheckpoint(self._saver(run_dir), tracker, config.checkpoint)]
+
+    def _check_sample_prompts(self) -> None:
+        """A prompt that cannot be continued must be known before the first step, not at the first sample."""
+        longest = self.model.config.context_length
+        for prompt in self.config.train.sample_prompts:
+            n_tokens = len(encode_prompt(self.tokenizer, prompt))
+            if n_tokens > longest:
+                raise ConfigError(
+                    f"train.sample_prompts: {prompt[:40]!r}... has {n_tokens} tokens, "
+                    f"model.context_length is {longest}; shorten it"
+                )
 
     def _samples(self) -> list[str]:
         generations = generate_text(self.model, self.tokenizer, self.config.train.sample_prompts, self.config.generate)

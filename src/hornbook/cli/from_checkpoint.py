@@ -94,19 +94,13 @@ def open_model(checkpoint: Path | None, *, table: str, best: bool, config: Confi
     """
     import torch
 
-    from hornbook.checkpoint.load import load_model
-    from hornbook.distributed.device import resolve_device
-    from hornbook.errors import CheckpointError
+    from hornbook import api
 
     path = find_checkpoint(checkpoint, table=table, best=best)
     if config.run.threads is not None:
         torch.set_num_threads(config.run.threads)
-    model, tokenizer, loaded = load_model(path, device=resolve_device(config.run.device))
-    if tokenizer is None:
-        raise CheckpointError(
-            f"{path}: holds no tokenizer/, which text needs; use a checkpoint that was saved with one"
-        )
-    return OpenedModel(model=model, tokenizer=tokenizer, path=path, step=loaded.step, run=find_run(path))
+    loaded = api.load(path, device=config.run.device)
+    return OpenedModel(model=loaded.model, tokenizer=loaded.tokenizer, path=path, step=loaded.step, run=find_run(path))
 
 
 def find_checkpoint(checkpoint: Path | None, *, table: str, best: bool) -> Path:
