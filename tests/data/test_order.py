@@ -1,6 +1,7 @@
 """The permutation is a bijection for every size, differs between keys, and shows no preference."""
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ def test_permute_is_a_bijection(n):
     assert sorted(permute(i, n, key=(7, 3)) for i in range(n)) == list(range(n))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 700), st.tuples(st.integers(0, 2**70), st.integers(0, 2**40)))
 def test_permute_is_a_bijection_for_any_key(n, key):
     assert len({permute(i, n, key=key) for i in range(n)}) == n
@@ -28,7 +29,7 @@ def test_permute_stays_in_range_for_large_n(n, data):
 
 @pytest.mark.parametrize("index", [-1, 10])
 def test_permute_refuses_an_index_outside(index):
-    with pytest.raises(ValueError, match="outside 0..9"):
+    with pytest.raises(ValueError, match=r"outside 0\.\.9"):
         permute(index, 10, key=(0,))
 
 
@@ -50,15 +51,12 @@ def test_permute_leaves_no_neighbours_together():
     """Of 4,096 neighbours a random permutation keeps two in sequence (+1) about once; a weak one keeps many."""
     n = 4096
     order = [permute(i, n, key=(1, 2)) for i in range(n)]
-    assert sum(b - a == 1 for a, b in zip(order, order[1:], strict=False)) < 10
+    assert sum(b - a == 1 for a, b in pairwise(order)) < 10
 
 
 def test_values_never_change():
     """The order is part of what resuming relies on: these were computed by this function when it was written."""
-    assert [permute(i, 10, key=(1337, 0)) for i in range(10)] == GOLDEN
-
-
-GOLDEN = [6, 0, 7, 3, 4, 1, 5, 2, 8, 9]
+    assert [permute(i, 10, key=(1337, 0)) for i in range(10)] == [6, 0, 7, 3, 4, 1, 5, 2, 8, 9]
 
 
 def test_every_epoch_reads_every_window_once_in_another_order():

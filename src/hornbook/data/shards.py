@@ -55,11 +55,12 @@ class ShardWriter:
         self._text_bytes = committed.text_bytes
         self._room = shard_tokens * (len(self._digests) + 1) - committed.tokens
         self._offsets_path = directory / offsets_file(split)
-        self._offsets, self._offsets_digest = _reopen(self._offsets_path, committed.documents * OFFSET_DTYPE.itemsize)
-        self._shard, self._digest = self._open_shard((shard_tokens - self._room) * self._dtype.itemsize)
-
-    def _open_shard(self, size: int) -> tuple[BinaryIO, "hashlib._Hash"]:
-        return _reopen(self._shard_path, size)
+        offsets_size = committed.documents * OFFSET_DTYPE.itemsize
+        shard_size = (shard_tokens - self._room) * self._dtype.itemsize
+        _check_committed(self._offsets_path, offsets_size)
+        _check_committed(self._shard_path, shard_size)
+        self._offsets, self._offsets_digest = _reopen(self._offsets_path, offsets_size)
+        self._shard, self._digest = _reopen(self._shard_path, shard_size)
 
     @property
     def _shard_path(self) -> Path:
@@ -96,7 +97,7 @@ class ShardWriter:
             sync_file(self._shard_path)
         self._digests.append(self._digest.hexdigest())
         self._room = self._shard_tokens
-        self._shard, self._digest = self._open_shard(0)
+        self._shard, self._digest = _reopen(self._shard_path, 0)
 
     def commit(self) -> Written:
         """Make what was appended durable, and say how much it is."""
@@ -156,16 +157,18 @@ def _shard_paths(directory: Path, split: SplitName) -> list[Path]:
     return sorted(directory.glob(f"{split}-[0-9]*.bin"))
 
 
+def _check_committed(path: Path, size: int) -> None:
+    found = path.stat().st_size if path.exists() else 0
+    if found < size:
+        raise DataError(f"{path}: {found} bytes, but {size} were committed; remove {path.parent} and prepare again")
+
+
 def _reopen(path: Path, size: int) -> tuple[BinaryIO, "hashlib._Hash"]:
     """Open `path` for appending after its first `size` bytes, with the digest of those."""
     with explained(path):
         file = path.open("r+b" if path.exists() else "w+b")
         file.truncate(size)
         digest = hashlib.file_digest(file, "sha256")  # reads to the end, where appending starts
-    if file.tell() != size:
-        found = file.tell()
-        file.close()
-        raise DataError(f"{path}: {found} bytes, but {size} were committed; remove {path.parent} and prepare again")
     return file, digest
 
 

@@ -1,0 +1,193 @@
+"""Records become documents; whatever is wrong with one is told with its file and line."""
+
+import gzip
+import json
+import sys
+import types
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from hornbook.config.data import HubSource, JsonlSource, ParquetSource
+from hornbook.data.documents import SourceReport
+from hornbook.data.sources import open_source
+from hornbook.errors import DataError, MissingExtraError
+
+TEXTS = ["one", "zwei\r\n", "drei\u2028vier", "five \U0001f600"]
+
+
+def texts(documents):
+    return [document.text.decode() for document in documents]
+
+
+def test_json_lines_plain_and_compressed(tmp_path, read):
+    data = "".join(json.dumps({"text": text, "n": 1}) + "\n\n" for text in TEXTS).encode()
+    (tmp_path / "a.jsonl").write_bytes(data)
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(data))
+    (tmp_path / "c.jsonl.zst").write_bytes(zstandard.ZstdCompressor().compress(data))
+    documents, report = read(JsonlSource(paths=(tmp_path,)))
+    assert texts(documents) == TEXTS * 3
+    assert documents[1].where == f"{tmp_path / 'a.jsonl'}:3"
+    assert report.documents == 12
+
+
+def test_another_field_and_a_byte_order_mark(tmp_path, read):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"story": "x"}\n{"story": ""}\n')
+    documents, report = read(JsonlSource(paths=(path,), text_field="story"))
+    assert texts(documents) == ["x"]
+    assert report.empty == 1
+
+
+BAD_LINES = {
+    "broken JSON": (b'{"text": "x"', r"a\.jsonl:2: not a JSON object on one line"),
+    "not an object": (b'["text"]', r"a\.jsonl:2: list, expected a JSON object"),
+    "missing field": (b'{"story": "x"}', r"a\.jsonl:2: no field 'text', only 'story'; set data\.source\.text_field"),
+    "field is not text": (b'{"text": 3}', r"a\.jsonl:2: 'text' is of type int, expected text"),
+    "invalid UTF-8": (b'{"text": "\xff"}', r"a\.jsonl:2: byte 10 of the line is not valid UTF-8"),
+    "invalid Unicode": (b'{"text": "ab\\ud800"}', r"a\.jsonl:2: 'text' holds half a character \(U\+D800\)"),
+}
+DEEP = b"[" * 100_000
+
+
+@pytest.mark.parametrize(("reason", "line", "message"), [(r, *rest) for r, rest in BAD_LINES.items()])
+def test_bad_lines_stop_or_are_counted(tmp_path, read, reason, line, message):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "good"}\n' + line + b'\n{"text": "better"}\n')
+    with pytest.raises(DataError, match=message):
+        read(JsonlSource(paths=(path,)))
+    documents, report = read(JsonlSource(paths=(path,)), on_error="skip")
+    assert texts(documents) == ["good", "better"]
+    assert report.skipped == {reason: 1}
+
+
+def test_deep_nesting_is_broken_json(tmp_path, read):
+    (tmp_path / "a.jsonl").write_bytes(DEEP + b"\n")
+    assert read(JsonlSource(paths=(tmp_path,)), on_error="skip")[1].skipped == {"broken JSON": 1}
+
+
+def test_a_file_without_records(tmp_path, read):
+    (tmp_path / "a.jsonl").write_bytes(b"\n")
+    with pytest.raises(DataError, match="holds no records"):
+        read(JsonlSource(paths=(tmp_path,)))
+
+
+def write_parquet(path, column, **options):
+    pq.write_table(pa.table(column), path, **options)
+
+
+def test_parquet_rows(tmp_path, read):
+    write_parquet(tmp_path / "a.parquet", {"text": TEXTS, "n": [1, 2, 3, 4]}, row_group_size=3)
+    documents, _ = read(ParquetSource(paths=(tmp_path,)))
+    assert texts(documents) == TEXTS
+    assert documents[3].where == f"{tmp_path / 'a.parquet'}:4"
+
+
+def test_bad_parquet(tmp_path, read):
+    path = tmp_path / "a.parquet"
+    write_parquet(path, {"text": ["a", None, "b"]})
+    with pytest.raises(DataError, match=r"a\.parquet:2: 'text' is null"):
+        read(ParquetSource(paths=(path,)))
+    with pytest.raises(DataError, match=r"a\.parquet: no field 'story', only 'text'"):
+        read(ParquetSource(paths=(path,), text_field="story"))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match="not a readable Parquet file"):
+        read(ParquetSource(paths=(path,)))
+    assert read(ParquetSource(paths=(path,)), on_error="skip")[1].skipped == {"unreadable file": 1}
+
+
+class Rows:
+    """What `datasets.load_dataset(..., streaming=True)` gives, as far as we use it."""
+
+    def __init__(self, rows, breaks_after=None):
+        self.rows, self.breaks_after = rows, breaks_after
+
+    def skip(self, n):
+        return Rows(self.rows[n:], self.breaks_after)
+
+    def __iter__(self):
+        for i, row in enumerate(self.rows):
+            if i == self.breaks_after:
+                raise ConnectionError("connection reset")
+            yield row
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A stand-in for `datasets`; the test says what loading gives."""
+    module = types.ModuleType("datasets")
+    module.calls = []
+
+    def load_dataset(name, subset, **options):
+        module.calls.append((name, subset, options))
+        if isinstance(module.gives, Exception):
+            raise module.gives
+        return module.gives
+
+    module.load_dataset = load_dataset
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    return module
+
+
+def test_hub_rows(hub, read):
+    hub.gives = Rows([{"text": text} for text in TEXTS])
+    source = HubSource(dataset="owner/name", subset="small", split="validation", revision="abc")
+    documents, _ = read(source)
+    assert texts(documents) == TEXTS
+    assert documents[1].where == "owner/name:2"
+    options = {"split": "validation", "revision": "abc", "data_files": None, "streaming": True}
+    assert hub.calls == [("owner/name", "small", options)]
+
+
+def test_a_stopped_stream_goes_on_where_it_was(hub):
+    """Rows that were skipped or empty count as read, so none is read twice or lost."""
+    rows = [{"text": "a"}, {"text": ""}, {"story": "x"}, {"text": "b"}, {"text": "c"}]
+    source = HubSource(dataset="owner/name")
+    hub.gives = Rows(rows, breaks_after=4)
+    report = SourceReport()
+    stream = open_source(source, on_error="skip", report=report)
+    assert [next(stream).text, next(stream).text] == [b"a", b"b"]
+    with pytest.raises(DataError, match=r"owner/name: the stream broke after row 4 .*connection reset.*to go on"):
+        next(stream)
+    hub.gives = Rows(rows)
+    documents = list(open_source(source, on_error="skip", report=report))
+    assert [(d.text, d.where) for d in documents] == [(b"c", "owner/name:5")]
+    assert (report.documents, report.empty, report.skipped) == (3, 1, {"missing field": 1})
+
+
+@pytest.mark.parametrize("error", [ConnectionError("Couldn't reach the Hub"), ValueError("no such subset")])
+def test_offline_or_unknown_is_one_clear_message(hub, read, error):
+    hub.gives = error
+    with pytest.raises(DataError, match=r"owner/name \(tiny\): cannot be read .*Offline\? Use local files") as caught:
+        read(HubSource(dataset="owner/name", subset="tiny"))
+    assert str(error) in str(caught.value)
+
+
+def test_the_extra_is_named(monkeypatch, read):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingExtraError, match=r"hornbook\[hf\]"):
+        read(HubSource(dataset="owner/name"))
+
+
+@pytest.mark.parametrize("module", ["pyarrow.lib", "zstandard"])
+def test_the_data_extra_is_named(monkeypatch, tmp_path, read, module):
+    (tmp_path / "a.jsonl.zst").write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, module, None)
+    source = ParquetSource(paths=(tmp_path,)) if module == "pyarrow.lib" else JsonlSource(paths=(tmp_path,))
+    with pytest.raises(MissingExtraError, match=r"hornbook\[data\]"):
+        read(source)
+
+
+@pytest.mark.medium
+def test_with_the_real_library(monkeypatch, read):
+    datasets = pytest.importorskip("datasets")
+
+    def rows():
+        yield from ({"text": text} for text in TEXTS)
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.IterableDataset.from_generator(rows))
+    assert texts(read(HubSource(dataset="owner/name"))[0]) == TEXTS
+    report = SourceReport(documents=3)
+    assert texts(open_source(HubSource(dataset="owner/name"), on_error="stop", report=report)) == TEXTS[3:]
