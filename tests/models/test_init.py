@@ -34,12 +34,12 @@ DEEP = (2 * L) ** -0.5
 # The table in the docstring of hornbook.models.init, as standard deviations.
 STANDARD_DEVIATIONS = {
     "ours": {
-        "token_embedding.weight": 1.0,
+        "token_embedding.weight": 0.2,
         "position_embedding.weight": 0.02,
         "q_proj.weight": D**-0.5,
         "up_proj.weight": D**-0.5,
-        "o_proj.weight": D**-0.5 * DEEP,
-        "down_proj.weight": F**-0.5 * DEEP,
+        "o_proj.weight": 0.25 * D**-0.5 * DEEP,
+        "down_proj.weight": 0.25 * F**-0.5 * DEEP,
         "head.weight": 0.02,
         "proj.bias": 0.0,
     },
@@ -98,8 +98,8 @@ def test_every_documented_standard_deviation(kind):
         assert_standard_deviation(matching(model, suffix), expected)
 
 
-def test_a_tied_embedding_of_ours_starts_small():
-    assert_standard_deviation(matching(model_of("ours", tie_embeddings=True), "token_embedding.weight"), 0.02)
+def test_a_tied_embedding_of_ours_is_scaled_as_a_head():
+    assert_standard_deviation(matching(model_of("ours", tie_embeddings=True), "token_embedding.weight"), 0.5 * D**-0.5)
 
 
 @pytest.mark.parametrize("kind", list(LAWS))
@@ -158,8 +158,11 @@ def test_any_floating_dtype_is_filled_with_the_same_numbers():
 def test_the_first_loss_is_that_of_guessing(kind, tie_embeddings):
     model = model_of(kind, tie_embeddings=tie_embeddings)
     tokens, targets = torch.randint(V, (2, 16, T), generator=torch.Generator().manual_seed(0))
-    loss = model(tokens, targets=targets).nll.mean().item()
-    # Normalised vectors times weights of 0.02 give logits of variance s^2 = D 0.02^2; E[-log p] = ln V + s^2 / 2 for
-    # normal logits. The mean over 1,024 targets has standard error s / 32.
-    variance = D * 0.02**2
+    assert model(tokens, targets=targets).nll.mean().item() == pytest.approx(math.log(V), abs=0.5)
+    # Normalised vectors times weights of 0.02 (tied ours: 0.5 D^-0.5) give logits of variance s^2, so for normal logits
+    # E[-log p] = ln V + s^2 / 2; the mean over 1,024 targets has standard error s / 32. Left out is the logit of the
+    # input token itself, which a tied head finds again in the residual stream.
+    logits = model(tokens).scatter(-1, tokens[..., None], 0.0)
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()).item()
+    variance = 0.25 if (kind, tie_embeddings) == ("ours", True) else D * 0.02**2
     assert loss == pytest.approx(math.log(V) + variance / 2, abs=5 * math.sqrt(variance) / 32)

@@ -3,17 +3,23 @@ nor on the global generator, nor on what other parameters exist.
 
 | | ours | torch_default | gpt2 | xavier |
 | --- | --- | --- | --- | --- |
-| token embedding | N(0.02) tied, N(1) untied | N(1) | N(0.02) | N(d_model^-0.5) |
+| token embedding | N(0.5 d_model^-0.5) tied, N(0.2) untied | N(1) | N(0.02) | N(d_model^-0.5) |
 | position embedding | N(0.02) | N(1) | N(0.02) | N(d_model^-0.5) |
 | matrices | N(fan_in^-0.5) | U(fan_in^-0.5) | N(0.02) | U((6 / (fan_in + fan_out))^0.5) |
-| o_proj and down_proj | N((2 n_layers fan_in)^-0.5) | as matrices | N(0.02 (2 n_layers)^-0.5) | as matrices |
+| o_proj and down_proj | N(0.25 (2 n_layers fan_in)^-0.5) | as matrices | N(0.02 (2 n_layers)^-0.5) | as matrices |
 | head, if untied | N(0.02) | U(fan_in^-0.5) | N(0.02) | as matrices |
 | biases of linear layers | 0 | U(fan_in^-0.5) | 0 | 0 |
 
 N(s) is normal with standard deviation s; U(a) is uniform on [-a, a], standard deviation a / sqrt(3). Gains are 1 and
 biases of LayerNorm 0. The division by sqrt(2 n_layers) keeps the residual stream's variance from growing with depth:
-it receives 2 n_layers sums (GPT-2, section 2.3). "gpt2" is Hugging Face's and nanoGPT's; OpenAI's TensorFlow code drew
-position embeddings with 0.01. "xavier" is Glorot and Bengio, 2010, with the embeddings of the original Transformer.
+it receives 2 n_layers sums (GPT-2, section 2.3). "ours" divides by four more, so that blocks do not drown the embedding
+at first: validation loss 2.06 against 2.24 with full-size blocks and 2.17 with "gpt2" (Tiny Shakespeare by character,
+tied, 3 layers, d_model 96, 200 steps of 16 x 48; one seed). Zero was better still, 2.04, but a model whose blocks do
+nothing hides mistakes from every test that builds one. The price: with scale_embeddings and a tied head the input token
+dominates the stream and is predicted at first (2.8 nats above guessing at d_model 512); "xavier" suits that shape.
+
+"gpt2" is Hugging Face's and nanoGPT's; OpenAI's TensorFlow code drew position embeddings with 0.01. "xavier" is Glorot
+and Bengio, 2010, with the embeddings of the original Transformer.
 """
 
 import hashlib
@@ -66,14 +72,14 @@ class Place:
 
 
 def _ours(place: Place) -> Law:
-    if place.role == "embedding":
-        # Untied, the embedding is the whole input; tied, it is also the head, whose logits must start near zero.
-        return Normal(0.02 if place.is_tied or place.is_position else 1.0)
-    if place.role == "head":
+    if place.role == "embedding" and not place.is_position:
+        # Tied, it is also the head: logits of normalised vectors start with standard deviation 0.5 at every width.
+        return Normal(0.5 * place.fan_in**-0.5 if place.is_tied else 0.2)
+    if place.role in ("embedding", "head"):
         return Normal(0.02)
     if place.role == "bias":
         return Constant(0.0)
-    return Normal((place.fan_in * (2 * place.n_layers if place.writes_residual else 1)) ** -0.5)
+    return Normal(place.fan_in**-0.5 * (0.25 * (2 * place.n_layers) ** -0.5 if place.writes_residual else 1.0))
 
 
 def _torch_default(place: Place) -> Law:
