@@ -25,7 +25,7 @@ def words(text, splitter):
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(text=strange_text, size=st.integers(1, 64))
 def test_words_of_pieces_are_the_words_of_the_document(pattern, text, size):
     splitter = SPLITTERS[pattern]

@@ -140,6 +140,7 @@ def test_no_tokenizer(tmp_path):
         Tokenizer.load(tmp_path)
 
 
+@pytest.mark.medium
 def test_gpt2_files(gpt2, tmp_path):
     assert gpt2.vocab_size == 50_257
     assert gpt2.special_tokens == {"<|endoftext|>": 50_256}
@@ -154,6 +155,7 @@ def test_gpt2_files(gpt2, tmp_path):
     assert more.special_tokens == {"<|endoftext|>": 50_256, "<|pad|>": 50_257}
 
 
+@pytest.mark.medium
 def test_gpt2_saved_in_our_form(gpt2, tmp_path):
     gpt2.save(tmp_path / "t")
     assert Tokenizer.load(tmp_path / "t").fingerprint == gpt2.fingerprint

@@ -45,7 +45,7 @@ def test_o200k_splits_by_case():
 
 
 @pytest.mark.parametrize("name", PATTERNS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(text=strange_text)
 def test_words_joined_are_the_text(name, text):
     words = _SPLITTERS[name](text)

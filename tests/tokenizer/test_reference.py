@@ -29,7 +29,7 @@ words_of_any_bytes = st.dictionaries(st.binary(min_size=1, max_size=8), st.integ
 
 
 @pytest.mark.parametrize("tie_order", TIE_ORDERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(words=st.one_of(words_of_few_letters, words_of_any_bytes))
 def test_merges_equal_a_full_recount(tie_order, words):
     merges = learn_merges(words, BYTE_ORDER, 30, tie_order=tie_order)
@@ -68,7 +68,7 @@ def test_progress_counts_up():
     assert seen == [64, 128, 192]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(words=words_of_few_letters, word=st.text("abc", max_size=30).map(str.encode))
 def test_encoding_applies_merges_in_order(words, word):
     merges = learn_merges(words, BYTE_ORDER, 20)

@@ -37,7 +37,7 @@ def test_reference_encodings(gpt2):
     assert len(lines) == 40
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(text=strange_text)
 def test_ids_equal_tiktokens_for_gpt2(gpt2, tiktoken_gpt2, text):
     assert gpt2.encode(text) == tiktoken_gpt2.encode_ordinary(text)
@@ -45,7 +45,7 @@ def test_ids_equal_tiktokens_for_gpt2(gpt2, tiktoken_gpt2, text):
 
 
 @pytest.mark.parametrize("name", SMALL)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(text=strange_text)
 def test_decoding_gives_the_text_back(name, text):
     tokenizer = SMALL[name]
@@ -57,7 +57,7 @@ def test_decoding_gives_the_text_back(name, text):
     assert sum(tokenizer.byte_lengths()[ids]) == len(text.encode())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(texts=st.lists(strange_text, max_size=6))
 def test_a_batch_equals_its_documents(texts):
     tokenizer = SMALL["gpt2"]

@@ -16,7 +16,8 @@ from hornbook.errors import TokenizerError
 
 PIECE_BYTES = 2**22
 
-Documents = Iterable[str | bytes] | Path | Sequence[Path]
+Documents = Iterable[str | bytes | Path] | Path
+"""Texts, bytes of UTF-8 and paths of text files in any mixture, or one path."""
 
 
 def open_documents(documents: Documents) -> Iterator[tuple[str, BinaryIO]]:

@@ -30,8 +30,11 @@ def parse(text: str, where: str) -> tuple[BytePairScheme, dict[str, int]]:
     _check_decoder(whole.get("decoder"), where)
     added = _added_tokens(whole.get("added_tokens"), where)
     written = _object(model.get("vocab"), "model.vocab", where)
-    ordinary = names_by_id({name: i for name, i in written.items() if name not in added}, f"{where}: model.vocab")
-    special = names_by_id(added, f"{where}: added_tokens, which must follow the ordinary ones", first=len(ordinary))
+    entries = {name: i for name, i in written.items() if name not in added}
+    if early := [name for name, i in added.items() if i < len(entries)]:
+        raise _unsupported(where, f"added token {early[0]!r}: id {added[early[0]]}", "added tokens behind all others")
+    ordinary = names_by_id(entries, f"{where}: model.vocab")
+    special = names_by_id(added, f"{where}: added_tokens", first=len(ordinary))
     scheme = byte_pair_scheme(
         ordinary,
         _merges(model.get("merges"), where),
@@ -166,8 +169,8 @@ def _check_decoder(value: object, where: str) -> None:
             raise _unsupported(where, f"decoder {step.get('type')}", "the decoder ByteLevel")
 
 
-def _added_tokens(value: object, where: str) -> dict[str, object]:
-    added: dict[str, object] = {}
+def _added_tokens(value: object, where: str) -> dict[str, int]:
+    added: dict[str, int] = {}
     for token in value if isinstance(value, list) else []:
         match token:
             case {"content": str(content), "id": int(i)}:

@@ -98,8 +98,9 @@ class Splitter:
             return self._regex.findall(text)
         words, end = [], 0
         for match in self._regex.finditer(text):
-            words += [text[end : match.start()], match.group()]
-            end = match.end()
+            if match.group():
+                words += [text[end : match.start()], match.group()]
+                end = match.end()
         return [word for word in [*words, text[end:]] if word]
 
 
