@@ -38,6 +38,13 @@ def test_saved_and_loaded(tmp_path):
     assert loaded.encode("tab\t\U0001f600") == tokenizer.encode("tab\t\U0001f600")
 
 
+def test_damaged_vocabulary_names_the_file(tmp_path):
+    Tokenizer.train(["abc"], CONFIG).save(tmp_path / "t")
+    (tmp_path / "t" / "vocab.json").write_text('{"a": 0, "bc": 1, "d": 2}')
+    with pytest.raises(TokenizerError, match=r"vocab\.json: vocabulary: 'bc' is not one character"):
+        Tokenizer.load(tmp_path / "t")
+
+
 def test_cannot_become_a_tokenizer_json():
     with pytest.raises(TokenizerError, match="byte-pair tokenizers only"):
         Tokenizer.train(["abc"], CONFIG).to_hugging_face()

@@ -131,7 +131,7 @@ def _load_ours(path: Path) -> Loaded:
     special_ids = {name: first + i for i, name in enumerate(names_by_id(special, where_special, first=first))}
     match about:
         case {"kind": "characters"}:
-            return Loaded(CharacterScheme(ordinary), special_ids, fingerprint)
+            return Loaded(_characters(ordinary, where), special_ids, fingerprint)
         case {
             "kind": "bpe",
             "pattern": str(pattern),
@@ -148,6 +148,13 @@ def _load_ours(path: Path) -> Loaded:
             )
             return Loaded(scheme, special_ids, fingerprint)
     raise TokenizerError(f"{where_special}: kind = {kind!r}: expected 'characters', or 'bpe' with its pattern")
+
+
+def _characters(names: Sequence[str], where: str) -> CharacterScheme:
+    try:
+        return CharacterScheme(names)
+    except TokenizerError as error:
+        raise TokenizerError(f"{where}: {error}") from error
 
 
 def _json_text(value: Mapping[str, object] | Mapping[str, int]) -> str:
