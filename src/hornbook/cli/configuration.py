@@ -17,17 +17,7 @@ def add_config_arguments(parser: argparse.ArgumentParser, *, required: bool) -> 
         "config", metavar="CONFIG", nargs=None if required else "?", help="TOML file; see `hornbook config --help`"
     )
     add_set_argument(parser)
-    parser.add_argument(
-        "--print-config",
-        dest="print_config",
-        action="store_const",
-        const="toml",
-        help="print the resolved configuration as TOML and exit",
-    )
-    # An option string of its own: with nargs="?" a CONFIG after --print-config would be taken for the format.
-    parser.add_argument(
-        "--print-config=json", dest="print_config", action="store_const", const="json", help="the same as JSON"
-    )
+    add_print_argument(parser)
 
 
 def add_set_argument(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +29,21 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="override one setting, with VALUE as TOML writes it: --set train.steps=100 --set 'run.name=\"x\"'",
+    )
+
+
+def add_print_argument(parser: argparse.ArgumentParser) -> None:
+    """Give a verb --print-config."""
+    parser.add_argument(
+        "--print-config",
+        dest="print_config",
+        action="store_const",
+        const="toml",
+        help="print the resolved configuration as TOML and exit",
+    )
+    # An option string of its own: with nargs="?" a CONFIG after --print-config would be taken for the format.
+    parser.add_argument(
+        "--print-config=json", dest="print_config", action="store_const", const="json", help="the same as JSON"
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hornbook.cli.configuration import add_set_argument
+from hornbook.cli.configuration import add_print_argument, add_set_argument
 
 if TYPE_CHECKING:  # these import torch or pydantic, which no --help may wait for
     from hornbook.config.run import Config
@@ -40,16 +40,7 @@ def add_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--best", action="store_true", help="of a run, take the best checkpoint and not the latest")
     parser.add_argument("--config", metavar="TOML", help="configuration file; flags and --set lie over it")
     add_set_argument(parser)
-    parser.add_argument(
-        "--print-config",
-        dest="print_config",
-        action="store_const",
-        const="toml",
-        help="print the resolved configuration as TOML and exit",
-    )
-    parser.add_argument(
-        "--print-config=json", dest="print_config", action="store_const", const="json", help="the same as JSON"
-    )
+    add_print_argument(parser)
 
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:

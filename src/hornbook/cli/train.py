@@ -25,13 +25,13 @@ def run(args: argparse.Namespace) -> int:
     from hornbook.storage.run_dir import RunDir
 
     resume: bool | Path = Path(args.resume) if isinstance(args.resume, str) else bool(args.resume)
-    if args.config is None:
-        if not isinstance(resume, Path):
-            raise ConfigError("hornbook train: give a configuration file, or --resume RUN to go on with a run")
+    if args.config is None and isinstance(resume, Path):
         args.config = RunDir.open(resume).config_file
     config = load(args)
     if maybe_print(args, config):
         return 0
+    if args.config is None:
+        raise ConfigError("no configuration: name a TOML file, or --resume RUN to go on with a run")
     from hornbook import assemble
 
     trained = assemble.train(config, resume=resume)

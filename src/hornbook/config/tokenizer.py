@@ -37,7 +37,7 @@ class TokenizerConfig(Table):
     vocab_size: int = Field(default=4096, ge=257)
     """All ids of a bpe vocabulary: bytes, merges and special tokens. A character vocabulary takes what the text has."""
     pattern: str = "gpt2"
-    """How text is split before merging: gpt2, cl100k, o200k, or a regular expression of your own."""
+    """How text is split before merging: gpt2, cl100k, o200k, llama3, qwen2, or a regular expression of your own."""
     tie_order: Literal["hf", "lexicographic"] = "hf"
     """Among equally frequent pairs: hf takes the smaller left id, then right id; lexicographic the greatest bytes."""
     special_tokens: Literal["pretraining", "chat", "none"] = "chat"

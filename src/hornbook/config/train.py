@@ -12,7 +12,7 @@ class TrainConfig(Table):
 
     steps: PositiveInt = 1000
     """Optimizer updates."""
-    tokens_per_step: PositiveInt = 8192
+    tokens_per_step: PositiveInt = 16_384
     """Positions in one update, over all micro-batches and ranks; a multiple of micro_batch_size * context_length."""
     micro_batch_size: PositiveInt = 8
     """Windows in one forward pass."""

@@ -4,7 +4,6 @@ No tensors and no generator states: data order and noise are functions of (seed,
 """
 
 import math
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
