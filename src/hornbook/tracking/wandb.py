@@ -59,7 +59,9 @@ class WeightsAndBiases:
     def text(self, name: str, step: int, text: str) -> None:
         """A sample, as preformatted text."""
         escaped = text.replace("&", "&amp;").replace("<", "&lt;")
-        self._run.log({name if "/" in name else f"sample/{name}": self._wandb.Html(f"<pre>{escaped}</pre>"), "sample/step": step})
+        self._run.log(
+            {name if "/" in name else f"sample/{name}": self._wandb.Html(f"<pre>{escaped}</pre>"), "sample/step": step}
+        )
 
     def artifact(self, path: Path, name: str) -> None:
         """Upload a file or a directory as an artifact."""
