@@ -60,7 +60,7 @@ def test_each_demo_has_a_directory_of_its_own(tmp_path, monkeypatch):
 
 
 def test_steps_fit_the_minutes_and_the_text():
-    assert affordable_steps(3.0, 0.1, tokens=10**9, tokens_per_step=2048) == 1620
+    assert affordable_steps(3.0, 0.1, tokens=10**9, tokens_per_step=2048) == 1530
     assert affordable_steps(3.0, 0.1, tokens=20_480, tokens_per_step=2048) == 10 * MOST_EPOCHS
     assert affordable_steps(0.01, 60.0, tokens=10**9, tokens_per_step=2048) == 10
 
@@ -84,5 +84,6 @@ def test_settings_are_a_valid_configuration(tmp_path, n, size, vocab_size, split
     assert config.tokenizer.vocab_size == vocab_size
     assert config.run.seed == 5
     assert config.data.split == split
+    assert config.train.log_every == 1
     assert (config.train.steps, config.train.eval_every, config.train.max_minutes) == (100, 12, 2.0)
     assert config.tracking.console == "json"

@@ -155,7 +155,9 @@ def _scored(name: str, when: str, card: EvaluationCard) -> Stage:
 
 def _generate(config: Config, model: Transformer, tokenizer: Tokenizer, tell: Tell) -> None:
     model.eval()
-    for made in generate_text(model, tokenizer, config.generate.prompts, config.generate):
+    prompts = config.generate.prompts
+    seeds = range(config.run.seed, config.run.seed + len(prompts))  # one seed would make texts of one rhythm
+    for made in generate_text(model, tokenizer, prompts, config.generate, seeds=seeds):
         words = f"\n--- {made.prompt!r} goes on:\n{made.prompt}{made.text}"
         tell(Stage(name="generate", words=words, numbers={"prompt": made.prompt, "output": made.text}))
 

@@ -186,6 +186,8 @@ def seconds_per_step(settings: Settings, probe_root: Path, *, minutes: float) ->
     }
     try:
         probe = assemble.train(configure(settings | short))
+        if probe.result.stop_reason == "preempted":
+            raise KeyboardInterrupt
         events = read_metrics(probe.run_dir.metrics_file)
     finally:
         shutil.rmtree(probe_root, ignore_errors=True)
@@ -195,8 +197,8 @@ def seconds_per_step(settings: Settings, probe_root: Path, *, minutes: float) ->
 
 
 def affordable_steps(minutes: float, seconds: float, *, tokens: int, tokens_per_step: int) -> int:
-    """Steps that fit nine tenths of the minutes (the rest is for validation and samples), and MOST_EPOCHS."""
-    affordable = int(0.9 * 60 * minutes / max(seconds, 1e-3))
+    """Steps that fit 85 % of the minutes (the rest is for validation and samples), and MOST_EPOCHS."""
+    affordable = int(0.85 * 60 * minutes / max(seconds, 1e-3))
     useful = math.ceil(MOST_EPOCHS * tokens / tokens_per_step)
     return max(10, min(affordable, useful))
 
@@ -206,6 +208,7 @@ def schedule_of(minutes: float, steps: int, prompts: Sequence[str]) -> Settings:
     return {
         "train.steps": steps,
         "train.max_minutes": minutes,
+        "train.log_every": max(1, steps // 100),
         "train.eval_every": max(1, steps // 8),
         "train.sample_every": max(1, steps // 4),
         "train.sample_prompts": list(prompts[:1]),
