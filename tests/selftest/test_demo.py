@@ -39,8 +39,8 @@ def test_the_whole_life_in_order(tmp_path, corpus, tiny):
     assert result.is_finished
     assert result.run_dir.state == "finished"
     untrained, trained = result.before.perplexity, result.after.perplexity
-    # Before training every token is about as likely as any other.
-    assert untrained == pytest.approx(stages[0].numbers["vocab_size"], rel=0.1)
+    # Before training every token is about as likely as any other; random logits add a little.
+    assert untrained == pytest.approx(stages[0].numbers["vocab_size"], rel=0.25)
     assert trained < 0.9 * untrained
     assert result.before.tokens_scored == result.after.tokens_scored
     assert math.isfinite(result.after.bits_per_byte)
