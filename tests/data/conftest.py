@@ -1,5 +1,7 @@
 """A tiny tokenizer, and token streams of chosen numbers."""
 
+import sys
+import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -38,6 +40,23 @@ def stream_of(tmp_path: Path) -> Callable[..., TokenStream]:
             return TokenStream(tmp_path, "train", writer.finish())
 
     return make
+
+
+@pytest.fixture
+def hub(monkeypatch) -> types.ModuleType:
+    """A stand-in for `datasets`: what loading gives is `hub.gives`, how it was called is in `hub.calls`."""
+    module = types.ModuleType("datasets")
+    module.calls = []
+
+    def load_dataset(name, subset, **options):
+        module.calls.append((name, subset, options))
+        if isinstance(module.gives, Exception):
+            raise module.gives
+        return module.gives
+
+    module.load_dataset = load_dataset
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    return module
 
 
 @pytest.fixture

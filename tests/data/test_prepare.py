@@ -3,22 +3,23 @@
 import itertools
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hornbook.config.data import DataConfig, JsonlSource, SyntheticSource, TextSource
+from hornbook.config.data import DataConfig, HubSource, JsonlSource, SyntheticSource, TextSource
 from hornbook.data import build, encoding
 from hornbook.data.dataset import Dataset
 from hornbook.data.prepare import prepare
 from hornbook.data.sources import SourceReport, open_source
 from hornbook.errors import DataError
 from hornbook.storage.disk import StorageError
+from hub_stub import Rows
 
 
 @pytest.fixture
@@ -245,12 +246,15 @@ def test_killed_again_and_again_with_two_sources(tmp_path, corpus, tokenizer):
 @pytest.mark.usefixtures("small_steps")
 def test_a_full_disk_is_told_and_survived(tmp_path, corpus, tokenizer):
     """A limit on file sizes stands for a full disk: the write fails in the same way."""
+    resource = pytest.importorskip("resource")
     tokenizer.save(tmp_path / "tokenizer")
     prepare(config(corpus, tmp_path / "unbroken", shard_tokens=10**6), tokenizer)
     settings = config(corpus, tmp_path / "data", shard_tokens=10**6)
 
+    limit = (tmp_path / "unbroken" / "train-00000.bin").stat().st_size - 500
+
     def limit_files():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (12_000, 12_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     result = run(settings, tmp_path / "tokenizer", preexec_fn=limit_files)
     assert "cannot be written" in result.stderr
@@ -277,6 +281,28 @@ def test_a_full_disk_keeps_what_was_committed(tmp_path, corpus, tokenizer, monke
     assert journal["pieces"] > 0
     prepare(config(corpus, tmp_path / "unbroken"), tokenizer)
     assert content(prepare(settings, tokenizer).path) == content(tmp_path / "unbroken")
+
+
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize("breaks_after", [1, 60, 99])
+def test_a_broken_stream_goes_on_where_it_was(tmp_path, tokenizer, hub, breaks_after):
+    """Rows that are empty or broken count, rows that were committed are not asked for again."""
+    rows = [{"text": f"document {i} of a stream " * 4} for i in range(100)]
+    rows[10], rows[20], rows[98] = {"text": ""}, {"story": "x"}, {"text": None}
+    settings = {"source": HubSource(dataset="owner/name"), "on_error": "skip"}
+    hub.gives = Rows(rows)
+    prepare(DataConfig(path=tmp_path / "unbroken", **settings), tokenizer)
+    hub.gives = Rows(rows, breaks_after=breaks_after)
+    with pytest.raises(DataError, match=f"broke after row {breaks_after}"):
+        prepare(DataConfig(path=tmp_path / "data", **settings), tokenizer)
+    hub.gives = Rows(rows)
+    dataset = prepare(DataConfig(path=tmp_path / "data", **settings), tokenizer)
+    assert content(dataset.path) == content(tmp_path / "unbroken")
+    assert {reason: skipped.count for reason, skipped in dataset.index.skipped.items()} == {
+        "missing field": 1,
+        "field is not text": 1,
+    }
+    assert (hub.gives.skipped > 0) == (breaks_after > 1)
 
 
 # What stands there already.
@@ -370,18 +396,15 @@ def test_progress_is_told(tmp_path, corpus, tokenizer, small_steps):
     assert [at.text_bytes for at in told] == sorted(at.text_bytes for at in told)
 
 
-@pytest.mark.medium
-def test_memory_does_not_grow_with_the_text(tmp_path, letters):
-    """16 MB of text with batches of 1 MiB: what Python allocates stays below a few batches' needs."""
-    import tracemalloc
-
-    source = SyntheticSource(order=1, n_symbols=4, n_documents=1600, document_length=10_000)
-    settings = DataConfig(path=tmp_path / "data", source=source, end_of_text=False)
+def test_memory_does_not_grow_with_the_text(tmp_path, letters, monkeypatch):
+    """Four times the batches and shards: the same peak, but for what one index and journal need."""
+    monkeypatch.setattr(encoding, "BATCH_BYTES", 20_000)
+    source = SyntheticSource(order=1, n_symbols=4, n_documents=2000, document_length=500)
     peaks = []
-    for documents in (400, 1600):
-        smaller = settings.model_dump() | {"max_documents": documents, "path": tmp_path / str(documents)}
+    for documents in (500, 2000):
+        settings = {"path": tmp_path / str(documents), "max_documents": documents, "shard_tokens": 100_000}
         tracemalloc.start()
-        prepare(DataConfig(**smaller), letters)
+        prepare(DataConfig(source=source, end_of_text=False, **settings), letters)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]

@@ -3,7 +3,6 @@
 import gzip
 import json
 import sys
-import types
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +13,7 @@ from hornbook.config.data import HubSource, JsonlSource, ParquetSource
 from hornbook.data.documents import SourceReport
 from hornbook.data.sources import open_source
 from hornbook.errors import DataError, MissingExtraError
+from hub_stub import Rows
 
 TEXTS = ["one", "zwei\r\n", "drei\u2028vier", "five \U0001f600"]
 
@@ -96,39 +96,6 @@ def test_bad_parquet(tmp_path, read):
     with pytest.raises(DataError, match="not a readable Parquet file"):
         read(ParquetSource(paths=(path,)))
     assert read(ParquetSource(paths=(path,)), on_error="skip")[1].skipped == {"unreadable file": 1}
-
-
-class Rows:
-    """What `datasets.load_dataset(..., streaming=True)` gives, as far as we use it."""
-
-    def __init__(self, rows, breaks_after=None):
-        self.rows, self.breaks_after = rows, breaks_after
-
-    def skip(self, n):
-        return Rows(self.rows[n:], self.breaks_after)
-
-    def __iter__(self):
-        for i, row in enumerate(self.rows):
-            if i == self.breaks_after:
-                raise ConnectionError("connection reset")
-            yield row
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    """A stand-in for `datasets`; the test says what loading gives."""
-    module = types.ModuleType("datasets")
-    module.calls = []
-
-    def load_dataset(name, subset, **options):
-        module.calls.append((name, subset, options))
-        if isinstance(module.gives, Exception):
-            raise module.gives
-        return module.gives
-
-    module.load_dataset = load_dataset
-    monkeypatch.setitem(sys.modules, "datasets", module)
-    return module
 
 
 def test_hub_rows(hub, read):

@@ -133,8 +133,9 @@ def _print_tokens(shown: list[tuple[int, bytes, bool]], specials: set[int], docu
     console, line = Console(), Text()
     for place, (i, piece, begins) in enumerate(shown):
         if begins:
-            document += place > 0
-            console.print(line)
+            if place:
+                document += 1
+                console.print(line)
             console.rule(f"document {document}", align="left")
             line = Text()
         style = "bold reverse" if i in specials else f"white {_COLOURS[place % len(_COLOURS)]}"

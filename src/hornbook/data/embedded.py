@@ -17,7 +17,9 @@ SHORTEST = 40
 """Characters; what is shorter says too little to learn from."""
 
 _NOISE = {
+    "distutils",
     "encodings",
+    "ensurepip",
     "idlelib",
     "lib2to3",
     "pydoc_data",

@@ -97,7 +97,7 @@ def read_index(directory: Path) -> DatasetIndex:
     path = directory / INDEX_FILE
     try:
         content = json.loads(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{directory}: {_absence(directory)}; make one with: hornbook data prepare CONFIG") from None
     except (OSError, ValueError) as error:
         raise DataError(

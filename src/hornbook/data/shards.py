@@ -8,10 +8,11 @@ preparation ends with the same bytes as an unbroken one.
 import bisect
 import dataclasses
 import hashlib
+from io import FileIO
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 import numpy as np
 
@@ -101,9 +102,8 @@ class ShardWriter:
 
     def commit(self) -> Written:
         """Make what was appended durable, and say how much it is."""
-        for path, file in ((self._shard_path, self._shard), (self._offsets_path, self._offsets)):
+        for path in (self._shard_path, self._offsets_path):
             with explained(path):
-                file.flush()
                 sync_file(path)
         return Written(
             tokens=self._tokens,
@@ -163,18 +163,21 @@ def _check_committed(path: Path, size: int) -> None:
         raise DataError(f"{path}: {found} bytes, but {size} were committed; remove {path.parent} and prepare again")
 
 
-def _reopen(path: Path, size: int) -> tuple[BinaryIO, "hashlib._Hash"]:
+def _reopen(path: Path, size: int) -> tuple[FileIO, "hashlib._Hash"]:
     """Open `path` for appending after its first `size` bytes, with the digest of those."""
     with explained(path):
-        file = path.open("r+b" if path.exists() else "w+b")
+        # Unbuffered: a buffer that a full disk refused would be written, and refused, once more by close().
+        file = path.open("r+b" if path.exists() else "w+b", buffering=0)
         file.truncate(size)
         digest = hashlib.file_digest(file, "sha256")  # reads to the end, where appending starts
     return file, digest
 
 
-def _write(path: Path, file: BinaryIO, digest: "hashlib._Hash", data: bytes) -> None:
+def _write(path: Path, file: FileIO, digest: "hashlib._Hash", data: bytes) -> None:
+    left = memoryview(data)
     with explained(path):
-        file.write(data)
+        while left:  # one call may write less, for instance up to 2 GiB
+            left = left[file.write(left) :]
     digest.update(data)
 
 
