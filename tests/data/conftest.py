@@ -1,5 +1,6 @@
 """A tiny tokenizer, and token streams of chosen numbers."""
 
+import os
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -15,6 +16,12 @@ from hornbook.data.sources import open_source
 from hornbook.tokenizer.tokenizer import Tokenizer
 
 WORDS = "the cat sat on a mat and saw the rat, then the cat ate. "
+
+
+@pytest.fixture(autouse=True)
+def _no_sync(monkeypatch) -> None:
+    """Waiting for the disk takes most of the time of these tests, and no test here cuts the power."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture(scope="session")

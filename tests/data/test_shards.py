@@ -52,8 +52,8 @@ def append(writer, document):
     writer.append(np.array(document, dtype=np.uint16), np.array([len(document)]), text_bytes=len(document))
 
 
-@pytest.mark.parametrize("committed_after", range(6))
-@pytest.mark.parametrize("shard_tokens", [1, 4, 5, 100])
+@pytest.mark.parametrize("committed_after", [0, 1, 3, 5])
+@pytest.mark.parametrize("shard_tokens", [1, 4, 100])
 def test_goes_on_from_a_commit(tmp_path, committed_after, shard_tokens):
     """Whatever was appended after the commit is cut off: the files end up the same as without the interruption."""
     documents = [list(range(i, i + 3 + i)) for i in range(6)]

@@ -166,4 +166,4 @@ def test_memory_does_not_grow_with_the_file(tmp_path, separator):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 16 * 200
-    assert peak < 5 << 20
+    assert peak < 8 << 20
