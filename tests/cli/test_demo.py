@@ -1,14 +1,18 @@
 """`hornbook demo` as a user runs it: in a process of its own, then the commands that it suggests."""
 
+import io
 import json
 import shlex
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from hornbook.cli import demo
 from hornbook.cli.main import main
+from hornbook.storage.run_dir import RunDir
+from tiny_demo import shrink_demo
 from tiny_project import text
 
 
@@ -48,6 +52,34 @@ def test_program_is_what_can_be_pasted(monkeypatch, tmp_path):
     assert shlex.split(demo.program()) == [sys.executable, "-m", "hornbook"]
 
 
+def strict_events(stdout):
+    return [json.loads(line, parse_constant=pytest.fail) for line in stdout.splitlines()]
+
+
+@pytest.mark.medium
+def test_stdout_is_json_lines_and_the_suggested_commands_work(tmp_path, monkeypatch, capsys):
+    shrink_demo(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.txt").write_text(text(1500), encoding="utf-8")
+    assert main(["demo", "--minutes", "0.03", "--corpus", "own.txt", "--out", "my runs"]) == 0
+    captured = capsys.readouterr()
+    events = strict_events(captured.out)
+    assert captured.err == ""
+    stages = {event["stage"]: event for event in events if event["event"] == "demo"}
+    assert list(stages) == ["tokenizer", "data", "probe", "before", "after", "generate", "plot", "next"]
+    assert stages["after"]["perplexity"] < stages["before"]["perplexity"]
+    for command in stages["next"]["commands"]:
+        words = shlex.split(command)[3:]  # after `python -m hornbook`
+        monkeypatch.setattr(sys, "stdin", io.StringIO("the cat\n/quit\n"))
+        assert main([*words, *(["--set", "train.steps=2"] if words[0] == "train" else [])]) == 0, command
+        assert strict_events(capsys.readouterr().out)
+
+
+def test_after_an_interruption_the_way_on_is_shown(tmp_path):
+    result = SimpleNamespace(run_dir=RunDir(tmp_path / "a run"), root=tmp_path, is_finished=False)
+    assert demo.next_commands(result, "hornbook") == [f"hornbook train --resume '{tmp_path / 'a run'}'"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("own_text", [False, True])
 def test_the_demo_and_the_commands_that_it_suggests(tmp_path, own_text):
@@ -55,7 +87,7 @@ def test_the_demo_and_the_commands_that_it_suggests(tmp_path, own_text):
     done = hornbook("demo", "--minutes", "0.2", *(["--corpus", "own.txt"] if own_text else []), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    events = [json.loads(line, parse_constant=pytest.fail) for line in done.stdout.splitlines()]
+    events = strict_events(done.stdout)
     stages = {event["stage"]: event for event in events if event["event"] == "demo"}
     assert stages["after"]["perplexity"] < stages["before"]["perplexity"]
     commands = stages["next"]["commands"]

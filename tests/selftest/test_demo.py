@@ -5,10 +5,11 @@ import math
 import pytest
 
 from hornbook.config.load import load_config
-from hornbook.selftest import plan
+from hornbook.selftest import demo
 from hornbook.selftest.demo import run_demo
 from hornbook.selftest.plan import DemoOptions
 from hornbook.tracking.jsonl import read_metrics
+from tiny_demo import shrink_demo
 from tiny_project import text
 
 STAGES = ["tokenizer", "data", "probe", "before", "after", "generate", "generate", "generate", "plot"]
@@ -21,17 +22,9 @@ def corpus(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def tiny(monkeypatch):
-    """The demo's own settings, on a model that needs no time."""
-    small = {"model.d_model": 16, "model.n_layers": 2, "model.n_heads": 2, "model.context_length": 32}
-    less = {"train.tokens_per_step": 512, "train.eval_tokens": 512, "eval.max_tokens": 512, "run.threads": 1}
-    monkeypatch.setattr(plan, "_SETTINGS", {**plan._SETTINGS, **small, **less, "generate.max_new_tokens": 8})
-    monkeypatch.setattr(plan, "PROBE_STEPS", 4)
-
-
 @pytest.mark.medium
-def test_the_whole_life_in_order(tmp_path, corpus, tiny):
+def test_the_whole_life_in_order(tmp_path, corpus, monkeypatch):
+    shrink_demo(monkeypatch)
     stages = []
     options = DemoOptions(minutes=0.05, corpus=(corpus,), out_dir=tmp_path / "runs", console="none")
     result = run_demo(options, stages.append)
@@ -54,9 +47,8 @@ def test_the_whole_life_in_order(tmp_path, corpus, tiny):
 
 
 @pytest.mark.medium
-def test_a_second_demo_reuses_nothing_and_is_equal(tmp_path, corpus, tiny, monkeypatch):
-    from hornbook.selftest import demo
-
+def test_a_second_demo_reuses_nothing_and_is_equal(tmp_path, corpus, monkeypatch):
+    shrink_demo(monkeypatch)
     monkeypatch.setattr(demo, "seconds_per_step", lambda *_, **__: 0.1)
     options = DemoOptions(minutes=0.05, corpus=(corpus,), out_dir=tmp_path / "runs", console="none")
     first, second = (run_demo(options, lambda _: None) for _ in range(2))
