@@ -359,6 +359,29 @@ def test_an_unfinished_preparation_of_something_else(tmp_path, corpus, tokenizer
     assert content(prepare(other, tokenizer, force=True).path) == content(tmp_path / "fresh")
 
 
+def test_two_at_once_do_not_mix(tmp_path, corpus, tokenizer):
+    fcntl = pytest.importorskip("fcntl")
+    (work := tmp_path / "data.partial").mkdir()
+    other = os.open(work, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    for force in (False, True):
+        with pytest.raises(DataError, match="another process is preparing this data set"):
+            prepare(config(corpus, tmp_path / "data"), tokenizer, force=force)
+    os.close(other)  # as the system does for a process that ends
+    prepare(config(corpus, tmp_path / "data"), tokenizer)
+
+
+@pytest.mark.medium
+@pytest.mark.skipif(os.name == "nt", reason="needs a process group to look at")
+def test_workers_end_with_a_killed_parent(tmp_path, corpus, tokenizer):
+    tokenizer.save(tmp_path / "tokenizer")
+    result = run(
+        config(corpus, tmp_path / "data", workers=2), tmp_path / "tokenizer", crash="data:append@2", timeout=60
+    )
+    # `run` reads the output to its end, which comes only when no worker holds the pipe any more.
+    assert result.returncode == -signal.SIGKILL
+
+
 def test_a_first_attempt_that_failed_at_once_stands_in_nobodys_way(tmp_path, corpus, tokenizer):
     with pytest.raises(DataError, match="not UTF-8"):
         prepare(config(corpus, tmp_path / "data", on_error="stop"), tokenizer)

@@ -4,7 +4,10 @@ It is built in DIR.partial and renamed to DIR when it is whole, so readers never
 stays until its successor is complete. `plan` decides whether what lies there can be kept, `build` does the work.
 """
 
+import contextlib
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from hornbook.config.data import DataConfig
@@ -39,11 +42,12 @@ def prepare(
     _check_place(config.path)
     work = config.path.with_name(f"{config.path.name}.partial")
     try:
-        if not _is_whole(work, plan):
-            Build(config, tokenizer, work, _begin(work, plan, force=force), progress).run()
-            with explained(work):
-                (work / JOURNAL_FILE).unlink()
-        _take_final_name(work, config.path)
+        with _alone(work):
+            if not _is_whole(work, plan):
+                Build(config, tokenizer, work, _begin(work, plan, force=force), progress).run()
+                with explained(work):
+                    (work / JOURNAL_FILE).unlink()
+            _take_final_name(work, config.path)
     except StorageError as error:
         raise StorageError(f"{error}. What is prepared so far is kept; the same command goes on from there") from error
     return Dataset.open(config.path)
@@ -72,6 +76,35 @@ def _check_place(path: Path) -> None:
         raise DataError(f"{path}: exists and is no data set; choose another data.path, or remove it yourself")
 
 
+@contextlib.contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Make the directory and keep other processes from writing in it; the system ends that with this process.
+
+    On Windows, and on file systems that know no locks, nothing is kept.
+    """
+    with explained(work):
+        work.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    descriptor = os.open(work, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise DataError(
+            f"{work}: another process is preparing this data set; wait for it, or choose another data.path"
+        ) from None
+    except OSError:
+        pass  # no locks here
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _is_whole(work: Path, plan: dict[str, object]) -> bool:
     """Whether only the renaming is left of an interrupted preparation."""
     complete = (work / INDEX_FILE).exists() and not (work / JOURNAL_FILE).exists()
@@ -83,9 +116,8 @@ def _begin(work: Path, plan: dict[str, object], *, force: bool) -> Journal:
     journal = _interrupted(work, plan, force=force)
     if journal is None:
         with explained(work):
-            if work.exists():
-                shutil.rmtree(work)
-            work.mkdir(parents=True)
+            for path in work.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         journal = Journal(plan=plan)
         write_journal(work, journal)
     sweep_temporaries(work)
