@@ -229,7 +229,7 @@ def test_all_wrong_assignments_are_listed():
         ("[model]\n\nn_heads = 3", "run.toml:3: [model] d_model = 256 is not a multiple of n_heads = 3;"),
         ("[model]\nn_kv_heads = 3", "run.toml:2: [model] n_heads = 4 is not a multiple of n_kv_heads = 3"),
         ("[train]\nmicro_batch_size = 3", "run.toml:2: train.tokens_per_step = 16384 is not a multiple"),
-        ("\n[model]\npreset = 'llama-1b'", "run.toml:3: train.tokens_per_step = 16384 is not a multiple"),
+        ("[train]\ntokens_per_step = 8192\n[model]\npreset = 'llama-1b'", "run.toml:2: train.tokens_per_step = 8192 is not a multiple"),
         ("[schedule]\nwarmup_steps=1\nwarmup_fraction=0.5", "run.toml:2: [schedule] give warmup_steps or"),
         ("\n[train\n", "run.toml:2:7: not valid TOML: Expected ']'"),
         ("a = 1\na = 2", "run.toml:2: not valid TOML: Cannot overwrite a value"),
