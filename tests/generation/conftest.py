@@ -1,7 +1,6 @@
 """A tiny random model of each position kind, and a tokenizer of bytes."""
 
 import pytest
-import torch
 
 from hornbook.config.model import ModelConfig
 from hornbook.models.transformer import Transformer
@@ -24,14 +23,6 @@ def tiny_config(**changes) -> ModelConfig:
         "init": "torch_default",
     }
     return ModelConfig(**{**shape, **changes})
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session", params=POSITIONS)

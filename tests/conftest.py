@@ -1,0 +1,10 @@
+"""One thread for every test and every process that a test starts.
+
+Tensors here are so small that waking a second thread costs more than their arithmetic; and on a machine that is busy
+with something else, two threads that wait for each other are slower than one by far.
+"""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
