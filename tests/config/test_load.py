@@ -202,6 +202,12 @@ def test_all_wrong_assignments_are_listed():
         ("extend = 'a'", "run.toml:1: extend: unknown key; did you mean extends?"),
         ("[train.optim]\n", "run.toml:1: [train.optim]: unknown table"),
         ("[schedule]\ndecay_fraction = 1", "decay_fraction: unknown key; it belongs to [schedule] of kind wsd"),
+        ("[optim]\nlr = 1", "run.toml:2: optim.lr: unknown key; did you mean optim.learning_rate?"),
+        ("[train]\nlr = 1", "run.toml:2: train.lr: unknown key; did you mean optim.learning_rate?"),
+        ("[model]\nblock_size = 1", "run.toml:2: model.block_size: unknown key; did you mean model.context_length?"),
+        ("[train]\nbatch_size = 1", "train.batch_size: unknown key; did you mean train.micro_batch_size?"),
+        ("[model]\nbatch_size = 1", "it belongs to [eval], or did you mean train.micro_batch_size?"),
+        ("batch_size = 1", "it belongs to [eval], or did you mean train.micro_batch_size?"),
         ("[objective]\nxyz = 1", "run.toml:2: objective.xyz: unknown key; known here: kind, label_smoothing, z_loss"),
         ("[train]\nsteps = 0", "run.toml:2: train.steps = 0: expected an integer of at least 1"),
         ("[train]\nsteps = true", "run.toml:2: train.steps = true: expected an integer of at least 1"),
@@ -229,7 +235,10 @@ def test_all_wrong_assignments_are_listed():
         ("[model]\n\nn_heads = 3", "run.toml:3: [model] d_model = 256 is not a multiple of n_heads = 3;"),
         ("[model]\nn_kv_heads = 3", "run.toml:2: [model] n_heads = 4 is not a multiple of n_kv_heads = 3"),
         ("[train]\nmicro_batch_size = 3", "run.toml:2: train.tokens_per_step = 16384 is not a multiple"),
-        ("[train]\ntokens_per_step = 8192\n[model]\npreset = 'llama-1b'", "run.toml:2: train.tokens_per_step = 8192 is not a multiple"),
+        (
+            "[train]\ntokens_per_step = 8192\n[model]\npreset = 'llama-1b'",
+            "run.toml:2: train.tokens_per_step = 8192 is not a multiple",
+        ),
         ("[schedule]\nwarmup_steps=1\nwarmup_fraction=0.5", "run.toml:2: [schedule] give warmup_steps or"),
         ("\n[train\n", "run.toml:2:7: not valid TOML: Expected ']'"),
         ("a = 1\na = 2", "run.toml:2: not valid TOML: Cannot overwrite a value"),
@@ -265,7 +274,7 @@ def test_a_problem_in_an_extended_file_names_that_file(write):
 def test_files_that_cannot_be_read(write, tmp_path):
     assert message(Path("no.toml")) == "no.toml: no such file; give the path of a TOML configuration"
     assert message(tmp_path) == f"{tmp_path}: is a directory; give the path of a TOML configuration file in it"
-    assert message(write('extends = "no.toml"')).startswith("no.toml: no such file")
+    assert message(write('extends = "no.toml"')).startswith("run.toml:1: extends: no.toml is no file")
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_accepted(write):

@@ -18,6 +18,7 @@ from hornbook.config.dump import toml_value
 from hornbook.config.expected import choices, expected
 from hornbook.config.keys import Key, all_tables, dotted, kind_of, slot_at, table_at, tagged_tables
 from hornbook.config.layers import Entry, Layer, Origin, kinds
+from hornbook.config.other_names import OURS
 from hornbook.config.presets import PRESETS
 from hornbook.config.read import EXTENDS, error_of
 from hornbook.errors import ConfigError
@@ -132,13 +133,18 @@ def _combination(details: ErrorDetails, table: Key, layer: Layer, otherwise: Ori
 
 
 def _unknown(key: Key, layer: Layer) -> str:
-    """An unknown key or table: where it does belong, or the nearest right one, or all there are."""
+    """An unknown key or table: our name for it, where it does belong, the nearest right one, or all there are."""
     table = table_at(key[:-1], kinds(layer))
     assert table is not None, "pydantic looks only into tables that exist"
     name, is_table = str(key[-1]), key not in layer or layer[key].value == {}
     what = f"[{dotted(key)}]: unknown table" if is_table else f"{dotted(key)}: unknown key"
+    ours = OURS.get(name)
+    if ours is not None and ours.startswith(f"{dotted(key[:-1])}."):
+        return f"{what}; did you mean {ours}?"
     if homes := _homes(name, key[:-1]):
-        return f"{what}; it belongs to {' or '.join(homes)}"
+        return f"{what}; it belongs to {' or '.join(homes)}" + (f", or did you mean {ours}?" if ours else "")
+    if ours is not None:
+        return f"{what}; did you mean {ours}?"
     here = [*table.model_fields] if len(key) > 1 else [*table.model_fields, EXTENDS]
     if close := difflib.get_close_matches(name, here, n=1):
         return f"{what}; did you mean {_named((*key[:-1], close[0]), layer)}?"

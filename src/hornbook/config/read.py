@@ -39,7 +39,10 @@ def read_file(path: Path, *, extended_by: Sequence[Path] = ()) -> Layer:
     extends = own.pop((EXTENDS,), None)
     layer: Layer = {}
     for name in _extended_names(extends):
-        layer = stack(layer, read_file(path.parent / name, extended_by=(*extended_by, path)))
+        lower = path.parent / name
+        if extends is not None and not lower.is_file():
+            raise ConfigError(f"{extends.origin}: {EXTENDS}: {lower} is no file; the path is relative to this file")
+        layer = stack(layer, read_file(lower, extended_by=(*extended_by, path)))
     return stack(layer, own)
 
 
