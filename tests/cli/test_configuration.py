@@ -5,6 +5,7 @@ import tomllib
 import pytest
 
 from hornbook.cli.configuration import add_config_arguments, load, maybe_print
+from hornbook.cli.main import VERBS, verb_parser
 from hornbook.config.load import load_config
 from hornbook.config.run import Config
 from hornbook.errors import ConfigError
@@ -63,3 +64,25 @@ def test_the_printed_json_is_one_line(capsys):
 def test_another_format_is_refused():
     with pytest.raises(SystemExit):
         parse("--print-config=yaml")
+
+
+def leaves(parser, words):
+    """(command words, parser) of every command without sub-commands."""
+    inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not inner:
+        yield words, parser
+    for action in inner:
+        for name, child in action.choices.items():
+            yield from leaves(child, [*words, name])
+
+
+def test_every_command_that_takes_settings_prints_them():
+    options = {
+        " ".join(words): set(parser._option_string_actions)
+        for verb in VERBS
+        for words, parser in leaves(verb_parser(verb), [verb])
+    }
+    takes_settings = {command for command, names in options.items() if "--set" in names}
+    assert len(takes_settings) >= 8
+    lacking = {command for command in takes_settings if "--print-config" not in options[command]}
+    assert lacking == {"config show"}, "which does nothing but print them"

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import types
 from pathlib import Path
 
@@ -186,3 +187,11 @@ def test_the_shipped_configuration_runs(tmp_path):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, env=dict(os.environ))
         assert events(done.stdout)
     assert events(done.stdout)[0]["documents"] > 100
+
+
+@pytest.mark.parametrize("action", ["count", "inspect"])
+def test_print_config_without_looking_at_the_data(project, tmp_path, capsys, action):
+    assert main(["data", action, str(project), "--set", "data.workers=3", "--print-config"]) == 0
+    assert tomllib.loads(capsys.readouterr().out)["data"]["workers"] == 3
+    assert main(["data", action, str(tmp_path), "--print-config"]) == 2
+    assert "name a TOML file" in capsys.readouterr().err

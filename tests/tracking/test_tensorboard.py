@@ -19,9 +19,9 @@ def read(directory):
 def test_scalars_and_texts_keep_their_own_step(tmp_path):
     tracker = TensorBoard(tmp_path)
     tracker.start(RunInfo(name="r", config={"train": {"steps": 3}}, tags=("a",), notes="b"))
-    tracker.log("train", 3, {"train/loss": 2.5, "train/grad_norm": math.inf, "ok": True})
     tracker.log("val", 2, {"val/loss": 1.5, "protocol": "strided"})
     tracker.text("0", 2, "Once\nupon")
+    tracker.log("train", 3, {"train/loss": 2.5, "train/grad_norm": math.inf, "ok": True})
     tracker.finish("finished")
     events = read(tmp_path)
     scalars = {tag: [(point.step, point.value) for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
@@ -29,6 +29,8 @@ def test_scalars_and_texts_keep_their_own_step(tmp_path):
     texts = {tag: events.Tensors(tag)[0].tensor_proto.string_val[0].decode() for tag in events.Tags()["tensors"]}
     assert texts["0/text_summary"] == "    Once\n    upon"
     assert '"steps": 3' in texts["run/text_summary"]
+    steps = {tag: events.Tensors(tag)[0].step for tag in events.Tags()["tensors"]}
+    assert steps == {"run/text_summary": 0, "0/text_summary": 2, "status/text_summary": 3}
 
 
 def test_a_resumed_run_hides_what_was_beyond_its_checkpoint(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hornbook.cli import data_view
-from hornbook.cli.configuration import add_config_arguments, add_set_argument
+from hornbook.cli.configuration import add_config_arguments, add_print_argument, add_set_argument
 
 if TYPE_CHECKING:
     from hornbook.config.run import Config
@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the action."""
+    if args.action in ("count", "inspect") and _printed(args):
+        return 0
     match args.action:
         case "prepare":
             _prepare(args)
@@ -94,6 +96,7 @@ def _add_place(parser: argparse.ArgumentParser) -> None:
         "place", type=Path, metavar="DATASET|CONFIG", help="the directory of a data set, or a TOML file that names it"
     )
     add_set_argument(parser)
+    add_print_argument(parser)
 
 
 def _prepare(args: argparse.Namespace) -> None:
@@ -132,6 +135,18 @@ def _prepare_from(config: Config, *, force: bool) -> None:
 
             dataset = prepare(config.data, tokenizer, force=force, progress=show)
     data_view.show_prepared(dataset, config, was_there=was_there)
+
+
+def _printed(args: argparse.Namespace) -> bool:
+    """Whether --print-config was asked for: a data set's directory has no configuration to print."""
+    from hornbook.cli.configuration import maybe_print
+    from hornbook.errors import ConfigError
+
+    if args.print_config is None:
+        return False
+    if args.place.is_dir():
+        raise ConfigError(f"{args.place}: a data set, which has no configuration; name a TOML file to print it")
+    return maybe_print(args, _config(args))
 
 
 def _open(args: argparse.Namespace, *, verify: bool = False) -> Dataset:

@@ -25,6 +25,7 @@ class TensorBoard:
 
     def start(self, run: RunInfo) -> None:
         """Open the event file; after a resume TensorBoard hides what an earlier session wrote beyond it."""
+        self._step = run.first_step
         purge = run.first_step + 1 if run.resumed else None
         self._writer = self._open(str(self._directory), purge_step=purge)
         config = json.dumps(run.config, indent=2, default=str)
@@ -33,6 +34,7 @@ class TensorBoard:
 
     def log(self, event: str, step: int, values: Mapping[str, Scalar]) -> None:
         """Numbers become scalars; everything else has no place in TensorBoard and is left to metrics.jsonl."""
+        self._step = step
         for name, value in values.items():
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 self._writer.add_scalar(name if "/" in name else f"{event}/{name}", value, step)
@@ -47,5 +49,5 @@ class TensorBoard:
 
     def finish(self, status: str) -> None:
         """Write what is pending and close."""
-        self._writer.add_text("status", status)
+        self._writer.add_text("status", status, self._step)
         self._writer.close()
