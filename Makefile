@@ -7,16 +7,19 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MINUTES ?= 3
 
+ifeq ($(UV),1)
+MAKE_VENV := uv venv --allow-existing --python $(PYTHON) $(VENV)
+INSTALL := uv pip install --python $(BIN)/python -c constraints.txt
+else
+MAKE_VENV := $(PYTHON) -m venv $(VENV)
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+endif
+
 .PHONY: demo test check test-slow bench docs format clean
 
 $(STAMP): pyproject.toml constraints.txt
-ifeq ($(UV),1)
-	uv venv --allow-existing --python $(PYTHON) $(VENV)
-	uv pip install --python $(BIN)/python -c constraints.txt -e '.[test]'
-else
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[test]'
-endif
+	$(MAKE_VENV)
+	$(INSTALL) -e '.[test]'
 	touch $@
 
 demo: $(STAMP)  ## the whole life of a small model, offline, in minutes
@@ -40,7 +43,7 @@ bench: $(STAMP)  ## ratios against the ordinary libraries, side by side on this 
 	$(BIN)/hornbook bench decode
 
 docs: $(STAMP)  ## the documentation as HTML in docs/_build, warnings are errors
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[docs]'
+	$(INSTALL) -e '.[docs]'
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build
 
 format: $(STAMP)

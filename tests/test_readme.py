@@ -62,5 +62,19 @@ def test_extras_are_those_of_the_project():
         assert re.search(rf"^{extra} = \[", project, re.M), extra
 
 
+def test_the_two_commands_come_first_and_exist():
+    first = re.search(r"^```bash\n(.*?)^```$", README, re.M | re.S)
+    assert first is not None
+    commands = [line.partition("#")[0].strip() for line in first[1].splitlines()]
+    assert commands == ["make demo", "make test"]
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"\bmake ([a-z-]+)\b(?=`|  | [A-Z])", README):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_no_package_index_is_named():
+    assert not re.search(r"index-url|find-links|/whl/|/simple/", README)
+
+
 def test_the_readme_needs_nothing_of_this_machine():
     assert os.fspath(Path.home()) not in README
