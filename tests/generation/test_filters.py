@@ -110,6 +110,20 @@ def test_any_combination_keeps_at_least_one_token(random_logits, seen, top_p, to
     assert (filters.apply_filters(random_logits.float(), seen, sampling).isfinite().sum(-1) >= 1).all()
 
 
+@pytest.mark.parametrize("heat", [5e-324, 1e-300, 1e-40, 1e-20, 1.7e308])
+@pytest.mark.parametrize("penalty", [5e-324, 1e-300, 1e-40, 1.0, 1e40, 1e300, 1.7e308])
+def test_no_setting_however_extreme_breaks_the_draw(heat, penalty):
+    sampling = SamplingConfig(temperature=heat, repetition_penalty=penalty)
+    logits = torch.tensor([[-3.0, -2.0, 0.0], [1.0, 2.0, 2.5], [-1e38, 3e38, 0.0]])
+    for seen in (NOTHING_SEEN, ~NOTHING_SEEN):
+        filtered = filters.apply_filters(logits, seen.expand(3, 3), sampling)
+        assert filtered.softmax(-1).isfinite().all()
+        drawn = filters.choose(logits, seen.expand(3, 3), row_noise([0] * 3, range(3)), sampling)
+        assert drawn.max() < 3
+        if heat < 1 and penalty == 1.0:
+            assert drawn.tolist() == [2, 2, 1]  # as greedy
+
+
 def test_greedy_takes_the_lowest_of_equals_and_minds_only_the_penalty():
     logits = torch.tensor([[1.0, 3.0, 3.0]])
     zero = torch.zeros(1, dtype=torch.float64)

@@ -149,6 +149,24 @@ def test_closing_a_stream_early_keeps_what_came(model, tokenizer):
     assert stream.generation.text == first
 
 
+def test_closing_a_stream_ends_the_decoding_even_while_the_stream_is_kept(tokenizer):
+    model = make_model(tokenizer.vocab_size).train()
+    stream = stream_text(model, tokenizer, "the", CONFIG)
+    next(stream)
+    assert not model.training
+    stream.close()
+    assert model.training
+
+
+def test_a_stop_string_ends_the_decoding_even_while_the_stream_is_kept(tokenizer):
+    model = make_model(tokenizer.vocab_size)
+    [free] = generate_text(model, tokenizer, ["the"], CONFIG)
+    stream = stream_text(model.train(), tokenizer, "the", changed(stop=(free.text[3],)))
+    list(stream)
+    assert stream.generation.finish_reason == "stop"
+    assert model.training
+
+
 def test_an_empty_stop_string_is_an_error(model, tokenizer):
     with pytest.raises(GenerationError, match="empty string"):
         generate_text(model, tokenizer, ["the"], changed(stop=("",)))

@@ -8,7 +8,7 @@ first, one token later, half a context after a slide; all three are one case. Fr
 row of one length at a time without padding: slow, obvious, and the oracle that the cached one must equal.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -54,7 +54,7 @@ class Autoregressive:
         max_new_tokens: int,
         stop_ids: Collection[int],
         seeds: Sequence[int],
-    ) -> Iterator[TokenChunk]:
+    ) -> Generator[TokenChunk, None, None]:
         """Chunks of one token until every row is finished. The model is in eval mode meanwhile, as before afterwards.
 
         Raises:
@@ -71,7 +71,9 @@ class Autoregressive:
         )
         return self._decode(model, rows, frozenset(stop_ids))
 
-    def _decode(self, model: Transformer, rows: list[Row], stop_ids: frozenset[int]) -> Iterator[TokenChunk]:
+    def _decode(
+        self, model: Transformer, rows: list[Row], stop_ids: frozenset[int]
+    ) -> Generator[TokenChunk, None, None]:
         reader: Reader = CachedReader(model, rows) if self._use_cache else FreshReader(model)
         seen = _seen(rows, model.config.vocab_size)
         was_training = model.training
@@ -80,7 +82,8 @@ class Autoregressive:
             while any(row.reason is None for row in rows):
                 yield self._step(reader, rows, seen, stop_ids, model.config.context_length)
         finally:
-            model.train(was_training)
+            if was_training:
+                model.train()
 
     def _step(
         self,

@@ -3,7 +3,7 @@
 The command line, training samples and evaluation consume this one stream, whichever way the tokens were found.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -43,6 +43,9 @@ class Decoder(Protocol):
         max_new_tokens: int,
         stop_ids: Collection[int],
         seeds: Sequence[int],
-    ) -> Iterator[TokenChunk]:
-        """Chunks until every row is finished; `prompts` may differ in length, `seeds` holds one integer a row."""
+    ) -> Generator[TokenChunk, None, None]:
+        """Chunks until every row is finished; `prompts` may differ in length, `seeds` holds one integer a row.
+
+        close() ends the decoding early: the model is as before, and the memory is free.
+        """
         ...

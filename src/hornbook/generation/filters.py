@@ -16,21 +16,26 @@ from hornbook.config.generate import SamplingConfig
 from hornbook.errors import GenerationError
 
 DROPPED = float("-inf")
+EXTREME = 1e100
+"""Settings count as at most this and at least its inverse: float32 logits cannot tell the difference, and in float64
+nothing overflows, whatever is asked for."""
 
 
 def repetition_penalty(
     logits: Float[Tensor, "b v"], seen: Bool[Tensor, "b v"], *, penalty: float
 ) -> Float[Tensor, "b v"]:
-    """Logits with every seen token made less likely: divided by `penalty` if positive, multiplied if negative.
+    """Logits (float64) with every seen token made less likely: divided by `penalty` if positive, else multiplied.
 
     `seen` marks the tokens of prompt and output; a token that occurs ten times is penalised once. 1 is no penalty.
     """
+    logits = logits.double()
+    penalty = min(max(penalty, 1 / EXTREME), EXTREME)
     return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
 def temperature(logits: Float[Tensor, "b v"], *, value: float) -> Float[Tensor, "b v"]:
-    """Logits divided by `value` > 0: below 1 sharpens, above 1 flattens. (0 is greedy and never comes here.)"""
-    return logits / value
+    """Logits (float64) over `value` > 0: below 1 sharpens, above 1 flattens. (0 is greedy and never comes here.)"""
+    return logits.double() / max(value, 1 / EXTREME)
 
 
 def top_k(logits: Float[Tensor, "b v"], *, k: int) -> Float[Tensor, "b v"]:

@@ -7,6 +7,7 @@ a stream join to exactly the text that a batch returns.
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from hornbook.config.generate import GenerateConfig
@@ -177,14 +178,15 @@ class _Batch:
     def pieces(self) -> Generator[tuple[int, str], None, None]:
         """(row, newly settled text) until every row is at its end."""
         self._started = time.perf_counter()
-        for chunk in self._chunks:
-            for i, row in enumerate(self._rows):
-                if row.reason is None:
-                    text = row.push(chunk, i)
-                    row.seconds = time.perf_counter() - self._started
-                    yield i, text
-            if all(row.reason is not None for row in self._rows):
-                return
+        with closing(self._chunks):  # also when a stop string or the caller ends it before the decoder does
+            for chunk in self._chunks:
+                for i, row in enumerate(self._rows):
+                    if row.reason is None:
+                        text = row.push(chunk, i)
+                        row.seconds = time.perf_counter() - self._started
+                        yield i, text
+                if all(row.reason is not None for row in self._rows):
+                    return
 
     def results(self) -> list[Generation]:
         """One Generation a row; a row that was broken off counts as `length`."""
