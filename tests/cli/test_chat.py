@@ -10,6 +10,7 @@ from hornbook.cli import chat
 from hornbook.cli.main import main
 from hornbook.config.generate import GenerateConfig
 from hornbook.config.tokenizer import TokenizerConfig
+from hornbook.errors import GenerationError
 from hornbook.tokenizer.tokenizer import Tokenizer
 from tiny_run import make_run
 
@@ -30,6 +31,14 @@ def test_piped_lines_give_one_json_object_a_turn(monkeypatch, capsys, run):
     turns, _ = talk(monkeypatch, capsys, run, "the cat", "", "a dog")
     assert [(turn["event"], turn["prompt"]) for turn in turns] == [("chat", "the cat"), ("chat", "a dog")]
     assert all(turn["finish_reason"] in ("stop", "length") for turn in turns)
+
+
+def test_bytes_that_are_no_text_are_told_and_the_talk_goes_on(monkeypatch, capsys, run):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ab\xff\nthe\n"), encoding="utf-8"))
+    assert main(["chat", str(run), "--max-new-tokens", "4", "--set", "run.threads=1"]) == 0
+    captured = capsys.readouterr()
+    assert [json.loads(line)["prompt"] for line in captured.out.splitlines()] == ["the"]
+    assert "U+DCFF" in captured.err
 
 
 def test_quit_ends_and_help_helps(monkeypatch, capsys, run):
@@ -101,7 +110,10 @@ def conversation(tokenizer, *answers, context_length=32, **settings):
 
     def answer(prompt, seed):
         seen.append((prompt, seed))
-        return waiting.pop(0)
+        told = waiting.pop(0)
+        if isinstance(told, GenerationError):
+            raise told
+        return told
 
     config = GenerateConfig(**{"max_new_tokens": 8, **settings})
     return chat.Conversation(tokenizer, config, context_length=context_length, answer=answer), seen
@@ -134,6 +146,30 @@ def test_oldest_whole_turns_are_left_out_and_told_of_once(tokenizer, capsys):
     ]
     assert capsys.readouterr().err.count("outgrew the context") == 1
     assert len(talk.turns) == 6
+
+
+def test_a_long_conversation_is_not_encoded_anew_from_its_first_turn(tokenizer):
+    read = []
+
+    class Counting:
+        def encode(self, text):
+            read.append(len(text))
+            return tokenizer.encode(text)
+
+    talk, _ = conversation(Counting(), *[Answer("-" * 7) for _ in range(60)])
+    for _ in range(60):
+        talk.say("aa", str)
+    assert max(read) <= 32 + 10
+
+
+def test_a_line_that_cannot_be_read_costs_no_turn(tokenizer, capsys):
+    talk, seen = conversation(tokenizer, Answer("-"), GenerationError("too long"), Answer("-"))
+    talk.say("aa", str)
+    with pytest.raises(GenerationError):
+        talk.say("b" * 40, str)
+    talk.say("c", str)
+    assert seen[-1][0] == "aa-\nc"
+    assert "outgrew" not in capsys.readouterr().err
 
 
 def test_a_long_answer_may_have_half_of_the_context(tokenizer):

@@ -23,8 +23,8 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def piped(monkeypatch):
-    def pipe(text: str) -> None:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    def pipe(text: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text), encoding="ascii"))
 
     return pipe
 
@@ -63,8 +63,14 @@ def test_samples_have_seeds_of_their_own(run, capsys):
 
 
 def test_a_prompt_from_stdin(run, capsys, piped):
-    piped("the big dog\n")
-    assert generate(capsys, run)[0]["prompt"] == "the big dog"
+    piped("the big dög\n".encode())
+    assert generate(capsys, run)[0]["prompt"] == "the big dög"
+
+
+def test_a_stdin_that_is_not_text(run, capsys, piped):
+    piped(b"ab\xff\n")
+    assert main(["generate", str(run)]) == 2
+    assert "stdin: not UTF-8 (byte 2)" in capsys.readouterr().err
 
 
 def test_a_prompt_from_a_file(run, capsys, tmp_path):
@@ -81,7 +87,7 @@ def test_a_prompt_file_that_is_not_text(run, capsys, tmp_path):
 
 
 def test_an_empty_stdin_starts_from_end_of_text(run, capsys, piped):
-    piped("")
+    piped(b"")
     assert generate(capsys, run)[0]["prompt_tokens"] == 1
 
 
@@ -123,10 +129,12 @@ def test_a_terminal_sees_the_streamed_text(run, monkeypatch):
 def test_the_runs_record_hears_of_it(run, capsys):
     metrics = RunDir.open(run).metrics_file
     before = metrics.read_text(encoding="utf-8")
-    generate(capsys, run, "--prompt", "the")
+    generate(capsys, run, "--prompt", "the", "--top-k", "4", "--stop", "never said")
     [line] = metrics.read_text(encoding="utf-8")[len(before) :].splitlines()
     event = json.loads(line)
     assert (event["event"], event["step"], event["prompt"]) == ("generate", STEP, "the")
+    assert (event["parameters/top_k"], event["parameters/seed"]) == (4, 0)
+    assert json.loads(event["parameters/stop"]) == ["never said"]
 
 
 def test_a_run_that_is_training_is_left_alone(run, capsys):
@@ -166,7 +174,7 @@ def test_a_prompt_that_slides_is_told_of_once(run, capsys):
     ],
 )
 def test_refusals_say_what_to_do(run, capsys, piped, arguments, message):
-    piped("")
+    piped(b"")
     assert main(["generate", *[str(run) if part == "RUN" else part for part in arguments]]) == 2
     captured = capsys.readouterr()
     assert message in captured.err

@@ -8,6 +8,7 @@ in.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,24 +103,33 @@ class Conversation:
         self._config = config
         self._context_length = context_length
         self._answer = answer
-        self._has_warned = False
+        self._first_read = 0
         self.turns: list[Turn] = []
 
     def prompt(self, line: str) -> str:
         """What the model reads for `line`: it, after as many of the newest turns as leave room for an answer.
 
-        Room is max_new_tokens, or half the context if that is less.
+        Room is max_new_tokens, or half the context if that is less. A turn once left out does not come back.
         """
+        return self._text_from(self._first_that_fits(line), line)
+
+    def _first_that_fits(self, line: str) -> int:
         room = self._context_length - min(self._config.max_new_tokens, self._context_length // 2) + 1
-        texts = [turn.text for turn in self.turns]
-        while texts and len(self._tokenizer.encode("".join([*texts, line]))) > room:
-            texts.pop(0)
-        if len(texts) < len(self.turns) and not self._has_warned:
-            self._has_warned = True
+        first = self._first_read
+        while first < len(self.turns) and len(self._tokenizer.encode(self._text_from(first, line))) > room:
+            first += 1
+        return first
+
+    def _text_from(self, first: int, line: str) -> str:
+        return "".join([*(turn.text for turn in self.turns[first:]), line])
+
+    def _leave_out(self, first: int) -> None:
+        """Turns before `first` are read no more; said once."""
+        if first and not self._first_read:
             from_checkpoint.note(
                 "note: the conversation outgrew the context; its oldest turns are left out from here on"
             )
-        return "".join([*texts, line])
+        self._first_read = first
 
     def say(self, line: str, show: Callable[[str], None]) -> Turn:
         """Answer `line`, each piece given to `show` as it comes; Ctrl-C ends it, and what came is kept.
@@ -127,7 +137,9 @@ class Conversation:
         Raises:
             GenerationError: if the line alone does not fit the context, or the model is broken.
         """
-        stream = self._answer(self.prompt(line), self._config.seed + len(self.turns))
+        first = self._first_that_fits(line)
+        stream = self._answer(self._text_from(first, line), self._config.seed + len(self.turns))
+        self._leave_out(first)  # only now: a line that cannot be read costs no turn
         interrupted = False
         try:
             for piece in stream:
@@ -142,7 +154,7 @@ class Conversation:
     def reset(self) -> None:
         """Forget the turns."""
         self.turns.clear()
-        self._has_warned = False
+        self._first_read = 0
 
     def save(self, path: Path) -> None:
         """Write all turns to a new file.
@@ -201,6 +213,8 @@ def _save(conversation: Conversation, path: Path) -> None:
 
 def read_lines() -> Iterator[str]:
     """Lines from the terminal, with a prompt, or from a pipe; without line breaks, empty ones left out."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # bytes that are no text are refused line by line, not here
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if is_terminal:
         import readline  # noqa: F401 - gives input() a history and editing keys

@@ -7,6 +7,7 @@ object a text and nothing else.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +80,7 @@ def _prompts(args: argparse.Namespace, config: Config) -> list[str]:
     if config.generate.prompts:
         return list(config.generate.prompts)
     if not sys.stdin.isatty():
-        return [_without_final_break(sys.stdin.read())]
+        return [_without_final_break(_decoded(sys.stdin.buffer.read(), "stdin"))]
     return [""]
 
 
@@ -149,6 +150,7 @@ class _Texts:
                 "fit the context and were left out"
             )
         settings = self._config.generate.model_dump(mode="json", exclude={"checkpoint", "prompts"})
+        parameters = {**settings, "seed": seed}
         values: dict[str, Scalar] = {
             "prompt": result.prompt,
             "output": result.text,
@@ -160,12 +162,18 @@ class _Texts:
             "finish_reason": result.finish_reason,
             "checkpoint": str(self._opened.path),
         }
-        emit("generate", console=self._console, parameters={**settings, "seed": seed}, step=self._opened.step, **values)
-        self._events.log("generate", {**values, "seed": seed})
+        emit("generate", console=self._console, parameters=parameters, step=self._opened.step, **values)
+        flat = {f"parameters/{name}": _scalar(value) for name, value in parameters.items()}
+        self._events.log("generate", {**values, **flat})
 
     def close(self) -> None:
         """Let the trackers finish."""
         self._events.close()
+
+
+def _scalar(value: object) -> Scalar:
+    """A setting as one value for a tracker: lists as JSON."""
+    return value if value is None or isinstance(value, (str, int, float)) else json.dumps(value)
 
 
 def _batches(requests: list[tuple[str, int]], size: int) -> Iterator[list[tuple[str, int]]]:
