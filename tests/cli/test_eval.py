@@ -18,11 +18,8 @@ def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("eval"))
 
 
-CONSOLE = ("--set", 'tracking.console="auto"')  # the tiny project's own is "none"
-
-
 def evaluate(capsys, *arguments) -> dict:
-    assert main(["eval", "perplexity", *map(str, arguments), *CONSOLE]) == 0
+    assert main(["eval", "perplexity", *map(str, arguments)]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {line["event"] for line in lines[:-1]} <= {"progress"}
     return lines[-1]
@@ -72,9 +69,28 @@ def test_a_terminal_sees_a_table(run, monkeypatch):
 
     shown = Terminal()
     monkeypatch.setattr(sys, "stdout", shown)
-    assert main(["eval", "perplexity", str(run), "--max-tokens", "50", *CONSOLE]) == 0
+    assert main(["eval", "perplexity", str(run), "--max-tokens", "50"]) == 0
     assert "bits_per_byte" in shown.getvalue()
     assert "written to" in shown.getvalue()
+
+
+def test_the_tracking_of_the_training_run_does_not_silence_it(run, capsys):
+    assert 'console = "none"' in RunDir.open(run).config_file.read_text(encoding="utf-8")
+    assert main(["eval", "perplexity", str(run), "--max-tokens", "50"]) == 0
+    assert '"event": "eval"' in capsys.readouterr().out
+    assert main(["eval", "perplexity", str(run), "--max-tokens", "50", "--set", 'tracking.console="none"']) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_text_that_is_not_text(run, capsys, tmp_path):
+    good, bad = tmp_path / "good.txt", tmp_path / "bad.txt"
+    good.write_bytes(b"the cat")
+    bad.write_bytes(b"ab\xff")
+    assert main(["eval", "perplexity", str(run), "--text", str(good), str(bad)]) == 2
+    error = capsys.readouterr().err
+    assert "eval.text: " in error
+    assert "bad.txt:1: byte 0xff" in error
+    assert "--on-error" not in error
 
 
 def test_print_config_shows_the_runs_own(run, capsys):
@@ -91,7 +107,7 @@ def test_print_config_shows_the_runs_own(run, capsys):
         (["RUN", "--stride", "17"], "expected 1 to eval.window = 16"),
         (["RUN", "--split", "test"], "'test'"),
         (["RUN", "--max-tokens", "1"], "has 1 tokens, expected at least 2"),
-        (["RUN", "--text", "nowhere.txt"], "nowhere.txt"),
+        (["RUN", "--text", "nowhere.txt"], "nowhere.txt: no such file or folder; correct the path in eval.text\n"),
         (["RUN", "--set", 'data.path="nowhere"'], "nowhere"),
     ],
 )

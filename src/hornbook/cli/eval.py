@@ -1,7 +1,7 @@
 """`hornbook eval perplexity`: how surprised a model is by a text, with a card that says how that was measured.
 
-Without --config the configuration of the checkpoint's own run counts, so that `hornbook eval perplexity RUN` scores the
-validation split that the run was validated on, whole.
+Without --config the configuration of the checkpoint's own run counts, its tracking.console aside, so that `hornbook
+eval perplexity RUN` scores the validation split that the run was validated on, whole.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ def _settings(args: argparse.Namespace) -> Config:
         home = from_checkpoint.find_run(Path(args.checkpoint))
         if home is not None and home.config_file.is_file():
             args.config = str(home.config_file)
+            args.overrides = ['tracking.console="auto"', *args.overrides]  # how training spoke says nothing of now
     return from_checkpoint.load_settings(args, "eval", FLAGS)
 
 

@@ -173,7 +173,7 @@ def score_stream(
             done += at.scored
             if byte_lengths is not None:
                 n_bytes += int(byte_lengths[targets[row, counted].numpy()].sum())
-        _refuse_broken(nats)
+        _refuse_broken(nats[first:])
         if progress is not None:
             progress(done, n_tokens - 1)
     return StreamScore(

@@ -32,9 +32,12 @@ def open_stream(config: Config, tokenizer: Tokenizer | None) -> tuple[TokenReade
 
 
 def _encode(source: TextSource, tokenizer: Tokenizer) -> InMemory:
+    report = SourceReport()
     end = [] if tokenizer.end_of_text_id is None else [np.array([tokenizer.end_of_text_id])]
     parts: list[np.ndarray] = []
-    for document in open_source(source, on_error="stop", report=SourceReport()):
+    for document in open_source(source, on_error="skip", report=report):
         ids, _ = tokenizer.encode_batch([document.text])
         parts += [ids, *end]
+    for problem in report.examples.values():  # a source advises of preparing data; here nothing may be left out
+        raise DataError(f"eval.text: {problem.replace('data.source.paths', 'eval.text')}")
     return InMemory(np.concatenate(parts).astype(np.int64) if parts else np.empty(0, dtype=np.int64))
