@@ -40,3 +40,9 @@ def test_sparkline_spans_its_bars():
 
 def test_printable_disarms_control_characters():
     assert printable("a\x1b[2J\rb\n\tc é") == "a�[2J�b\n\tc é"
+    assert printable("\x9b31m\x7f\ud800") == "�31m��"
+
+
+def test_printable_leaves_all_that_is_text():
+    text = "日本\u3000語 10\u00a0km 👩\u200d🔬 \u202fà"
+    assert printable(text) == text

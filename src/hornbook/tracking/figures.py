@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
 from hornbook.tracking.tracker import Scalar
@@ -67,5 +68,8 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` safe for a terminal: a model can write escape sequences, which would steer it. Newlines and tabs stay."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)
+    """`text` safe for a terminal: a model can write control characters, which would steer it. Newlines and tabs stay.
+
+    Only these go, and half characters, which no terminal takes: wide and unbreakable spaces and joiners are text.
+    """
+    return "".join("�" if unicodedata.category(char) in ("Cc", "Cs") and char not in "\n\t" else char for char in text)
