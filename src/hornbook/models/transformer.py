@@ -100,8 +100,8 @@ class Transformer(nn.Module):
         last_only: logits of the last position of each row alone, (b, 1, v); not with `targets`.
 
         Raises:
-            GenerationError: for positions that the cache or the learned position table does not have, and for a cache
-                of another number of rows.
+            GenerationError: for positions that the cache does not have, more default or cached positions than the
+                learned position table has, and a cache of another number of rows.
         """
         slots = None
         if cache is None:
