@@ -76,6 +76,12 @@ class TestReplaceFile:
         assert (tmp_path / "a").read_text() == "old"
         assert names(tmp_path) == ["a"]
 
+    def test_a_clean_up_that_fails_too_hides_nothing(self, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.setattr(os, "fsync", fails(errno.EROFS))
+        monkeypatch.setattr(Path, "unlink", lambda *_, missing_ok: fails(errno.EROFS)())
+        with pytest.raises(StorageError, match=r"/a: cannot be written .*read-only"):
+            replace_file(tmp_path / "a", "new")
+
     @posix
     def test_file_larger_than_the_limit(self, tmp_path: Path) -> None:
         resource = pytest.importorskip("resource")

@@ -1,6 +1,8 @@
 """Where things live in a run, and which checkpoint a path means. Checkpoints are only manifests here: no torch."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -48,6 +50,14 @@ class TestRunDir:
         run.state_file.write_text("asleep")
         with pytest.raises(CheckpointError, match=r"'asleep'.*running"):
             _ = run.state
+
+    def test_a_full_disk_still_takes_the_word(self, run: RunDir, monkeypatch) -> None:
+        def refuse(_: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", refuse)
+        run.set_state("failed")
+        assert run.state == "failed"
 
     def test_open_from_anywhere_inside(self, run: RunDir, monkeypatch) -> None:
         inside = checkpoint(run.checkpoints, "step-1", step=1, kind="full")

@@ -1,11 +1,14 @@
+import errno
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hornbook.errors import CheckpointError
+from hornbook.storage.disk import StorageError
 from hornbook.tracking.jsonl import JsonLines, MetricsFile, drop_torn_line, json_line, read_metrics
 from hornbook.tracking.tracker import RunInfo
 
@@ -121,3 +124,22 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path, line):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="absent"):
         read_metrics(tmp_path / "absent")
+
+
+def test_a_disk_that_refuses_is_named_and_the_file_closed(tmp_path, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StorageError, match=r"metrics\.jsonl.*disk is full"):
+        file.close()
+    file.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_a_line_that_cannot_be_written_names_its_file():
+    file = MetricsFile(Path("/dev/full"))
+    with pytest.raises(StorageError, match=r"/dev/full.*disk is full"):
+        file.write("{}")
+    file._file.close()  # a device cannot be synced

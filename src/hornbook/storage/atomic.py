@@ -51,7 +51,8 @@ def replace_file(path: Path, data: bytes | str) -> None:
             temporary.replace(path)
             sync_directory(path.parent)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that refused the file may refuse this too; the first error counts
+            temporary.unlink(missing_ok=True)
         raise
 
 

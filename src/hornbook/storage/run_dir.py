@@ -16,7 +16,7 @@ from typing import Literal, Self, cast, get_args
 
 from hornbook.errors import CheckpointError
 from hornbook.storage.atomic import is_temporary, replace_file, set_aside, standing
-from hornbook.storage.disk import explained
+from hornbook.storage.disk import StorageError, explained
 
 MANIFEST = "manifest.json"
 RunState = Literal["starting", "running", "preempted", "finished", "failed"]
@@ -142,8 +142,17 @@ class RunDir:
         return cast(RunState, word)
 
     def set_state(self, word: RunState) -> None:
-        """Say how far the run is."""
-        replace_file(self.state_file, word + "\n")
+        """Say how far the run is.
+
+        Raises:
+            StorageError: if the disk refuses.
+        """
+        try:
+            replace_file(self.state_file, word + "\n")
+        except StorageError:
+            # A full disk has no room for a second file, but where one word stands another one fits.
+            with explained(self.state_file):
+                self.state_file.write_text(word + "\n", encoding="utf-8")
 
     def write_provenance(self, values: dict[str, object]) -> None:
         """Store what `hornbook.storage.provenance.provenance` collected."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from hornbook.errors import CheckpointError
+from hornbook.storage.disk import explained
 from hornbook.tracking.tracker import RunInfo, Scalar
 
 _BLOCK = 1 << 16
@@ -64,20 +65,27 @@ class MetricsFile:
     """A file of lines that is appended to, each line in one write; a torn last line is cut off when it is opened."""
 
     def __init__(self, path: Path) -> None:
-        drop_torn_line(path)
-        self._file: BinaryIO = path.open("ab", buffering=0)
+        self._path = path
+        with explained(path):
+            drop_torn_line(path)
+            self._file: BinaryIO = path.open("ab", buffering=0)
 
     def write(self, line: str) -> None:
-        """Append one line; it survives a kill of this process as soon as this returns."""
+        """Append one line; it survives a kill of this process as soon as this returns.
+
+        Raises:
+            StorageError: if the disk refuses.
+        """
         left = memoryview((line + "\n").encode())
-        while left:  # an unbuffered write may be short, for instance on a full disk just before its error
-            left = left[self._file.write(left) :]
+        with explained(self._path):
+            while left:  # an unbuffered write may be short, for instance on a full disk just before its error
+                left = left[self._file.write(left) :]
 
     def close(self) -> None:
         """Sync to the disk and close."""
         if not self._file.closed:
-            os.fsync(self._file.fileno())
-            self._file.close()
+            with explained(self._path), self._file:
+                os.fsync(self._file.fileno())
 
 
 def drop_torn_line(path: Path) -> int:
