@@ -45,7 +45,13 @@ def optimizer_of(weights: dict[str, torch.Tensor], seed: int) -> dict[str, torch
 
 
 def save(
-    root: Path, step: int, kind: str = "full", *, seed: int | None = None, tokenizer: Tokenizer | None = None
+    root: Path,
+    step: int,
+    kind: str = "full",
+    *,
+    seed: int | None = None,
+    tokenizer: Tokenizer | None = None,
+    best: bool = False,
 ) -> Path:
     """Save the model of `seed` (by default another one each step)."""
     seed = step if seed is None else seed
@@ -60,4 +66,5 @@ def save(
         optimizer=optimizer_of(weights, seed) if kind == "full" else None,
         state={"step": step, "best": None},
         tokenizer=tokenizer,
+        best=best,
     )

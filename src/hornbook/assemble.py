@@ -6,6 +6,7 @@
 Nothing below this file reads a configuration file, and nothing above it builds a model.
 """
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable
@@ -16,9 +17,9 @@ from typing import Literal
 
 import torch
 
-from hornbook.checkpoint.load import Checkpoint, load_checkpoint, load_weights_into
+from hornbook.checkpoint.load import Checkpoint, load_checkpoint, start_from
 from hornbook.checkpoint.retention import prune
-from hornbook.checkpoint.save import mark_best, save_checkpoint
+from hornbook.checkpoint.save import save_checkpoint
 from hornbook.config.dump import config_hash, to_json, to_toml
 from hornbook.config.run import Config
 from hornbook.data.batch import TokenBatch
@@ -42,13 +43,14 @@ from hornbook.optim.groups import parameter_groups
 from hornbook.optim.schedules import multiplier
 from hornbook.profiling.probe import peak_flops
 from hornbook.storage.atomic import replace_file
+from hornbook.storage.disk import StorageError
 from hornbook.storage.provenance import provenance
-from hornbook.storage.run_dir import RunDir
+from hornbook.storage.run_dir import RunDir, RunState
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tracking.open import open_tracker
 from hornbook.tracking.tracker import RunInfo, Tracker
 from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
-from hornbook.training.resume import find_run, newest_full
+from hornbook.training.resume import find_checkpoint, find_run
 from hornbook.training.state import TrainState
 from hornbook.training.step import Learner
 from hornbook.training.trainer import Trainer, TrainResult
@@ -70,8 +72,8 @@ class TrainedRun:
 def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
     """Train as the configuration says, in a run directory of its own, or go on with a run.
 
-    `resume` as a path names the run; as True it is the newest run of the same configuration, or a new one if there is
-    none, so that a job script may always say it.
+    `resume` as a path names the run, or one of its full checkpoints; as True it is the newest run of the same
+    configuration, or a new one if there is none, so that a job script may always say it.
 
     Raises:
         HornbookError: whatever keeps the run from starting or going on; the run's state is then `failed`.
@@ -82,16 +84,17 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
     if config.run.deterministic:
         use_deterministic_algorithms()
     run_dir = find_run(config, resume) if resume else None
-    checkpoint = None if run_dir is None else newest_full(run_dir)
+    dataset = Dataset.open(config.data.path)
+    checkpoint = None if run_dir is None else find_checkpoint(run_dir, resume, data_digest=dataset.digest)
     # What a resumed run started from lies in its own checkpoint; the original may be gone by now.
     init_from = config.model.init_from if checkpoint is None else None
     start = None if init_from is None else load_checkpoint(init_from, with_optimizer=False)
-    dataset = Dataset.open(config.data.path)
     tokenizer = _tokenizer(config, dataset, start or checkpoint)
     job = _Job(config, dataset, tokenizer, _model(config, tokenizer, start).to(device))
     state = TrainState() if checkpoint is None else job.restore(checkpoint)
     if run_dir is None:
-        run_dir = RunDir.create(config.run.out_dir, config.run.name or _new_name(config))
+        by_time = f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
+        run_dir = RunDir.create(config.run.out_dir, config.run.name or by_time)
     return job.run(run_dir, state)
 
 
@@ -100,14 +103,14 @@ class _Job:
 
     def __init__(self, config: Config, dataset: Dataset, tokenizer: Tokenizer, model: Transformer) -> None:
         self.config = config
+        self.data_digest = dataset.digest
         self.tokenizer = tokenizer
         self.model = model
         self.byte_lengths = torch.from_numpy(tokenizer.byte_lengths())
         self.strategy: Strategy = SingleProcess()
         self.strategy.prepare(model)
-        objective = NextToken(
-            config.objective, chunk_tokens=config.train.nll_chunk_tokens, byte_lengths=self.byte_lengths
-        )
+        chunk = config.train.nll_chunk_tokens
+        objective = NextToken(config.objective, chunk_tokens=chunk, byte_lengths=self.byte_lengths)
         groups_of = functools.partial(parameter_groups, roles=roles(model), config=config.optim)
         self.learner = Learner[TokenBatch](
             model=model,
@@ -138,6 +141,8 @@ class _Job:
                 n_windows=max(1, config.train.eval_tokens // length),
                 batch_size=config.train.micro_batch_size,
             )
+        if config.train.sample_every:
+            self._check_sample_prompts()
 
     def restore(self, checkpoint: Checkpoint) -> TrainState:
         """Put weights, optimizer and counters back to where the checkpoint was made."""
@@ -147,40 +152,52 @@ class _Job:
         return TrainState.from_json(checkpoint.state)
 
     def run(self, run_dir: RunDir, state: TrainState) -> TrainedRun:
-        """Everything that happens inside the run directory."""
-        config, resumed = self.config, state.step > 0
-        replace_file(run_dir.config_file, to_toml(config))
-        device = str(self.learner.precision.device)
-        if not resumed:
-            run_dir.write_provenance(provenance(config_hash=config_hash(config), devices=[device]))
-        tracker = open_tracker(config.tracking, run_dir)
-        tracker.start(
-            RunInfo(
-                name=run_dir.root.name,
-                config=json.loads(to_json(config)),
-                tags=config.run.tags,
-                notes=config.run.notes,
-                first_step=state.step,
-                total_steps=config.train.steps,
-                resumed=resumed,
-                details={
-                    "run_dir": str(run_dir.root),
-                    "device": device,
-                    "n_parameters": self.model.n_parameters,
-                    "architecture": _architecture(config),
-                    "dataset": str(config.data.path),
-                },
-            )
-        )
-        status: Literal["finished", "preempted", "failed"] = "failed"
-        try:
+        """Everything that happens inside the run directory; whatever ends it early leaves the run `failed`."""
+        status: RunState = "failed"
+
+        def last_word(say: Callable[[RunState], None]) -> None:
+            # What ended the run is what the user must hear of, not that a full disk refuses this too.
+            with contextlib.suppress(*([StorageError] if status == "failed" else [])):
+                say(status)
+
+        with contextlib.ExitStack() as at_end:
+            at_end.callback(last_word, run_dir.set_state)
+            self._describe(run_dir, resumed=state.step > 0)
+            tracker = open_tracker(self.config.tracking, run_dir)
+            tracker.start(self._info(run_dir, state))
+            at_end.callback(last_word, tracker.finish)
             run_dir.set_state("running")
             result = self._trainer(run_dir, state, tracker).run()
             status = "preempted" if result.stop_reason == "preempted" else "finished"
-        finally:
-            run_dir.set_state(status)
-            tracker.finish(status)
         return TrainedRun(run_dir=run_dir, result=result, model=self.model, tokenizer=self.tokenizer)
+
+    def _describe(self, run_dir: RunDir, *, resumed: bool) -> None:
+        """The configuration, and where the run came from; a run that goes on keeps its origin."""
+        known = config_hash(self.config)
+        replace_file(run_dir.config_file, to_toml(self.config))
+        device = str(self.learner.precision.device)
+        origin = run_dir.provenance() if resumed else provenance(config_hash=known, devices=[device])
+        run_dir.write_provenance({**origin, "config_hash": known, "data_digest": self.data_digest})
+
+    def _info(self, run_dir: RunDir, state: TrainState) -> RunInfo:
+        config, model = self.config, self.config.model
+        return RunInfo(
+            name=run_dir.root.name,
+            config=json.loads(to_json(config)),
+            tags=config.run.tags,
+            notes=config.run.notes,
+            first_step=state.step,
+            total_steps=config.train.steps,
+            resumed=state.step > 0,
+            details={
+                "run_dir": str(run_dir.root),
+                "device": str(self.learner.precision.device),
+                "n_parameters": self.model.n_parameters,
+                "architecture": model.preset
+                or f"{model.n_layers} layers, d_model {model.d_model}, {model.position}, {model.feed_forward}",
+                "dataset": str(config.data.path),
+            },
+        )
 
     def _trainer(self, run_dir: RunDir, state: TrainState, tracker: Tracker) -> Trainer:
         config = self.config
@@ -201,20 +218,18 @@ class _Job:
     def _hooks(self, run_dir: RunDir, tracker: Tracker) -> list[Hook]:
         """Log, validate, sample, save: in this order, so that a checkpoint knows whether it is the best."""
         config, device = self.config, self.learner.precision.device
-        hooks: list[Hook] = [
-            Log(
-                tracker,
-                every=config.train.log_every,
-                device=device,
-                flops_per_token=training_flops_per_token(self.model.config, context=self.model.config.context_length),
-                peak_flops=peak_flops(device, config.train.precision),
-            )
-        ]
+        log = Log(
+            tracker,
+            every=config.train.log_every,
+            device=device,
+            flops_per_token=training_flops_per_token(self.model.config, context=self.model.config.context_length),
+            peak_flops=peak_flops(device, config.train.precision),
+        )
+        hooks: list[Hook] = [log]
         if self.held_out:
             measure = Validation(self.learner, self.held_out, seed=config.run.seed)
             hooks.append(Validate(measure, tracker, every=config.train.eval_every))
         if config.train.sample_every:
-            self._check_sample_prompts()
             hooks.append(Sample(self._samples, tracker, every=config.train.sample_every))
         return [*hooks, SaveCheckpoint(self._saver(run_dir), tracker, config.checkpoint)]
 
@@ -230,8 +245,8 @@ class _Job:
                 )
 
     def _samples(self) -> list[str]:
-        generations = generate_text(self.model, self.tokenizer, self.config.train.sample_prompts, self.config.generate)
-        return [generation.prompt + generation.text for generation in generations]
+        prompts, settings = self.config.train.sample_prompts, self.config.generate
+        return [made.prompt + made.text for made in generate_text(self.model, self.tokenizer, prompts, settings)]
 
     def _saver(self, run_dir: RunDir) -> Callable[..., Path]:
         keep = self.config.checkpoint
@@ -249,9 +264,8 @@ class _Job:
                 optimizer=full.optimizer if kind == "full" else None,
                 state=state.to_json(),
                 tokenizer=self.tokenizer,
+                best=best,
             )
-            if best:
-                mark_best(run_dir.checkpoints, state.step)
             prune(run_dir.checkpoints, light_keep=keep.light_keep, full_keep=keep.full_keep)
             return path
 
@@ -281,14 +295,5 @@ def _model(config: Config, tokenizer: Tokenizer, start: Checkpoint | None) -> Tr
     model = Transformer(config.model.complete(vocab_size=vocab_size), seed=config.run.seed)
     model.activation_checkpointing = config.train.activation_checkpointing
     if start is not None:
-        load_weights_into(model, start.weights, start.path)
+        start_from(model, start)
     return model
-
-
-def _new_name(config: Config) -> str:
-    return f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
-
-
-def _architecture(config: Config) -> str:
-    model = config.model
-    return model.preset or f"{model.n_layers} layers, d_model {model.d_model}, {model.position}, {model.feed_forward}"

@@ -141,3 +141,13 @@ def test_light_becoming_full(tmp_path: Path, crash: str) -> None:
     assert seed_of(tmp_path) == 4
     assert load_checkpoint(tmp_path / "step-00000005").kind == ("full" if crash.endswith("@2") else "light")
     assert_next_save_clears_up(tmp_path)
+
+
+@pytest.mark.parametrize("crash", [*BEFORE_LATEST[-3:], "checkpoint:best", "checkpoint:best@2", "checkpoint:latest@2"])
+def test_latest_never_gets_ahead_of_best(tmp_path: Path, crash: str) -> None:
+    save(tmp_path, 4, best=True)
+    kill(crash, lambda: save(tmp_path, 5, best=True))
+    best = resolve_checkpoint(tmp_path, prefer="best")
+    # Resumed from step 4, the run would find the best of step 5 again; resumed from step 5, never.
+    assert seed_of(tmp_path) == 4 or seed_of(best) == 5
+    assert seed_of(best) in (4, 5)

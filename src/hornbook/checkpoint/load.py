@@ -105,6 +105,36 @@ def load_weights_into(model: nn.Module, weights: Mapping[str, Tensor], where: Pa
             live[name].copy_(tensor)
 
 
+# What a model computes from its weights, and no tensor's shape tells.
+_READINGS = (
+    *("n_heads", "n_kv_heads", "head_dim", "feed_forward", "norm", "norm_position", "position"),
+    *("qk_norm", "scale_embeddings"),
+)
+
+
+def start_from(model: Transformer, checkpoint: Checkpoint) -> None:
+    """Give a new model the weights of `checkpoint`, made for another run.
+
+    Dropout, context length, rope_theta, norm_eps and a soft cap may differ: those are what tuning changes on purpose.
+
+    Raises:
+        CheckpointError: listing every setting or tensor that does not fit; then nothing was copied.
+    """
+    theirs, ours = checkpoint.model_config, model.config
+    problems = misfits(model.state_dict(), checkpoint.weights)
+    problems += [
+        f"model.{name} is {getattr(ours, name)!r}, was {getattr(theirs, name)!r}"
+        for name in _READINGS
+        if getattr(ours, name) != getattr(theirs, name)
+    ]
+    if problems:
+        raise CheckpointError(
+            f"model.init_from = {checkpoint.path}: its weights are of another model: {'; '.join(problems)}. "
+            f"Set [model] as {checkpoint.path / MODEL_JSON} has it"
+        )
+    load_weights_into(model, checkpoint.weights, checkpoint.path)
+
+
 def _require(path: Path, manifest: Manifest) -> None:
     needed = [MODEL_FILE, MODEL_JSON, STATE_JSON] + [OPTIMIZER_FILE] * (manifest.kind == "full")
     absent = [name for name in needed if name not in manifest.files]

@@ -3,10 +3,14 @@
     1  model, optimizer, model.json, state.json and tokenizer/ into a temporary directory
     2  manifest.json with the size and digest of each, last
     3  sync everything, rename to step-00005000, sync the parent     (replacing: see hornbook.storage.atomic)
-    4  LATEST, one rename                                             (full checkpoints only)
+    4  BEST, one rename                                               (if it is the best so far)
+    5  LATEST, one rename                                             (full checkpoints only)
 
-Killed before 3 ends, the old state stands; killed before 4, the new directory is complete and LATEST still names the
-old one. What a killed writer leaves is swept by the next save. The crash points are those instants, before and after.
+Killed before 3 ends, the old state stands; killed before 5, the new directory is complete and LATEST still names the
+old one. LATEST comes last, because a resumed run repeats only what lies beyond it: BEST, moved after it, would be
+forgotten by a kill between the two.
+
+What a killed writer leaves is swept by the next save. The crash points are those instants, before and after.
 """
 
 import json
@@ -45,12 +49,14 @@ def save_checkpoint(
     optimizer: Mapping[str, Tensor] | None,
     state: Mapping[str, object],
     tokenizer: Tokenizer | None,
+    best: bool = False,
 ) -> Path:
     """Write a checkpoint below `directory` (a run's checkpoints/) and return where it stands.
 
     A checkpoint of the same step is replaced, except that a light one adds nothing to a full one of the same weights,
     which then stays. Only a full one, which needs `optimizer`, moves LATEST; a light one leaves `optimizer` out.
-    `objective` and `state` are JSON objects. One process at a time saves into a directory.
+    `objective` and `state` are JSON objects. With `best`, BEST names it from now on. One process at a time saves into a
+    directory.
 
     Raises:
         StorageError: if the disk refuses; older checkpoints and LATEST are as they were.
@@ -62,6 +68,8 @@ def save_checkpoint(
     sweep_temporaries(directory)
     final = _place(directory, step)
     if kind == "light" and _is_full_with(final, weights):
+        if best:
+            mark_best(directory, step)
         return final
     with commit_directory(final, replace=True) as temporary:
         crash_point("checkpoint:model")
@@ -82,6 +90,8 @@ def save_checkpoint(
         crash_point("checkpoint:manifest")
         crash_point("checkpoint:rename")
     crash_point("checkpoint:rename")
+    if best:
+        mark_best(directory, step)
     _point_latest(directory, final, kind=kind)
     return final
 

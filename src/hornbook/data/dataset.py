@@ -1,6 +1,7 @@
 """A prepared data set, opened: its splits as token streams, and whether it fits a tokenizer."""
 
 import hashlib
+import json
 from pathlib import Path
 
 from hornbook.data.index import (
@@ -13,7 +14,7 @@ from hornbook.data.index import (
 )
 from hornbook.data.shards import TokenStream, little_endian
 from hornbook.errors import DataError
-from hornbook.storage.digest import file_sha256
+from hornbook.storage.digest import bytes_sha256, file_sha256
 from hornbook.tokenizer.tokenizer import Tokenizer
 
 _READ_BYTES = 1 << 20
@@ -52,6 +53,15 @@ class Dataset:
     def vocab_size(self) -> int:
         """Ids of the tokenizer that the data was made with."""
         return self.index.vocab_size
+
+    @property
+    def digest(self) -> str:
+        """Of every token and document boundary: equal for equal content, wherever and whenever it was prepared."""
+        content = {
+            name: [split.offsets_sha256, *(shard.sha256 for shard in split.shards)]
+            for name, split in self.index.splits.items()
+        }
+        return bytes_sha256(json.dumps(content, sort_keys=True).encode())
 
     @property
     def tokenizer_fingerprint(self) -> str:

@@ -18,27 +18,55 @@ MAY_CHANGE = (
 
 
 def find_run(config: Config, resume: bool | Path) -> RunDir | None:
-    """The run to go on with: the one that a path names, or else the newest of the same configuration, or None.
+    """The run to go on with: the one that a path or else run.name names, or else the newest of the same configuration.
+
+    None if that does not exist. A run of the same configuration under another name is another run: a repetition.
 
     Raises:
         CheckpointError: if there is no run at the path, or its settings differ in what may not change.
     """
-    if isinstance(resume, Path):
-        run_dir = RunDir.open(resume)
-        _check_same(config, run_dir)
-        return run_dir
-    wanted = config_hash(config)
-    return latest_run(config.run.out_dir, lambda run: run.provenance().get("config_hash") == wanted)
+    if not isinstance(resume, Path):
+        if config.run.name is None:
+            wanted = config_hash(config)
+            return latest_run(config.run.out_dir, lambda run: run.provenance().get("config_hash") == wanted)
+        resume = config.run.out_dir / config.run.name
+        if not resume.exists():
+            return None
+    run_dir = RunDir.open(resume)
+    _check_same(config, run_dir)
+    return run_dir
 
 
-def newest_full(run_dir: RunDir) -> Checkpoint | None:
-    """The checkpoint to go on from; None if the run ended before its first, and so starts again from nothing."""
-    if not any(entry.kind == "full" for entry in list_checkpoints(run_dir.checkpoints)):
+def find_checkpoint(run_dir: RunDir, resume: bool | Path, *, data_digest: str) -> Checkpoint | None:
+    """The checkpoint to go on from: the one that `resume` names, or else the run's newest full one.
+
+    None if the run ended before its first, and so starts again from nothing.
+
+    Raises:
+        CheckpointError: if it is damaged or not a full one, or the run was trained on data of another digest.
+    """
+    if isinstance(resume, Path) and resume.resolve().parent == run_dir.checkpoints.resolve():
+        checkpoint = load_checkpoint(resume)
+    elif any(entry.kind == "full" for entry in list_checkpoints(run_dir.checkpoints)):
+        checkpoint = load_checkpoint(run_dir.root)
+    else:
         return None
-    return load_checkpoint(run_dir.root)
+    if checkpoint.kind != "full":
+        raise CheckpointError(
+            f"{checkpoint.path}: a light checkpoint, without the optimizer's state; resume from a full one, or start "
+            f"a new run from its weights: --set 'model.init_from=\"{checkpoint.path}\"'"
+        )
+    if run_dir.provenance().get("data_digest", data_digest) != data_digest:
+        raise CheckpointError(
+            f"{run_dir.root}: the data set has been made anew with other content since this run began; prepare the "
+            f"former one, or start a new run from its weights: --set 'model.init_from=\"{run_dir.root}\"'"
+        )
+    return checkpoint
 
 
 def _check_same(config: Config, run_dir: RunDir) -> None:
+    if not run_dir.config_file.is_file():  # killed in its first instant: whatever it would have been, it is not yet
+        return
     old, new = leaf_values(load_config(run_dir.config_file).config), leaf_values(config)
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not key.startswith(MAY_CHANGE)]
     if changed:

@@ -140,6 +140,10 @@ class Trainer:
         return TrainingError(
             f"steps {last - count + 1} to {last}: loss or gradient was not finite {count} times in a row (now loss "
             f"{report.loss}, gradient norm {report.grad_norm}). Lower optim.learning_rate, or set "
-            "optim.clip_grad_norm, and start again"
-            + (" (no full checkpoint was saved)" if saved is None else f" from the full checkpoint of step {saved}")
+            "optim.clip_grad_norm, and start a new run"
+            + (
+                ""
+                if saved is None
+                else f"; the full checkpoint of step {saved} can lend it its weights (model.init_from)"
+            )
         )
