@@ -257,6 +257,14 @@ class TestResume:
         with pytest.raises(CheckpointError, match="incomplete"):
             assemble.train(configure(), resume=root / "step-00000008")
 
+    def test_after_its_minutes_were_over(self, configure, tmp_path):
+        short = assemble.train(configure("short", train__max_minutes=1e-6))
+        assert (short.result.stop_reason, short.result.state.step) == ("max_minutes", 1)
+        assert [event["step"] for event in events(short.run_dir.root) if event["event"] == "val"] == [1]
+        assemble.train(configure("short"), resume=short.run_dir.root)
+        assemble.train(configure("whole"))
+        assert weights(tmp_path / "short") == weights(tmp_path / "whole")
+
     def test_killed_before_anything_was_saved(self, configure, tmp_path, monkeypatch):
         cut_short(configure(), 1, monkeypatch)
         for gone in ("config.toml", "provenance.json", "metrics.jsonl"):  # in its very first instant

@@ -17,7 +17,7 @@ import pytest
 
 from tiny_project import make_project, train_in_child
 
-SAVE_POINTS = ("model", "optimizer", "manifest", "rename", "latest", "retention")
+SAVE_POINTS = ("model", "optimizer", "manifest", "rename", "best", "latest", "retention")
 STEPS = 24
 
 
@@ -29,12 +29,13 @@ def _start(config: Path, out_dir: Path, crash: str | None = None, resume: bool =
     return process
 
 
-def _weights(out_dir: Path) -> tuple[str, str]:
+def _outcome(out_dir: Path) -> tuple[str, str, str]:
+    """Digests of weights and optimizer state, and which checkpoint is the best."""
     directory = out_dir / "tiny" / "checkpoints" / f"step-{STEPS:08d}"
     model, optimizer = (
         hashlib.sha256((directory / f"{name}.safetensors").read_bytes()).hexdigest() for name in ("model", "optimizer")
     )
-    return model, optimizer
+    return model, optimizer, (directory.parent / "BEST").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +44,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unbroken(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+def unbroken(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
     out_dir = tmp_path_factory.mktemp("unbroken")
     process = _start(project, out_dir)
     process.join(120)
     assert process.exitcode == 0
-    return _weights(out_dir)
+    return _outcome(out_dir)
 
 
 def _kill_from_outside(process, out_dir: Path, rng: random.Random) -> None:
@@ -66,7 +67,7 @@ def _kill_from_outside(process, out_dir: Path, rng: random.Random) -> None:
     process.join(60)
 
 
-def _check(project: Path, unbroken: tuple[str, str], out_dir: Path, seed: int) -> None:
+def _check(project: Path, unbroken: tuple[str, str, str], out_dir: Path, seed: int) -> None:
     rng = random.Random(seed)
     if seed % 2:
         crash = f"checkpoint:{rng.choice(SAVE_POINTS)}@{rng.randint(1, 6)}"
@@ -79,7 +80,7 @@ def _check(project: Path, unbroken: tuple[str, str], out_dir: Path, seed: int) -
     resumed = _start(project, out_dir, resume=True)
     resumed.join(120)
     assert resumed.exitcode == 0
-    assert _weights(out_dir) == unbroken
+    assert _outcome(out_dir) == unbroken
     assert (out_dir / "tiny" / "state").read_text().strip() == "finished"
 
 
