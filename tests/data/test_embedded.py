@@ -1,5 +1,6 @@
 """The embedded corpus is large, always the same, and read without importing anything."""
 
+import ast
 import sys
 from itertools import islice
 
@@ -35,6 +36,19 @@ def test_a_python_without_sources(tmp_path, monkeypatch, read):
     monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
     with pytest.raises(DataError, match="use your own text"):
         read(EmbeddedSource())
+
+
+def test_a_file_is_parsed_once_a_process(tmp_path, monkeypatch, read):
+    (tmp_path / "pydoc_data").mkdir()
+    (tmp_path / "pydoc_data" / "topics.py").write_text(f'topics = {{"if": "{"words " * 10}"}}\n')
+    for name in ("a.py", "site-packages/b.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f'"""{name} {"words " * 10}"""\n')
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    parsed = []
+    monkeypatch.setattr(embedded, "_parsed", lambda path: parsed.append(path.name) or ast.parse(path.read_bytes()))
+    assert read(EmbeddedSource())[0] == read(EmbeddedSource())[0]
+    assert parsed == ["topics.py", "a.py"]
 
 
 @pytest.mark.medium

@@ -1,11 +1,14 @@
 """The corpus that every machine has: Python's documentation topics, and the docstrings of its standard library.
 
 All of it is read as text: the topics file and the library's sources are parsed with `ast`, never imported. The order is
-sorted, so for one Python version the corpus is always the same.
+sorted, so for one Python version the corpus is always the same. Parsing takes seconds, so a process does it once: a
+demo reads the corpus two or three times.
 """
 
 import ast
+import functools
 import inspect
+import os
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,10 +44,8 @@ def embedded_documents(gate: Gate) -> Iterator[Document]:
     library = Path(sysconfig.get_path("stdlib"))
     seen: set[str] = set()
     for path in [library / "pydoc_data" / "topics.py", *_sources(library)]:
-        texts = _topics(path) if path.name == "topics.py" else _docstrings(path)
-        for line, raw in texts:
-            text = inspect.cleandoc(raw)
-            if len(text) < SHORTEST or text in seen:
+        for line, text in _texts(path):
+            if text in seen:
                 continue
             seen.add(text)
             where = f"{path.relative_to(library)}:{line}"
@@ -58,8 +59,19 @@ def embedded_documents(gate: Gate) -> Iterator[Document]:
 
 
 def _sources(library: Path) -> list[Path]:
-    files = [path.relative_to(library) for path in library.rglob("*.py")]
-    return [library / path for path in sorted(files) if not _NOISE.intersection(path.parts)]
+    files: list[Path] = []
+    for folder, inner, names in os.walk(library):
+        inner[:] = [name for name in inner if name not in _NOISE]  # site-packages may hold far more than the library
+        files += [Path(folder, name) for name in names if name.endswith(".py")]
+    return sorted(files)
+
+
+@functools.cache
+def _texts(path: Path) -> tuple[tuple[int, str], ...]:
+    """The texts of a file that are long enough, with the lines they start in; about 3 MB for the whole library."""
+    found = _topics(path) if path.name == "topics.py" else _docstrings(path)
+    cleaned = ((line, inspect.cleandoc(raw)) for line, raw in found)
+    return tuple((line, text) for line, text in cleaned if len(text) >= SHORTEST)
 
 
 def _topics(path: Path) -> Iterator[tuple[int, str]]:
