@@ -158,6 +158,7 @@ def test_fetch(tmp_path, capsys, monkeypatch):
     module = types.ModuleType("datasets")
     module.load_dataset = lambda *_, **__: Rows([{"text": "once"}, {"text": "twice"}])
     monkeypatch.setitem(sys.modules, "datasets", module)
+    monkeypatch.setattr("hornbook.data.record_sources.ask_hub", lambda _: None)
     monkeypatch.chdir(tmp_path)
     *_, result = run(capsys, "fetch", "owner/name", "--max-documents", 1)
     path = tmp_path / "data" / "raw" / "owner--name" / "train.jsonl.gz"
@@ -174,6 +175,7 @@ def test_fetch_offline_is_one_clear_line(tmp_path, capsys, monkeypatch):
 
     module.load_dataset = load_dataset
     monkeypatch.setitem(sys.modules, "datasets", module)
+    monkeypatch.setattr("hornbook.data.record_sources.ask_hub", lambda _: None)
     assert main(["data", "fetch", "TinyStories", "--out", str(tmp_path / "out")]) == 2
     assert "Offline? Use local files" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

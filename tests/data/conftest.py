@@ -63,6 +63,7 @@ def hub(monkeypatch) -> types.ModuleType:
 
     module.load_dataset = load_dataset
     monkeypatch.setitem(sys.modules, "datasets", module)
+    monkeypatch.setattr("hornbook.data.record_sources.ask_hub", lambda _: None)
     return module
 
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import sys
+import types
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,11 +11,14 @@ import pytest
 import zstandard
 
 from hornbook.config.data import HubSource, JsonlSource, ParquetSource
+from hornbook.data import record_sources
 from hornbook.data.documents import SourceReport
 from hornbook.data.sources import open_source
 from hornbook.errors import DataError, MissingExtraError
 from hub_stub import Rows
 
+ASK_HUB = record_sources.ask_hub
+"""Which the fixture `hub` replaces."""
 TEXTS = ["one", "zwei\r\n", "drei\u2028vier", "five \U0001f600"]
 
 
@@ -42,7 +46,10 @@ def test_another_field_and_a_byte_order_mark(tmp_path, read):
 
 
 BAD_LINES = {
-    "broken JSON": (b'{"text": "x"', r"a\.jsonl:2: not a JSON object on one line"),
+    "broken JSON": (
+        b'{"text": "x"',
+        r"a\.jsonl:2: not a JSON object on one line \(Expecting ',' delimiter at column 13\)",
+    ),
     "not an object": (b'["text"]', r"a\.jsonl:2: list, expected a JSON object"),
     "missing field": (b'{"story": "x"}', r"a\.jsonl:2: no field 'text', only 'story'; set data\.source\.text_field"),
     "field is not text": (b'{"text": 3}', r"a\.jsonl:2: 'text' is of type int, expected text"),
@@ -132,6 +139,31 @@ def test_offline_or_unknown_is_one_clear_message(hub, read, error):
     assert str(error) in str(caught.value)
 
 
+@pytest.mark.parametrize("local", [False, True])
+def test_a_hub_out_of_reach_is_asked_once(hub, read, monkeypatch, tmp_path, local):
+    """By us: `datasets` would try five times more, for half a minute."""
+    asked = []
+
+    class HfApi:
+        def dataset_info(self, name, *, revision, timeout):
+            asked.append((name, revision, timeout))
+            raise OSError("Name or service not known")
+
+    library = types.ModuleType("huggingface_hub")
+    library.HfApi = HfApi
+    monkeypatch.setitem(sys.modules, "huggingface_hub", library)
+    monkeypatch.setattr(record_sources, "ask_hub", ASK_HUB)
+    hub.gives = Rows([{"text": "x"}])
+    if local:
+        assert len(read(HubSource(dataset=str(tmp_path)))[0]) == 1
+        assert asked == []
+        return
+    with pytest.raises(DataError, match=r"owner/name: cannot be read .*Name or service not known.*Offline\?"):
+        read(HubSource(dataset="owner/name", revision="abc"))
+    assert asked == [("owner/name", "abc", 10.0)]
+    assert hub.calls == []
+
+
 def test_the_extra_is_named(monkeypatch, read):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtraError, match=r"hornbook\[hf\]"):
@@ -154,6 +186,7 @@ def test_with_the_real_library(monkeypatch, read):
     def rows():
         yield from ({"text": text} for text in TEXTS)
 
+    monkeypatch.setattr(record_sources, "ask_hub", lambda _: None)
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.IterableDataset.from_generator(rows))
     assert texts(read(HubSource(dataset="owner/name"))[0]) == TEXTS
     report = SourceReport(documents=3)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 _ROWS = 1024
+_HUB_SECONDS = 10.0
 
 
 def jsonl_documents(source: JsonlSource, gate: Gate) -> Iterator[Document]:
@@ -36,12 +37,13 @@ def _json_document(line: bytes, field: str, path: Path, number: int, gate: Gate)
     where = f"{path}:{number}"
     try:
         # A byte-order mark, which some editors put first, is no part of the JSON.
-        record = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        record = json.loads(line.rstrip(b"\r\n").decode("utf-8-sig" if number == 1 else "utf-8"))
     except UnicodeDecodeError as error:
         gate.refuse("invalid UTF-8", f"{where}: byte {error.start} of the line is not valid UTF-8; convert the file")
         return None
     except (ValueError, RecursionError) as error:
-        gate.refuse("broken JSON", f"{where}: not a JSON object on one line ({error}); mend the line")
+        what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        gate.refuse("broken JSON", f"{where}: not a JSON object on one line ({what}); mend the line")
         return None
     if not isinstance(record, dict):
         gate.refuse("not an object", f"{where}: {type(record).__name__}, expected a JSON object; mend the line")
@@ -100,6 +102,7 @@ def hub_rows(source: HubSource, *, skip: int = 0, data_file: str | None = None) 
     name = source.dataset + (f" ({source.subset})" if source.subset else "")
     row = skip
     try:
+        ask_hub(source)
         rows = datasets.load_dataset(
             source.dataset,
             source.subset,
@@ -115,6 +118,18 @@ def hub_rows(source: HubSource, *, skip: int = 0, data_file: str | None = None) 
         # What `datasets` and the libraries beneath it raise for an unknown name, a private data set, a missing subset,
         # a proxy or a time-out is of no one family. Errors of the consumer do not pass through here.
         raise DataError(_hub_message(name, row, error)) from error
+
+
+def ask_hub(source: HubSource) -> None:
+    """Ask the hub once whether it has the data set: one that nobody can reach `datasets` asks for half a minute.
+
+    Raises what the library raises, of no one family.
+    """
+    if Path(source.dataset).exists():  # a local folder, which `datasets` reads as well
+        return
+    import huggingface_hub
+
+    huggingface_hub.HfApi().dataset_info(source.dataset, revision=source.revision, timeout=_HUB_SECONDS)
 
 
 def _hub_message(name: str, row: int, error: Exception) -> str:
