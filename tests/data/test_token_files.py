@@ -1,6 +1,7 @@
 """Token files that exist are used where they lie, and an id that the tokenizer does not have is found."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,3 +108,19 @@ def test_a_file_that_changed_is_noticed(tmp_path, letters):
     (tmp_path / "a.bin").write_bytes(b"")
     with pytest.raises(DataError, match=r"a\.bin: 0 bytes, but the index says 32"):
         dataset.split("train")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"end_of_text_id": 9999}, r"data\.source\.end_of_text_id = 9999, but the tokenizer has the ids 0\.\."),
+        ({"dtype": "int32"}, r"a\.npy: uint16, but data\.source\.dtype says int32"),
+        ({"paths": (Path("folder"),), "dtype": "uint16"}, r"folder: a folder, expected a file of token ids"),
+    ],
+)
+def test_settings_that_contradict_the_files(tmp_path, letters, monkeypatch, settings, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    np.save("a.npy", np.arange(20, dtype=np.uint16))
+    with pytest.raises(DataError, match=message):
+        prepare(config(tmp_path, TokensSource(**{"paths": (Path("a.npy"),)} | settings), end_of_text=False), letters)

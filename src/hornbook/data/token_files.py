@@ -40,12 +40,17 @@ def open_token_files(source: TokensSource) -> list[TokenFile]:
     """Map the files of a source.
 
     Raises:
-        DataError: naming the file that is missing, empty, not one-dimensional or of another dtype than the others.
+        DataError: naming the file that is missing, empty, not one-dimensional or of another dtype than the others, or
+            than the source says.
     """
     files = [_open_npy(path) if path.suffix == ".npy" else _open_raw(path, source.dtype) for path in source.paths]
     for file in files:
         if file.dtype != files[0].dtype:
             raise DataError(f"{file.path}: {file.dtype}, but {files[0].path} is {files[0].dtype}; convert one of them")
+        if source.dtype not in (None, file.dtype):
+            raise DataError(
+                f"{file.path}: {file.dtype}, but data.source.dtype says {source.dtype}; leave it out for .npy files"
+            )
         if not len(file.tokens):
             raise DataError(f"{file.path}: the file holds no tokens; remove it from data.source.paths")
     return files
@@ -77,9 +82,12 @@ def _open_npy(path: Path) -> TokenFile:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        size = path.stat().st_size
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; correct data.source.paths") from None
+    if path.is_dir():
+        raise DataError(f"{path}: a folder, expected a file of token ids; name its files in data.source.paths")
+    return size
 
 
 def document_starts(files: Sequence[TokenFile], *, vocab_size: int, end_of_text_id: int | None) -> np.ndarray:
@@ -126,6 +134,11 @@ def index_token_files(
         DataError: for a file that is not what the source says, or an id that the tokenizer does not have.
     """
     files = open_token_files(source)
+    if source.end_of_text_id is not None and source.end_of_text_id >= tokenizer.vocab_size:
+        raise DataError(
+            f"data.source.end_of_text_id = {source.end_of_text_id}, but the tokenizer has the ids "
+            f"0..{tokenizer.vocab_size - 1}; correct it, or use the tokenizer that made the files"
+        )
     starts = document_starts(files, vocab_size=tokenizer.vocab_size, end_of_text_id=source.end_of_text_id)
     total = sum(len(file.tokens) for file in files)
     total = min(total, max_tokens or total)
