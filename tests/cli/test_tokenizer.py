@@ -68,6 +68,32 @@ def test_train_replaces_another_tokenizer_only_by_force(tmp_path, run):
     assert Tokenizer.load(tmp_path / "tokenizer").vocab_size == 280
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("vocab_size=280", r"another tokenizer already (ids: 300 there, 280 now)"),
+        ('kind="characters"', r"(kind: bpe there, characters now)"),
+        ('pattern="cl100k"', r"(pattern: gpt2 there, cl100k now)"),
+        ('special_tokens="pretraining"', r"<|pad|>, <|mask|> now)"),
+        ("path='.'", "exists and is not a tokenizer"),
+        ("path='damaged'", "another tokenizer already, which cannot be read (damaged"),
+    ],
+)
+def test_what_saving_would_refuse_is_said_before_the_work(trained, run, tmp_path, monkeypatch, setting, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "vocab.json").write_text("{")
+
+    def train(*_, **__):
+        raise AssertionError("the work has begun")
+
+    monkeypatch.setattr(Tokenizer, "train", train)
+    status, _, err = run("train", trained[0], "--set", f"tokenizer.{setting}")
+    assert status == 2
+    assert message in err
+    assert "choose another directory" in err
+
+
 def test_train_says_when_the_text_is_too_small(tmp_path, run):
     config = write_project(tmp_path)
     _, events, _ = run("train", config, "--set", 'tracking.console="json"', "--set", "tokenizer.vocab_size=5000")

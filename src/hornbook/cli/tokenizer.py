@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hornbook.config.run import Config
+    from hornbook.config.tokenizer import TokenizerConfig
     from hornbook.tokenizer.tokenizer import Tokenizer
 
 SAMPLE_BYTES = 2**20
@@ -121,7 +122,37 @@ def _train(args: argparse.Namespace) -> None:
 
     config = load(args)
     if not maybe_print(args, config):
+        _refuse_early(config.tokenizer, force=args.force)
         _train_from(config, force=args.force)
+
+
+def _refuse_early(config: TokenizerConfig, *, force: bool) -> None:
+    """Say before the work what saving would say after it, as far as settings tell.
+
+    A smaller vocabulary than asked for tells nothing: short texts give one. Saving compares the tokenizers themselves.
+    """
+    from hornbook.errors import TokenizerError
+    from hornbook.tokenizer import files
+    from hornbook.tokenizer.byte_pair import BytePairScheme
+    from hornbook.tokenizer.train import special_names
+
+    files.check_place(config.path)
+    if force or not config.path.exists() or not any(config.path.iterdir()):
+        return
+    try:
+        there = _load(config.path)
+    except TokenizerError as error:
+        raise files.another_tokenizer(config.path, f", which cannot be read ({error})") from None
+    differences = [
+        ("kind", there.scheme.kind, config.kind),
+        ("special tokens", ", ".join(there.special_tokens) or "none", ", ".join(special_names(config)) or "none"),
+    ]
+    if isinstance(there.scheme, BytePairScheme) and config.kind == "bpe":
+        differences.append(("pattern", there.scheme.pattern, config.pattern))
+        if there.vocab_size > config.vocab_size:
+            differences.append(("ids", f"{there.vocab_size:,}", f"{config.vocab_size:,}"))
+    if how := "; ".join(f"{what}: {had} there, {asked} now" for what, had, asked in differences if had != asked):
+        raise files.another_tokenizer(config.path, f" ({how})")
 
 
 def _train_from(config: Config, *, force: bool) -> None:

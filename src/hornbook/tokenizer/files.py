@@ -64,20 +64,36 @@ def save(files: Mapping[str, str], directory: Path, *, overwrite: bool = False) 
         TokenizerError: if another tokenizer stands there and `overwrite` is false, or anything but a tokenizer does.
         StorageError: if the disk refuses.
     """
+    check_place(directory)
     if directory.exists():
-        if not directory.is_dir() or {path.name for path in directory.iterdir()} - {VOCAB, MERGES, SPECIAL}:
-            raise TokenizerError(f"{directory}: exists and is not a tokenizer; choose another directory")
         present = {path.name: path.read_bytes() for path in directory.iterdir()}
         if present == {name: text.encode() for name, text in files.items()}:
             return
         if present and not overwrite:
-            raise TokenizerError(
-                f"{directory}: holds another tokenizer already; choose another directory, or overwrite it "
-                "(on the command line: --force)"
-            )
+            raise another_tokenizer(directory)
     with commit_directory(directory, replace=True) as temporary:
         for name, text in files.items():
             (temporary / name).write_bytes(text.encode())
+
+
+def check_place(directory: Path) -> None:
+    """Refuse a place for a tokenizer where anything but a tokenizer stands.
+
+    Raises:
+        TokenizerError: if it does.
+    """
+    if not directory.exists():
+        return
+    if not directory.is_dir() or {path.name for path in directory.iterdir()} - {VOCAB, MERGES, SPECIAL}:
+        raise TokenizerError(f"{directory}: exists and is not a tokenizer; choose another directory")
+
+
+def another_tokenizer(directory: Path, how: str = "") -> TokenizerError:
+    """The error that a different tokenizer stands there; `how` it differs, if that is known."""
+    return TokenizerError(
+        f"{directory}: holds another tokenizer already{how}; choose another directory, or overwrite it "
+        "(on the command line: --force)"
+    )
 
 
 def load(path: Path) -> Loaded:
