@@ -136,8 +136,7 @@ def test_a_sample_prompt_that_cannot_be_continued_is_refused_before_the_first_st
     prompts = "train.sample_prompts=['" + "the cat " * 40 + "']"
     assert main(["train", str(project), "--set", "train.sample_every=2", "--set", prompts]) == 2
     assert "train.sample_prompts" in capsys.readouterr().err
-    events = _events((tmp_path / "runs/tiny/metrics.jsonl").read_text(encoding="utf-8"))
-    assert "train" not in [event["event"] for event in events]
+    assert not (tmp_path / "runs/tiny").exists(), "the name is free for the next attempt"
 
 
 def test_shards_of_another_tokenizer_are_refused(project, source, tmp_path, capsys):

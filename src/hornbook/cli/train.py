@@ -14,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=True,
         metavar="RUN",
-        help="go on where a run stopped: RUN, or the newest unfinished run of the same configuration",
+        help="go on where a run stopped: RUN (or one of its full checkpoints), by default the newest run of the same "
+        "configuration, or a new one if there is none",
     )
 
 
