@@ -167,6 +167,14 @@ def test_fetch(tmp_path, capsys, monkeypatch):
     assert {event["name"] for event in run(capsys, "fetch", "--list")} >= {"TinyStories", "alpaca-cleaned"}
 
 
+@pytest.mark.parametrize("arguments", [("fetch", "x/y", "--max-documents"), ("inspect", "somewhere", "--length")])
+@pytest.mark.parametrize("number", ["0", "-5", "ten"])
+def test_numbers_that_count_nothing_are_refused(capsys, arguments, number):
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", *arguments, number])
+    assert f"'{number}': expected a whole number of at least 1" in capsys.readouterr().err
+
+
 def test_fetch_offline_is_one_clear_line(tmp_path, capsys, monkeypatch):
     module = types.ModuleType("datasets")
 
