@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hornbook.config.data import TextSource
+from hornbook.data import files
 from hornbook.data.documents import Gate, SourceReport
 from hornbook.data.text_source import between, text_documents
 from hornbook.errors import DataError
@@ -167,3 +168,21 @@ def test_memory_does_not_grow_with_the_file(tmp_path, separator):
     tracemalloc.stop()
     assert count == 16 * 200
     assert peak < 8 << 20
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.txt.zst"])
+def test_a_file_that_cannot_be_opened(tmp_path, read, monkeypatch, name):
+    """Permissions do not hold back every user of a test machine, so opening fails by itself."""
+    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "b.txt").write_text("good")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    real = files._opened_file
+    monkeypatch.setattr(files, "_opened_file", lambda path: refuse(path) if path.name == name else real(path))
+    with pytest.raises(DataError, match=r"a\.txt.*: cannot be read \(.*Permission denied"):
+        read(TextSource(paths=(tmp_path,)))
+    documents, report = read(TextSource(paths=(tmp_path,)), on_error="skip")
+    assert [document.text for document in documents] == [b"good"]
+    assert report.skipped == {"unreadable file": 1}

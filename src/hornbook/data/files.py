@@ -71,6 +71,28 @@ def opened(path: Path, gate: Gate) -> Iterator[BinaryIO]:
 
 
 def _open(path: Path) -> BinaryIO:
+    try:
+        return _opened_file(path)
+    except OSError as error:
+        return io.BufferedReader(_Unopened(error))
+
+
+class _Unopened(io.RawIOBase):
+    """A file that could not be opened: says so when it is read, inside the block that can be left."""
+
+    def __init__(self, error: OSError) -> None:
+        self._error = error
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        """Raise the error of opening."""
+        raise self._error
+
+
+def _opened_file(path: Path) -> BinaryIO:
     match path.suffix:
         case ".gz":
             return io.BufferedReader(gzip.open(path, "rb"), _CHUNK)
