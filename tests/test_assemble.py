@@ -25,6 +25,8 @@ from hornbook.storage.disk import StorageError
 from hornbook.storage.run_dir import RunDir, pointed
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tracking.jsonl import read_metrics
+from hornbook.training import saving
+from hornbook.training.saving import Sampler
 from hornbook.training.trainer import Trainer
 from hornbook.training.validation import Validation
 from tiny_project import load, make_project
@@ -172,7 +174,7 @@ def _special(tokenizer: Tokenizer) -> set[int]:
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(
-    ("owner", "name"), [(Validation, "__call__"), (assemble._Job, "_samples"), (assemble, "save_checkpoint")]
+    ("owner", "name"), [(Validation, "__call__"), (Sampler, "__call__"), (saving, "save_checkpoint")]
 )
 def test_a_signal_between_steps_is_heard_after_the_next_one(configure, tmp_path, monkeypatch, owner, name):
     whole = getattr(owner, name)
@@ -207,14 +209,14 @@ class TestFailure:
         assert content(tmp_path / "tiny") == {}
 
     def test_a_disk_that_fills_up(self, configure, tmp_path, monkeypatch):
-        whole = assemble.save_checkpoint
+        whole = saving.save_checkpoint
 
         def full(*arguments: object, **named: object) -> Path:
             if named["step"] == 8:
                 self._fill(monkeypatch)
             return whole(*arguments, **named)
 
-        monkeypatch.setattr(assemble, "save_checkpoint", full)
+        monkeypatch.setattr(saving, "save_checkpoint", full)
         with pytest.raises(StorageError, match="the disk is full"):
             assemble.train(configure())
         run = RunDir.open(tmp_path / "tiny")

@@ -13,13 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from hornbook.checkpoint.load import Checkpoint, load_checkpoint, start_from
-from hornbook.checkpoint.retention import prune
-from hornbook.checkpoint.save import save_checkpoint
 from hornbook.config.dump import config_hash, to_json, to_toml
 from hornbook.config.run import Config
 from hornbook.data.batch import TokenBatch
@@ -27,13 +24,12 @@ from hornbook.data.dataset import Dataset
 from hornbook.data.loader import WindowBatches, fixed_batches
 from hornbook.data.order import SampleOrder
 from hornbook.data.windows import Windows
-from hornbook.distributed.device import resolve_device, use_deterministic_algorithms
+from hornbook.distributed.device import explained_nondeterminism, resolve_device, use_deterministic_algorithms
 from hornbook.distributed.full_state import FullState
 from hornbook.distributed.precision import Precision
 from hornbook.distributed.single import SingleProcess
 from hornbook.distributed.strategy import Strategy
 from hornbook.errors import ConfigError
-from hornbook.generation.text import encode_prompt, generate_text
 from hornbook.models.accounting import training_flops_per_token
 from hornbook.models.transformer import Transformer, roles
 from hornbook.objectives.next_token import NextToken
@@ -51,6 +47,7 @@ from hornbook.tracking.open import open_tracker
 from hornbook.tracking.tracker import RunInfo, Tracker
 from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
 from hornbook.training.resume import find_checkpoint, find_run
+from hornbook.training.saving import Sampler, Saver
 from hornbook.training.state import TrainState
 from hornbook.training.step import Learner
 from hornbook.training.trainer import Trainer, TrainResult
@@ -141,8 +138,9 @@ class _Job:
                 n_windows=max(1, config.train.eval_tokens // length),
                 batch_size=config.train.micro_batch_size,
             )
+        self.sampler: Sampler | None = None
         if config.train.sample_every:
-            self._check_sample_prompts()
+            self.sampler = Sampler(model, tokenizer, config.train.sample_prompts, config.generate)
 
     def restore(self, checkpoint: Checkpoint) -> TrainState:
         """Put weights, optimizer and counters back to where the checkpoint was made."""
@@ -167,7 +165,8 @@ class _Job:
             tracker.start(self._info(run_dir, state))
             at_end.callback(last_word, tracker.finish)
             run_dir.set_state("running")
-            result = self._trainer(run_dir, state, tracker).run()
+            with explained_nondeterminism():
+                result = self._trainer(run_dir, state, tracker).run()
             status = "preempted" if result.stop_reason == "preempted" else "finished"
         return TrainedRun(run_dir=run_dir, result=result, model=self.model, tokenizer=self.tokenizer)
 
@@ -229,47 +228,16 @@ class _Job:
         if self.held_out:
             measure = Validation(self.learner, self.held_out, seed=config.run.seed)
             hooks.append(Validate(measure, tracker, every=config.train.eval_every))
-        if config.train.sample_every:
-            hooks.append(Sample(self._samples, tracker, every=config.train.sample_every))
-        return [*hooks, SaveCheckpoint(self._saver(run_dir), tracker, config.checkpoint)]
-
-    def _check_sample_prompts(self) -> None:
-        """A prompt that cannot be continued must be known before the first step, not at the first sample."""
-        longest = self.model.config.context_length
-        for prompt in self.config.train.sample_prompts:
-            n_tokens = len(encode_prompt(self.tokenizer, prompt))
-            if n_tokens > longest:
-                raise ConfigError(
-                    f"train.sample_prompts: {prompt[:40]!r}... has {n_tokens} tokens, "
-                    f"model.context_length is {longest}; shorten it"
-                )
-
-    def _samples(self) -> list[str]:
-        prompts, settings = self.config.train.sample_prompts, self.config.generate
-        return [made.prompt + made.text for made in generate_text(self.model, self.tokenizer, prompts, settings)]
-
-    def _saver(self, run_dir: RunDir) -> Callable[..., Path]:
-        keep = self.config.checkpoint
-
-        def save(state: TrainState, *, kind: Literal["light", "full"], best: bool) -> Path:
-            full = self.strategy.full_state(self.model, self.learner.optimizer)
-            assert full is not None
-            path = save_checkpoint(
-                run_dir.checkpoints,
-                step=state.step,
-                kind=kind,
-                model_config=self.model.config,
-                objective=self.config.objective.model_dump(mode="json"),
-                weights=full.model,
-                optimizer=full.optimizer if kind == "full" else None,
-                state=state.to_json(),
-                tokenizer=self.tokenizer,
-                best=best,
-            )
-            prune(run_dir.checkpoints, light_keep=keep.light_keep, full_keep=keep.full_keep)
-            return path
-
-        return save
+        if self.sampler is not None:
+            hooks.append(Sample(self.sampler, tracker, every=config.train.sample_every, folder=run_dir.samples))
+        save = Saver(
+            directory=run_dir.checkpoints,
+            learner=self.learner,
+            tokenizer=self.tokenizer,
+            objective=config.objective.model_dump(mode="json"),
+            keep=config.checkpoint,
+        )
+        return [*hooks, SaveCheckpoint(save, tracker, config.checkpoint)]
 
 
 def _tokenizer(config: Config, dataset: Dataset, start: Checkpoint | None) -> Tokenizer:

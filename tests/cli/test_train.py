@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 
 import pytest
 
-from hornbook.cli.main import main
+from hornbook.cli.main import main, verb_parser
 from hornbook.storage.run_dir import RunDir
 from tiny_project import make_project
 
@@ -88,6 +89,49 @@ def test_resume_without_a_name_finds_the_run_and_a_finished_one_has_nothing_left
     assert (tmp_path / "runs/tiny/checkpoints/step-00000012/manifest.json").read_bytes() == before
 
 
+def test_resume_does_not_take_a_run_of_another_name(project, tmp_path):
+    assert main(["train", str(project), "--set", "train.steps=2"]) == 0
+    assert main(["train", str(project), "--set", "train.steps=2", "--set", 'run.name="repeated"', "--resume"]) == 0
+    assert RunDir.open(tmp_path / "runs/repeated").state == "finished"
+    lines = _events((tmp_path / "runs/tiny/metrics.jsonl").read_text(encoding="utf-8"))
+    assert [event["event"] for event in lines].count("start") == 1
+
+
+def test_resume_before_the_file_means_the_run_of_that_file(project, tmp_path, capsys):
+    assert main(["train", str(project), "--set", "train.steps=2"]) == 0
+    assert main(["train", "--resume", str(project), "--set", "train.steps=3"]) == 0
+    assert (tmp_path / "runs/tiny/checkpoints/step-00000003").is_dir()
+    assert main(["train", "--resume", str(project), "--set", "model.n_layers=3"]) == 2
+    assert "model.n_layers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "command"),
+    [
+        ([], "Finished at step 2 of 2.", "train --resume {run} --set train.steps=4"),
+        (["train.steps=100_000", "train.max_minutes=1e-9"], "Out of time at step 1 of 100,000, and saved.", "--resume"),
+    ],
+)
+def test_a_person_is_told_where_the_run_lies_and_what_comes_next(
+    project, tmp_path, capsys, monkeypatch, settings, words, command
+):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    chosen = [word for each in ["train.steps=2", *settings] for word in ("--set", each)]
+    assert main(["train", str(project), *chosen, "--set", 'tracking.console="auto"']) == 0
+    closing = capsys.readouterr().out.splitlines()[-4:]
+    run = tmp_path / "runs/tiny"
+    assert closing[0] == f"{words} The run lies in {run}. Try next:"
+    assert command.format(run=run) in closing[-1]
+    for line in closing[1:]:
+        words = shlex.split(line)[shlex.split(line).index("hornbook") + 1 :]
+        verb_parser(words[0]).parse_args(words[1:])
+
+
+def test_a_program_is_told_nothing_but_events(project, capsys):
+    assert main(["train", str(project), "--set", "train.steps=2"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
 def test_resume_can_train_longer(project, tmp_path):
     constant = ["--set", 'schedule={kind="constant"}']
     assert main(["train", str(project), *constant, "--set", 'run.name="long"']) == 0
@@ -98,6 +142,15 @@ def test_resume_can_train_longer(project, tmp_path):
         for name in ("tiny", "long")
     ]
     assert weights[0] == weights[1]
+
+
+def test_resume_follows_data_and_tokenizer_that_have_moved(source, project, tmp_path):
+    assert main(["train", str(project), "--set", "train.steps=4"]) == 0
+    moved = []
+    for name in ("data", "tokenizer"):
+        shutil.copytree(source.parent / name, tmp_path / "elsewhere" / name)
+        moved += ["--set", f'{name}.path="{(tmp_path / "elsewhere" / name).as_posix()}"']
+    assert main(["train", "--resume", str(tmp_path / "runs/tiny"), "--set", "train.steps=6", *moved]) == 0
 
 
 def test_resume_refuses_another_model(project, tmp_path, capsys):

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from hornbook.distributed.device import resolve_device, use_deterministic_algorithms
+from hornbook.distributed.device import explained_nondeterminism, resolve_device, use_deterministic_algorithms
 from hornbook.errors import ConfigError
 
 
@@ -41,7 +41,12 @@ def test_deterministic_algorithms_refuse_an_operation_by_name(monkeypatch: pytes
         use_deterministic_algorithms()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
         assert not torch.backends.cudnn.benchmark
-        with pytest.raises(RuntimeError, match="put_"):
+        with pytest.raises(ConfigError, match=r"run\.deterministic = true, but put_"), explained_nondeterminism():
             torch.empty(3).put_(torch.tensor([0]), torch.ones(1))
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def test_other_errors_pass_untouched() -> None:
+    with pytest.raises(RuntimeError, match="something else"), explained_nondeterminism():
+        raise RuntimeError("something else")

@@ -104,12 +104,15 @@ def test_logged_norm_and_loss_are_the_step_s_own() -> None:
 @pytest.mark.parametrize(
     ("last", "expected"), [("finished", [3, 6, 7]), ("max_minutes", [3, 6, 7]), ("preempted", [3, 6])]
 )
-def test_validation_and_samples_at_a_good_end_only(last: StopReason, expected: list[int]) -> None:
+def test_validation_and_samples_at_a_good_end_only(last: StopReason, expected: list[int], tmp_path: Path) -> None:
     listener = Listener()
-    hooks = [Validate(lambda: {"loss": 1.0}, listener, every=3), Sample(lambda: ["a", "b"], listener, every=3)]
+    sample = Sample(lambda: ["a", "b"], listener, every=3, folder=tmp_path)
+    hooks = [Validate(lambda: {"loss": 1.0}, listener, every=3), sample]
     play(hooks, steps=7, last=last)
     assert listener.steps("val") == expected
     assert listener.texts == [(f"sample/{index}", step, text) for step in expected for index, text in enumerate("ab")]
+    files = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert files == {f"step-{step:08d}.txt": "a\n\nb\n" for step in expected}
 
 
 def test_a_due_validation_is_made_even_when_preempted() -> None:
@@ -118,9 +121,10 @@ def test_a_due_validation_is_made_even_when_preempted() -> None:
     assert listener.steps("val") == [3]
 
 
-def test_zero_is_never() -> None:
+def test_zero_is_never(tmp_path: Path) -> None:
     listener = Listener()
-    play([Validate(lambda: {"loss": 1.0}, listener, every=0), Sample(lambda: ["a"], listener, every=0)], steps=3)
+    sample = Sample(lambda: ["a"], listener, every=0, folder=tmp_path)
+    play([Validate(lambda: {"loss": 1.0}, listener, every=0), sample], steps=3)
     assert (listener.events, listener.texts) == ([], [])
 
 

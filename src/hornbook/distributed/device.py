@@ -1,6 +1,8 @@
 """Which device a run uses, and whether only deterministic algorithms are allowed on it."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 
@@ -36,3 +38,22 @@ def use_deterministic_algorithms() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when its first handle is made
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True)
+
+
+@contextlib.contextmanager
+def explained_nondeterminism() -> Iterator[None]:
+    """Name the operation that has no deterministic form, in words for people.
+
+    Raises:
+        ConfigError: where torch refuses an operation for this reason.
+    """
+    mark = " does not have a deterministic implementation"
+    try:
+        yield
+    except RuntimeError as error:
+        operation, found, _ = str(error).partition(mark)
+        if not found:
+            raise
+        raise ConfigError(
+            f"run.deterministic = true, but {operation}{mark} on this device; set it to false, or avoid the operation"
+        ) from error

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 import torch
 
 from hornbook.config.train import CheckpointConfig
+from hornbook.storage.atomic import replace_file
 from hornbook.tracking.tracker import Tracker
 from hornbook.training.metrics import Averages, peak_memory_bytes
 from hornbook.training.state import TrainState
@@ -119,16 +120,19 @@ class Validate:
 class Sample:
     """Texts by the model as it is, every `every` steps and at a good end (0: never)."""
 
-    def __init__(self, sample: Callable[[], Sequence[str]], tracker: Tracker, *, every: int) -> None:
-        """`sample` must leave the model in the mode in which it found it."""
+    def __init__(self, sample: Callable[[], Sequence[str]], tracker: Tracker, *, every: int, folder: Path) -> None:
+        """`sample` must leave the model in the mode in which it found it; `folder` receives one text file a time."""
         self.sample = sample
         self.tracker = tracker
         self.every = every
+        self.folder = folder
 
     def __call__(self, at: Moment) -> None:
         """Sample if it is time."""
         if at.due(self.every) or (self.every and at.ends_well):
-            for index, text in enumerate(self.sample()):
+            texts = self.sample()
+            replace_file(self.folder / f"step-{at.step:08d}.txt", "\n\n".join(texts) + "\n")
+            for index, text in enumerate(texts):
                 self.tracker.text(f"sample/{index}", at.step, text)
 
 

@@ -1,0 +1,81 @@
+"""What a run leaves besides its numbers: checkpoints, and texts by the model as it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hornbook.checkpoint.retention import prune
+from hornbook.checkpoint.save import save_checkpoint
+from hornbook.config.generate import GenerateConfig
+from hornbook.config.train import CheckpointConfig
+from hornbook.data.batch import TokenBatch
+from hornbook.errors import ConfigError
+from hornbook.generation.text import encode_prompt, generate_text
+from hornbook.models.transformer import Transformer
+from hornbook.tokenizer.tokenizer import Tokenizer
+from hornbook.training.state import TrainState
+from hornbook.training.step import Learner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saver:
+    """Writes a run's checkpoints and removes those that retention no longer keeps."""
+
+    directory: Path
+    """The run's checkpoints/."""
+    learner: Learner[TokenBatch]
+    tokenizer: Tokenizer
+    objective: Mapping[str, object]
+    """Its settings, as JSON values."""
+    keep: CheckpointConfig
+
+    def __call__(self, state: TrainState, *, kind: Literal["light", "full"], best: bool) -> Path:
+        """Save, and return where."""
+        learner = self.learner
+        full = learner.strategy.full_state(learner.model, learner.optimizer)
+        assert full is not None
+        path = save_checkpoint(
+            self.directory,
+            step=state.step,
+            kind=kind,
+            model_config=learner.model.config,
+            objective=self.objective,
+            weights=full.model,
+            optimizer=full.optimizer if kind == "full" else None,
+            state=state.to_json(),
+            tokenizer=self.tokenizer,
+            best=best,
+        )
+        prune(self.directory, light_keep=self.keep.light_keep, full_keep=self.keep.full_keep)
+        return path
+
+
+class Sampler:
+    """Continues the same prompts whenever it is asked."""
+
+    def __init__(
+        self, model: Transformer, tokenizer: Tokenizer, prompts: tuple[str, ...], config: GenerateConfig
+    ) -> None:
+        """Prompts are checked here, so that none fails at the first sample of a long run.
+
+        Raises:
+            ConfigError: if a prompt has more tokens than the model's context.
+        """
+        self.model = model
+        self.tokenizer = tokenizer
+        self.prompts = prompts
+        self.config = config
+        longest = model.config.context_length
+        for prompt in prompts:
+            n_tokens = len(encode_prompt(tokenizer, prompt))
+            if n_tokens > longest:
+                raise ConfigError(
+                    f"train.sample_prompts: {prompt[:40]!r}... has {n_tokens} tokens, "
+                    f"model.context_length is {longest}; shorten it"
+                )
+
+    def __call__(self) -> list[str]:
+        """Each prompt and its continuation."""
+        made = generate_text(self.model, self.tokenizer, self.prompts, self.config)
+        return [generation.prompt + generation.text for generation in made]
