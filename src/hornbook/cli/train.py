@@ -1,7 +1,16 @@
 """`hornbook train`: pretraining, alone or resumed."""
 
+from __future__ import annotations
+
 import argparse
+import shlex
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # these import torch or pydantic, which no --help may wait for
+    from hornbook.assemble import TrainedRun
+    from hornbook.config.run import Config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +36,10 @@ def run(args: argparse.Namespace) -> int:
 
     resume: bool | Path = Path(args.resume) if isinstance(args.resume, str) else bool(args.resume)
     if args.config is None and isinstance(resume, Path):
-        args.config = RunDir.open(resume).config_file
+        if resume.is_file():  # `train --resume run.toml`: argparse took the configuration for the run
+            args.config, resume = resume, True
+        else:
+            args.config = RunDir.open(resume).config_file
     config = load(args)
     if maybe_print(args, config):
         return 0
@@ -36,4 +48,37 @@ def run(args: argparse.Namespace) -> int:
     from hornbook import assemble
 
     trained = assemble.train(config, resume=resume)
+    _tell(trained, config)
     return 1 if trained.result.stop_reason == "preempted" else 0
+
+
+def _tell(trained: TrainedRun, config: Config) -> None:
+    """Where the run lies and what to do next, for people; programs have the `start` and `finish` events."""
+    from hornbook.tracking.console import speaks_to_people
+
+    console = config.tracking.console
+    if speaks_to_people(console):
+        print(closing_words(trained, config))
+    elif console in ("auto", "rich") and sys.stderr.isatty():
+        print(closing_words(trained, config), file=sys.stderr)
+
+
+def closing_words(trained: TrainedRun, config: Config) -> str:
+    """How the training ended, and commands to paste: to go on, or to use what was trained."""
+    from hornbook.cli.demo import program
+
+    root, done, total = trained.run_dir.root, trained.result.state.step, config.train.steps
+    hornbook, run, step = program(), shlex.quote(str(root)), f"step {done:,} of {total:,}"
+    match trained.result.stop_reason:
+        case "preempted":
+            how, next_commands = f"Interrupted at {step}, and saved", [f"train --resume {run}"]
+        case "max_minutes":
+            minutes = f"--set train.max_minutes={config.train.max_minutes:g}"
+            how, next_commands = f"Out of time at {step}, and saved", [f"train --resume {run} {minutes}"]
+        case _:
+            how, next_commands = (
+                f"Finished at {step}",
+                [f"train --resume {run} --set train.steps={2 * max(total, done)}"],
+            )
+    commands = [f"generate {run} --prompt 'The '", f"eval perplexity {run}", *next_commands]
+    return "\n".join([f"{how}. The run lies in {root}. Try next:", *(f"  {hornbook} {each}" for each in commands)])
