@@ -20,6 +20,7 @@ endif
 .PHONY: demo test check test-slow bench docs format clean
 
 $(STAMP): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV), once; it takes a minute or three."
 	$(MAKE_VENV)
 	$(INSTALL) -e '.[test]'
 	touch $@
