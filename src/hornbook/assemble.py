@@ -29,7 +29,7 @@ from hornbook.distributed.full_state import FullState
 from hornbook.distributed.precision import Precision
 from hornbook.distributed.single import SingleProcess
 from hornbook.distributed.strategy import Strategy
-from hornbook.errors import ConfigError
+from hornbook.errors import ConfigError, TrainingError
 from hornbook.models.accounting import training_flops_per_token
 from hornbook.models.transformer import Transformer, roles
 from hornbook.objectives.next_token import NextToken
@@ -40,6 +40,7 @@ from hornbook.optim.schedules import multiplier
 from hornbook.profiling.probe import peak_flops
 from hornbook.storage.atomic import replace_file
 from hornbook.storage.disk import StorageError
+from hornbook.storage.lock import alone
 from hornbook.storage.provenance import provenance
 from hornbook.storage.run_dir import RunDir, RunState
 from hornbook.tokenizer.tokenizer import Tokenizer
@@ -158,7 +159,9 @@ class _Job:
             with contextlib.suppress(*([StorageError] if status == "failed" else [])):
                 say(status)
 
+        busy = TrainingError(f"{run_dir.root}: another process is training this run; wait for it, or stop it")
         with contextlib.ExitStack() as at_end:
+            at_end.enter_context(alone(run_dir.root, otherwise=busy))
             at_end.callback(last_word, run_dir.set_state)
             self._describe(run_dir, resumed=state.step > 0)
             tracker = open_tracker(self.config.tracking, run_dir)

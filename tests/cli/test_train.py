@@ -11,6 +11,8 @@ import sys
 import pytest
 
 from hornbook.cli.main import main, verb_parser
+from hornbook.errors import HornbookError
+from hornbook.storage.lock import alone
 from hornbook.storage.run_dir import RunDir
 from tiny_project import make_project
 
@@ -151,6 +153,16 @@ def test_resume_follows_data_and_tokenizer_that_have_moved(source, project, tmp_
         shutil.copytree(source.parent / name, tmp_path / "elsewhere" / name)
         moved += ["--set", f'{name}.path="{(tmp_path / "elsewhere" / name).as_posix()}"']
     assert main(["train", "--resume", str(tmp_path / "runs/tiny"), "--set", "train.steps=6", *moved]) == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no flock")
+def test_a_run_that_is_being_trained_is_left_alone(project, tmp_path, capsys):
+    assert main(["train", str(project), "--set", "train.steps=2"]) == 0
+    run = tmp_path / "runs/tiny"
+    with alone(run, otherwise=HornbookError("somebody else")):
+        assert main(["train", "--resume", str(run), "--set", "train.steps=4"]) == 2
+    assert "another process is training this run" in capsys.readouterr().err
+    assert RunDir.open(run).state == "finished", "the state is the other's to set"
 
 
 def test_resume_refuses_another_model(project, tmp_path, capsys):

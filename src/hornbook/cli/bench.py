@@ -5,11 +5,13 @@ import json
 import sys
 from pathlib import Path
 
+from hornbook.cli.configuration import positive
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `hornbook bench` takes."""
     parser.add_argument("case", choices=("tokenizer", "train", "decode"), help="what to compare")
-    parser.add_argument("--blocks", type=int, default=7, help="turns of each side (default 7)")
+    parser.add_argument("--blocks", type=positive, default=7, help="turns of each side (default 7)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write the rows to PATH")
 
 
@@ -18,12 +20,9 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from hornbook.benchmarks.cases import CASES
-    from hornbook.errors import ConfigError
     from hornbook.storage.atomic import replace_file
     from hornbook.tracking.console import emit, speaks_to_people
 
-    if args.blocks < 1:
-        raise ConfigError(f"--blocks = {args.blocks}: expected at least 1")
     print(f"hornbook bench {args.case}: {args.blocks} blocks a side", file=sys.stderr)
     rows = CASES[args.case](blocks=args.blocks)
     for row in rows:

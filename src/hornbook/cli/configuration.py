@@ -47,6 +47,14 @@ def add_print_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def positive(text: str) -> int:
+    """A whole number of at least 1, as argparse's type of an argument."""
+    number = int(text) if text.isascii() and text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
+    return number
+
+
 def load_with_origins(args: argparse.Namespace) -> LoadedConfig:
     """The configuration that the arguments ask for, and where each value came from."""
     from hornbook.config.load import load_config

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hornbook.cli import data_view
-from hornbook.cli.configuration import add_config_arguments, add_print_argument, add_set_argument
+from hornbook.cli.configuration import add_config_arguments, add_print_argument, add_set_argument, positive
 
 if TYPE_CHECKING:
     from hornbook.config.run import Config
@@ -76,7 +76,7 @@ def _add_inspect(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -
     what.add_argument("--document", type=int, metavar="N", help="from 0")
     inspect.add_argument(
         "--length",
-        type=_positive,
+        type=positive,
         metavar="TOKENS",
         help="of a window; default: model.context_length, or 256 of a data set",
     )
@@ -90,16 +90,8 @@ def _add_fetch(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     fetch.add_argument("--out", type=Path, metavar="DIR", help="default: data/raw/NAME")
     fetch.add_argument("--subset", metavar="NAME", help="a configuration of the data set")
     fetch.add_argument("--split", action="append", default=[], metavar="NAME", help="may be repeated; default: all")
-    fetch.add_argument("--max-documents", type=_positive, metavar="N", help="the first N of each split")
+    fetch.add_argument("--max-documents", type=positive, metavar="N", help="the first N of each split")
     fetch.add_argument("--force", action="store_true", help="replace what stands at DIR")
-
-
-def _positive(text: str) -> int:
-    """A whole number of at least 1, for argparse."""
-    number = int(text) if text.isascii() and text.isdigit() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of at least 1")
-    return number
 
 
 def _add_place(parser: argparse.ArgumentParser) -> None:

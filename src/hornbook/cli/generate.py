@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hornbook.cli import from_checkpoint
+from hornbook.cli.configuration import positive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     from_checkpoint.add_sampling_arguments(parser)
     parser.add_argument(
-        "--num-samples", type=_positive, default=1, metavar="N", help="texts a prompt, of seeds S, S+1, ..."
+        "--num-samples", type=positive, default=1, metavar="N", help="texts a prompt, of seeds S, S+1, ..."
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a text, on a terminal too")
     parser.add_argument("--no-stream", action="store_true", help="show each text when it is complete")
@@ -61,13 +62,6 @@ def run(args: argparse.Namespace) -> int:
     finally:
         texts.close()
     return 0
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {number}")
-    return number
 
 
 def _prompts(args: argparse.Namespace, config: Config) -> list[str]:

@@ -4,10 +4,7 @@ It is built in DIR.partial and renamed to DIR when it is whole, so readers never
 stays until its successor is complete. `plan` decides whether what lies there can be kept, `build` does the work.
 """
 
-import contextlib
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from hornbook.config.data import DataConfig
@@ -20,6 +17,7 @@ from hornbook.errors import DataError
 from hornbook.storage.atomic import discard_directory, sweep_temporaries
 from hornbook.storage.disk import StorageError, explained, sync_directory, sync_tree
 from hornbook.storage.faults import crash_point
+from hornbook.storage.lock import alone
 from hornbook.tokenizer.tokenizer import Tokenizer
 
 __all__ = ["PrepareProgress", "find_prepared", "prepare"]
@@ -41,8 +39,11 @@ def prepare(
         return made
     _check_place(config.path)
     work = config.path.with_name(f"{config.path.name}.partial")
+    busy = DataError(f"{work}: another process is preparing this data set; wait for it, or choose another data.path")
     try:
-        with _alone(work):
+        with explained(work):
+            work.mkdir(parents=True, exist_ok=True)
+        with alone(work, otherwise=busy):
             if not _is_whole(work, plan):
                 Build(config, tokenizer, work, _begin(work, plan, force=force), progress).run()
                 with explained(work):
@@ -74,35 +75,6 @@ def find_prepared(config: DataConfig, tokenizer: Tokenizer) -> Dataset | None:
 def _check_place(path: Path) -> None:
     if path.exists() and not (path.is_dir() and ((path / INDEX_FILE).exists() or not any(path.iterdir()))):
         raise DataError(f"{path}: exists and is no data set; choose another data.path, or remove it yourself")
-
-
-@contextlib.contextmanager
-def _alone(work: Path) -> Iterator[None]:
-    """Make the directory and keep other processes from writing in it; the system ends that with this process.
-
-    On Windows, and on file systems that know no locks, nothing is kept.
-    """
-    with explained(work):
-        work.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    descriptor = os.open(work, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise DataError(
-            f"{work}: another process is preparing this data set; wait for it, or choose another data.path"
-        ) from None
-    except OSError:
-        pass  # no locks here
-    try:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _is_whole(work: Path, plan: dict[str, object]) -> bool:
