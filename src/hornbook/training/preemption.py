@@ -33,8 +33,9 @@ class Preemption:
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for name in _NAMES:
-                if name in signal.Signals.__members__:
-                    number = signal.Signals[name]
+                number = signal.Signals.__members__.get(name)
+                # A shell that starts a job in the background has it ignore Ctrl-C, which is then meant for others.
+                if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._note)
         return self
 
