@@ -1,9 +1,9 @@
 """`[tokenizer]`: which tokenizer, where it lies, and how to train one."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from hornbook.config.table import Table
 
@@ -44,3 +44,14 @@ class TokenizerConfig(Table):
     extra_special_tokens: tuple[str, ...] = ()
     max_bytes: PositiveInt | None = None
     """Train on the first so many bytes of the source. Default: all of it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.pattern.isidentifier():  # a name is looked up where the patterns are; this is an expression
+            import regex  # only here: it takes longer to import than a configuration to read
+
+            try:
+                regex.compile(self.pattern)
+            except regex.error as error:
+                raise ValueError(f"pattern = {self.pattern!r} is not a regular expression: {error}") from error
+        return self
