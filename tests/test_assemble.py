@@ -31,6 +31,8 @@ from hornbook.training.trainer import Trainer
 from hornbook.training.validation import Validation
 from tiny_project import load, make_project
 
+pytestmark = pytest.mark.medium
+
 EVERYTHING = {
     "model__dropout": 0.1,
     "train__precision": "bf16",

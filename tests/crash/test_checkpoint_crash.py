@@ -19,7 +19,7 @@ from hornbook.storage.atomic import is_temporary
 from hornbook.storage.run_dir import list_checkpoints, resolve_checkpoint
 from tiny_checkpoint import save, weights_of
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="fork and SIGKILL are POSIX's")
+pytestmark = [pytest.mark.medium, pytest.mark.skipif(os.name == "nt", reason="fork and SIGKILL are POSIX's")]
 
 BEFORE_LATEST = [
     "checkpoint:model",

@@ -85,6 +85,7 @@ def write_parquet(path, column, **options):
     pq.write_table(pa.table(column), path, **options)
 
 
+@pytest.mark.medium  # importing pyarrow takes seconds
 def test_parquet_rows(tmp_path, read):
     write_parquet(tmp_path / "a.parquet", {"text": TEXTS, "n": [1, 2, 3, 4]}, row_group_size=3)
     documents, _ = read(ParquetSource(paths=(tmp_path,)))

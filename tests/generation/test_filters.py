@@ -67,6 +67,7 @@ def test_repetition_penalty_moves_both_signs_down():
     assert out.tolist() == [[1.0, -4.0, 2.0]]
 
 
+@pytest.mark.medium  # importing transformers takes seconds
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
