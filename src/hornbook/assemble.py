@@ -104,11 +104,13 @@ class _Job:
         self.data_digest = dataset.digest
         self.tokenizer = tokenizer
         self.model = model
-        self.byte_lengths = torch.from_numpy(tokenizer.byte_lengths())
         self.strategy: Strategy = SingleProcess()
         self.strategy.prepare(model)
-        chunk = config.train.nll_chunk_tokens
-        objective = NextToken(config.objective, chunk_tokens=chunk, byte_lengths=self.byte_lengths)
+        objective = NextToken(
+            config.objective,
+            chunk_tokens=config.train.nll_chunk_tokens,
+            byte_lengths=torch.from_numpy(tokenizer.byte_lengths()),
+        )
         groups_of = functools.partial(parameter_groups, roles=roles(model), config=config.optim)
         self.learner = Learner[TokenBatch](
             model=model,

@@ -20,7 +20,6 @@ INDEX_FILE = "index.json"
 TOKENIZER_DIRECTORY = "tokenizer"
 
 SplitName = Literal["train", "valid", "test"]
-SPLITS: tuple[SplitName, ...] = ("train", "valid", "test")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
