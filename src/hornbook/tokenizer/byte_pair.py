@@ -55,8 +55,10 @@ class BytePairScheme:
         self.splitter = Splitter(pattern)
         self.ids = {token: i for i, token in enumerate(self.tokens)}
         self._check_tokens()
-        self._byte_ids = [self.ids[bytes([byte])] for byte in range(256)]
-        self._joined = self._join_merges()
+        self.byte_ids: list[int] = [self.ids[bytes([byte])] for byte in range(256)]
+        """The id of each single byte, of length 256."""
+        self.merge_table: dict[Pair, tuple[int, int]] = self._join_merges()
+        """Pair of ids -> (rank, id of the joined token); of the pairs in a word the lowest rank merges first."""
         self._cache = _WordCache(self._encode_word)
 
     @classmethod
@@ -105,7 +107,7 @@ class BytePairScheme:
         data = word.encode()
         if self.whole_words_first and data in self.ids:
             return [self.ids[data]]
-        return merge_word([self._byte_ids[byte] for byte in data], self._joined)
+        return merge_word([self.byte_ids[byte] for byte in data], self.merge_table)
 
     def _check_tokens(self) -> None:
         if len(self.ids) != len(self.tokens):
