@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from hornbook.cli import tokenizer_view
 from hornbook.cli.main import main
+from hornbook.cli.tokenizer_train import TrainBars
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tokenizer.train import TrainProgress
 from tiny_project import load, text, write_project
@@ -204,7 +204,7 @@ def test_inspect_on_a_terminal_is_coloured(trained):
 
 
 def test_bars_change_with_the_phase(capsys):
-    with tokenizer_view.TrainBars("json") as bars:
+    with TrainBars("json") as bars:
         bars.show(TrainProgress(phase="count", done=10, total=None))
         bars.show(TrainProgress(phase="merge", done=5, total=5))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -2,80 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hornbook.errors import TokenizerError
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from types import TracebackType
-    from typing import Self
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    from hornbook.config.run import Config
     from hornbook.tokenizer.tokenizer import Tokenizer
-    from hornbook.tokenizer.train import TrainProgress
-    from hornbook.tracking.console import ConsoleChoice
-    from hornbook.tracking.progress import Progress
 
 LONGEST_SHOWN = 10
 _COLOURS = ("on blue", "on green", "on magenta", "on cyan", "on red")
-
-
-class TrainBars:
-    """One progress bar for each phase of training."""
-
-    def __init__(self, console: ConsoleChoice) -> None:
-        self._console = console
-        self._phase: str | None = None
-        self._bar: Progress | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.finish()
-
-    def show(self, progress: TrainProgress) -> None:
-        """The callback of `Tokenizer.train`."""
-        from hornbook.tracking.progress import Progress
-
-        if self._bar is None or progress.phase != self._phase:
-            if self._bar is not None:
-                self._bar.finish()
-            unit = {"count": "bytes", "merge": "merges"}[progress.phase]
-            self._bar = Progress(f"tokenizer {progress.phase}", unit=unit, console=self._console).start()
-            self._phase = progress.phase
-        self._bar.update(progress.done, progress.total)
-
-
-def show_trained(tokenizer: Tokenizer, config: Config, numbers: Mapping[str, float | int | None]) -> None:
-    """The result of training; says so where the text had fewer pairs to merge than asked for."""
-    from hornbook.tracking.console import emit, speaks_to_people
-
-    asked, longest = config.tokenizer.vocab_size, longest_tokens(tokenizer)
-    short = config.tokenizer.kind == "bpe" and tokenizer.vocab_size < asked
-    if speaks_to_people(config.tracking.console):
-        print(f"{config.tokenizer.path}: {tokenizer.vocab_size:,} ids from {numbers['documents']:,} documents")
-        if short:
-            print(f"  fewer than the {asked:,} asked for: every word of the text is one token already")
-        print(f"  {numbers['bytes_per_token']} bytes per token on the beginning of the text; {numbers['seconds']} s")
-        print(f"  longest tokens: {' '.join(map(repr, longest))}")
-    emit(
-        "tokenizer",
-        console=config.tracking.console,
-        path=str(config.tokenizer.path),
-        kind=config.tokenizer.kind,
-        vocab_size=tokenizer.vocab_size,
-        vocab_size_asked=asked if config.tokenizer.kind == "bpe" else None,
-        fingerprint=tokenizer.fingerprint,
-        longest_tokens=longest,
-        **numbers,
-    )
 
 
 def show_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
@@ -141,24 +77,6 @@ def longest_tokens(tokenizer: Tokenizer) -> list[str]:
     """The longest ordinary tokens, longest first."""
     longest = sorted(tokenizer.scheme.tokens, key=lambda token: (-len(token), token))
     return [_shown(token) for token in longest[:LONGEST_SHOWN]]
-
-
-def rows_of_ids(lines: Iterable[str]) -> Iterator[list[int]]:
-    """Ids of each line: numbers with blanks or commas between, a JSON list, or what `encode` writes.
-
-    Raises:
-        TokenizerError: naming the line that is none of these.
-    """
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line) if line.lstrip().startswith(("{", "[")) else line.replace(",", " ").split()
-            yield [int(i) for i in (value["ids"] if isinstance(value, dict) else value)]
-        except (ValueError, KeyError, TypeError) as error:
-            raise TokenizerError(
-                f"stdin line {number}: got {line.strip()!r:.60}; expected ids such as 15496 11 995"
-            ) from error
 
 
 def _shown(token: bytes) -> str:
