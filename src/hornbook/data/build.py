@@ -17,7 +17,7 @@ import numpy as np
 
 from hornbook.config.data import DataConfig, HubSource, Source, TextSource, TokensSource
 from hornbook.data import splits
-from hornbook.data.documents import Document, SourceReport
+from hornbook.data.documents import SourceReport
 from hornbook.data.encoding import Batch, Encoded, Encoder, batched, encoded
 from hornbook.data.index import (
     TOKENIZER_DIRECTORY,
@@ -28,9 +28,10 @@ from hornbook.data.index import (
     write_index,
 )
 from hornbook.data.journal import Journal, write_journal
+from hornbook.data.pieces import read_pieces
 from hornbook.data.plan import held_out, stages, wanted_splits
 from hornbook.data.shards import ShardWriter
-from hornbook.data.sources import input_state, open_source
+from hornbook.data.sources import input_state
 from hornbook.data.splits import Piece
 from hornbook.data.token_files import index_token_files
 from hornbook.errors import DataError
@@ -117,10 +118,10 @@ class Build:
         """Read one source from where the journal stands, to its end or the limit of tokens."""
         if isinstance(source, HubSource):  # a stream can skip rows
             report = self._journal.report.snapshot()
-            pieces = self._pieces(split, source, report)
+            pieces = read_pieces(self._config, split, source, report)
         else:  # anything local is read again, though not tokenised again
             report = SourceReport()
-            pieces = islice(self._pieces(split, source, report), self._journal.pieces, None)
+            pieces = islice(read_pieces(self._config, split, source, report), self._journal.pieces, None)
         total_bytes = self._total_bytes(source)
         limit = self._config.max_tokens if split == "train" else None
         done = self._journal.pieces
@@ -141,22 +142,6 @@ class Build:
         encoder = Encoder(self._tokenizer, self._dtype, self._end_of_text_id, self._config.on_error)
         tokenizer_path = self._work / TOKENIZER_DIRECTORY
         return encoded(batched(pieces, report), encoder, workers=self._config.workers, tokenizer_path=tokenizer_path)
-
-    def _pieces(self, split: SplitName, source: Source, report: SourceReport) -> Iterator[Piece]:
-        if split != "train":
-            return splits.whole(open_source(source, on_error=self._config.on_error, report=report), split)
-        valid, test = held_out(self._config)
-        documents = self._main_documents(report)
-        if self._config.split == "documents" or not (valid or test):
-            return splits.by_hash(documents, valid_fraction=valid, test_fraction=test)
-        total = sum(len(document.text) for document in self._main_documents(SourceReport()))
-        train_end, valid_end = splits.boundaries(total, valid_fraction=valid, test_fraction=test)
-        return splits.by_position(documents, train_end=train_end, valid_end=valid_end)
-
-    def _main_documents(self, report: SourceReport) -> Iterator[Document]:
-        already, limit = report.documents, self._config.max_documents
-        documents = open_source(self._config.source, on_error=self._config.on_error, report=report)
-        return documents if limit is None else islice(documents, limit - already)
 
     def _append(self, batch: Batch, ids: Encoded, limit: int | None) -> bool:
         """Append a batch to the writers; true if it reached the limit of tokens, after which no document is taken."""
