@@ -18,6 +18,8 @@ from types import ModuleType
 
 import numba
 
+from hornbook.storage.user_cache import user_cache
+
 _MODULES = {"train": ("counting", "merging"), "encode": ("encoding", "decoding")}
 """What each task needs; each module has `exercise()`, which runs all its kernels on a few bytes."""
 
@@ -47,7 +49,7 @@ def cache_directory() -> Path:
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
     digest.update(f"{numba.__version__} {sys.implementation.cache_tag}".encode())
     name = f"kernels-{digest.hexdigest()[:16]}"
-    for parent in (_user_cache(), Path(gettempdir()) / f"hornbook-{os.getuid() if hasattr(os, 'getuid') else 'user'}"):
+    for parent in (user_cache(), Path(gettempdir()) / f"hornbook-{os.getuid() if hasattr(os, 'getuid') else 'user'}"):
         directory = parent / name
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -56,17 +58,6 @@ def cache_directory() -> Path:
         if os.access(directory, os.W_OK):
             return directory
     raise OSError("no directory for compiled code can be written; set HORNBOOK_CACHE to one")
-
-
-def _user_cache() -> Path:
-    if named := os.environ.get("HORNBOOK_CACHE"):
-        return Path(named)
-    match sys.platform:
-        case "win32":
-            return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "hornbook" / "cache"
-        case "darwin":
-            return Path.home() / "Library" / "Caches" / "hornbook"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hornbook"
 
 
 @contextmanager
