@@ -1,4 +1,4 @@
-"""The pieces of a source, each for its split, before anything is tokenised: what preparing writes and counting counts."""
+"""The pieces of a source, each for its split, not yet tokenised: what preparing writes and counting counts."""
 
 from collections.abc import Iterator
 from itertools import islice
