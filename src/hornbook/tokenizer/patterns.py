@@ -61,6 +61,11 @@ PATTERNS: dict[str, Pattern] = {
         r"|\s*[\r\n]+|\s+(?!\S)|\s+",
         _AFTER_LINE_END,
     ),
+    # SmolLM and SmolLM2 set every digit apart before GPT-2's pattern sees the rest.
+    "smollm": Pattern(
+        r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?=\p{N})|\s+(?!\S)|\s+",
+        _BEFORE_LAST_SPACE,
+    ),
 }
 
 _PROPERTY = re.compile(r"\\\\|\\([pP])(?:\{(\w+)\}|(\w))")

@@ -1,0 +1,117 @@
+"""Text into words at memory speed: which compiled splitter does which pattern, and where a text may be cut.
+
+The definition is `patterns.Splitter`; each pattern that has a splitter here gives the same words. A splitter gets
+addresses and writes offsets:
+
+    text     I t ' s . . t w o              n bytes, and PADDING readable ones behind them
+    starts   0   2   4 5       9            int32, one for each word, then n: word i is text[starts[i]:starts[i + 1]]
+"""
+
+from functools import cache
+
+import numpy as np
+from numba import njit
+
+from hornbook.errors import TokenizerError
+from hornbook.tokenizer.kernels.machine import load_u8
+from hornbook.tokenizer.kernels.splitting_gpt2 import split_gpt2
+from hornbook.tokenizer.kernels.utf8 import class_table, first_invalid_utf8
+
+__all__ = [
+    "PADDING",
+    "PATTERN_KINDS",
+    "class_table",
+    "exercise",
+    "find_cut",
+    "first_invalid_utf8",
+    "scratch_bytes",
+    "split",
+    "starts_entries",
+    "word_starts",
+]
+
+PADDING = 128
+"""How many bytes behind a text must be readable, whatever they hold."""
+
+PATTERN_KINDS = {"gpt2": 0, "smollm": 5}
+"""The patterns of `patterns.PATTERNS` that have a compiled splitter, by the number that `split` takes."""
+
+_GPT2, _SMOLLM = 0, 5
+_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+@njit(nogil=True, cache=True)
+def split(kind, text, n, classes, scratch, starts):
+    """Write the offset of every word's first byte, then n, as int32; returns how many words there are.
+
+    Args:
+        kind: a number of PATTERN_KINDS.
+        text: address of n bytes and PADDING more.
+        n: how many bytes, fewer than 2**31.
+        classes: address of `class_table`.
+        scratch: address of `scratch_bytes(n)` bytes.
+        starts: address of `starts_entries(n)` int32, all of which may be written.
+    """
+    return split_gpt2(text, n, classes, starts, _ALL if kind == _SMOLLM else np.uint64(0))
+
+
+@njit(nogil=True, cache=True)
+def scratch_bytes(n):
+    """How many bytes of scratch memory `split` needs for n bytes of text."""
+    return 64
+
+
+@njit(nogil=True, cache=True)
+def starts_entries(n):
+    """How many int32 `split` needs for the words of n bytes of text."""
+    return n + 17
+
+
+@njit(nogil=True, cache=True)
+def find_cut(kind, text, low, high):
+    """The last p in low < p < high where a text may be cut, so that no word changes whatever surrounds it; -1 if none.
+
+    Looks at bytes from `low` to before `high`. A word starts at white space that stands behind anything else, ...
+    """
+    for p in range(high - 1, low, -1):
+        here = load_u8(text + np.uint64(p))
+        before = load_u8(text + np.uint64(p - 1))
+        if here == np.uint64(0x20) and before > np.uint64(0x20) and before < np.uint64(0x7F):
+            return p
+    return -1
+
+
+def word_starts(pattern: str, data: bytes) -> np.ndarray:
+    """Offsets of the words of a text, as int64; the checked way to `split` for a few texts.
+
+    Raises:
+        TokenizerError: for a pattern without a compiled splitter.
+    """
+    if pattern not in PATTERN_KINDS:
+        raise TokenizerError(f"pattern {pattern!r} has no compiled splitter; these have: {', '.join(PATTERN_KINDS)}")
+    n = len(data)
+    text = np.zeros(n + PADDING, np.uint8)
+    text[:n] = np.frombuffer(data, np.uint8)
+    classes, scratch = _class_table(), np.empty(scratch_bytes(n), np.uint8)
+    starts = np.empty(starts_entries(n), np.int32)
+    count = split(PATTERN_KINDS[pattern], _address(text), n, _address(classes), _address(scratch), _address(starts))
+    return starts[:count].astype(np.int64)
+
+
+def exercise() -> None:
+    """Run every kernel once, which compiles it or takes it from the cache."""
+    word_starts("gpt2", b"it's")
+    scratch_bytes(1)
+    starts_entries(1)
+    text = np.zeros(PADDING, np.uint8)
+    find_cut(0, _address(text), 0, 4)
+    first_invalid_utf8(_address(text), 4)
+
+
+@cache
+def _class_table() -> np.ndarray:
+    return class_table()
+
+
+def _address(array: np.ndarray) -> np.uint64:
+    return np.uint64(array.ctypes.data)
