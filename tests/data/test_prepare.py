@@ -1,4 +1,4 @@
-"""Preparation gives the same bytes however it is run: in one piece, killed and restarted, by one process or by two."""
+"""Preparation gives the same bytes however it is run: in one piece, killed and restarted, by one thread or by more."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hornbook.config.data import DataConfig, HubSource, JsonlSource, SyntheticSource, TextSource
-from hornbook.data import build, encoding
+from hornbook.data import build, encoding, files
 from hornbook.data.dataset import Dataset
 from hornbook.data.prepare import prepare
 from hornbook.data.sources import SourceReport, open_source
@@ -24,9 +24,10 @@ from hub_stub import Rows
 
 @pytest.fixture
 def small_steps(monkeypatch):
-    """Batches and commits every few documents, so that a small corpus has many."""
+    """Blocks, batches and commits every few documents, so that a small corpus has many."""
+    monkeypatch.setattr(files, "BLOCK_BYTES", 200)
     monkeypatch.setattr(encoding, "BATCH_BYTES", 500)
-    monkeypatch.setattr(build, "COMMIT_BYTES", 2000)
+    monkeypatch.setattr(build, "COMMIT_SECONDS", 0)
 
 
 @pytest.fixture
@@ -178,11 +179,11 @@ def test_text_that_cannot_be_encoded(tmp_path, letters):
 SCRIPT = """
 import sys
 from hornbook.config.data import DataConfig
-from hornbook.data import build, encoding
+from hornbook.data import build, encoding, files
 from hornbook.data.prepare import prepare
 from hornbook.tokenizer.tokenizer import Tokenizer
 
-encoding.BATCH_BYTES, build.COMMIT_BYTES = 500, 2000
+files.BLOCK_BYTES, encoding.BATCH_BYTES, build.COMMIT_SECONDS = 200, 500, 0
 config = DataConfig.model_validate_json(sys.argv[1])
 prepare(config, Tokenizer.load(sys.argv[2]), force="--force" in sys.argv)
 """
@@ -220,7 +221,7 @@ def test_a_killed_preparation_goes_on_to_the_same_bytes(tmp_path, corpus, tokeni
     tokenised = []
     encode = encoding.Encoder.encode
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoding.Encoder, "encode", lambda self, p: tokenised.extend(p) or encode(self, p))
+        patch.setattr(encoding.Encoder, "encode", lambda self, b: tokenised.extend(b.texts) or encode(self, b))
         prepare(settings, tokenizer)
     assert content(settings.path) == content(tmp_path / "unbroken")
     assert not list(tmp_path.glob("*.partial"))

@@ -1,7 +1,6 @@
 """Text files become documents byte for byte, with the place that each comes from, in bounded memory."""
 
 import gzip
-import io
 import tracemalloc
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from hornbook.config.data import TextSource
 from hornbook.data import files
 from hornbook.data.documents import Gate, SourceReport
-from hornbook.data.text_source import between, text_documents
+from hornbook.data.text_source import between, text_blocks
 from hornbook.errors import DataError
 
 SEPARATOR = "<|endoftext|>"
@@ -58,7 +57,8 @@ def test_line_separators_of_unicode_are_ordinary(tmp_path, read, separator, char
 @given(st.lists(st.sampled_from([b"a", b"-", b"->", b">", b"\n", b"--->"])), st.integers(1, 9))
 def test_a_literal_may_straddle_any_two_reads(parts, chunk):
     data = b"".join(parts)
-    pieces = list(between(io.BytesIO(data), b"-->", chunk=chunk))
+    blocks = [data[i : i + chunk] for i in range(0, len(data), chunk)]
+    pieces = [piece for p in between(blocks, b"-->") for piece in zip(p.texts, p.lines, p.offsets, strict=True)]
     assert [text for text, _, _ in pieces] == [piece for piece in data.split(b"-->") if piece and not piece.isspace()]
     for text, line, offset in pieces:
         assert data[offset : offset + len(text)] == text
@@ -163,7 +163,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, separator):
             file.write(document * 200)
     gate = Gate("stop", SourceReport())
     tracemalloc.start()
-    count = sum(1 for _ in text_documents(TextSource(paths=(path,), document_separator=separator), gate))
+    count = sum(len(block) for block in text_blocks(TextSource(paths=(path,), document_separator=separator), gate))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count == 16 * 200

@@ -55,7 +55,7 @@ def _add_prepare(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -
         ("--max-documents", "data.max_documents", int, "N", "stop after so many documents"),
         ("--subset", "data.source.subset", str, "NAME", "of a hub data set"),
         ("--text-field", "data.source.text_field", str, "NAME", "of a jsonl, parquet or hub source"),
-        ("--workers", "data.workers", int, "N", "processes that tokenise"),
+        ("--workers", "data.workers", int, "N", "threads that tokenise; default: one a core, up to four"),
     )
     for option, key, kind, metavar, about in short_forms:
         prepare.add_argument(option, type=kind, metavar=metavar, help=f"{about} ({key})")

@@ -102,8 +102,8 @@ class DataConfig(Table):
     """Put the end-of-text token after every document."""
     max_documents: PositiveInt | None = None
     max_tokens: PositiveInt | None = None
-    workers: PositiveInt = 1
-    """Processes that tokenise."""
+    workers: PositiveInt | None = None
+    """Threads that tokenise, beside the one that reads. Default: one a core, up to four."""
     shard_tokens: PositiveInt = 2**26
     """Tokens in one shard file."""
     on_error: OnError = "stop"

@@ -1,16 +1,16 @@
 """The work of preparation: read, split, tokenise, append, commit; parallel, and able to go on after a kill.
 
     source -> documents -> pieces, each for one split -> batches -> ids -> ShardWriter of the split
-                                                              and every 32 MiB of text: sync, journal.json
+                                                              and every two seconds: sync, journal.json
 
 Memory holds a few batches for each worker, never a shard. What is written depends on neither workers nor interruptions.
 """
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +28,19 @@ from hornbook.data.index import (
     write_index,
 )
 from hornbook.data.journal import Journal, write_journal
-from hornbook.data.pieces import read_pieces
+from hornbook.data.pieces import read_blocks
 from hornbook.data.plan import held_out, stages, wanted_splits
 from hornbook.data.shards import ShardWriter
 from hornbook.data.sources import input_state
-from hornbook.data.splits import Piece
+from hornbook.data.splits import SPLITS, Pieces
 from hornbook.data.token_files import index_token_files
 from hornbook.errors import DataError
 from hornbook.storage.atomic import discard_directory
 from hornbook.storage.faults import crash_point
 from hornbook.tokenizer.tokenizer import Tokenizer
 
-COMMIT_BYTES = 1 << 25
-"""Text between two commits: what a kill costs at most. A commit takes tens of milliseconds."""
+COMMIT_SECONDS = 2.0
+"""Between two commits, and what a kill costs at most. A commit takes tens of milliseconds."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Build:
         self._end_of_text_id = tokenizer.end_of_text_id if config.end_of_text else None
         self._dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
         self._writers: dict[SplitName, ShardWriter] = {}
-        self._uncommitted_bytes = 0
+        self._committed_at = time.monotonic()
 
     def run(self) -> None:
         """Do every stage that is left and write the index."""
@@ -118,10 +118,10 @@ class Build:
         """Read one source from where the journal stands, to its end or the limit of tokens."""
         if isinstance(source, HubSource):  # a stream can skip rows
             report = self._journal.report.snapshot()
-            pieces = read_pieces(self._config, split, source, report)
+            pieces = read_blocks(self._config, split, source, report)
         else:  # anything local is read again, though not tokenised again
             report = SourceReport()
-            pieces = islice(read_pieces(self._config, split, source, report), self._journal.pieces, None)
+            pieces = _after(read_blocks(self._config, split, source, report), self._journal.pieces)
         total_bytes = self._total_bytes(source)
         limit = self._config.max_tokens if split == "train" else None
         done = self._journal.pieces
@@ -132,32 +132,35 @@ class Build:
                 if full:
                     report = batch.report
                     break
-                done += len(batch.pieces)
-                if self._uncommitted_bytes >= COMMIT_BYTES:
+                done += len(batch)
+                if time.monotonic() - self._committed_at >= COMMIT_SECONDS:
                     self._commit(dataclasses.replace(self._journal, pieces=done, report=batch.report))
         self._before.add(report)
         self._commit(dataclasses.replace(self._journal, stage=number + 1, pieces=0, report=SourceReport()))
 
-    def _encoded(self, pieces: Iterator[Piece], report: SourceReport) -> Generator[tuple[Batch, Encoded]]:
+    def _encoded(self, pieces: Iterator[Pieces], report: SourceReport) -> Generator[tuple[Batch, Encoded]]:
         encoder = Encoder(self._tokenizer, self._dtype, self._end_of_text_id, self._config.on_error)
-        tokenizer_path = self._work / TOKENIZER_DIRECTORY
-        return encoded(batched(pieces, report), encoder, workers=self._config.workers, tokenizer_path=tokenizer_path)
+        return encoded(batched(pieces, report), encoder, workers=self._config.workers)
 
-    def _append(self, batch: Batch, ids: Encoded, limit: int | None) -> bool:
+    def _append(self, batch: Batch, encoded: Encoded, limit: int | None) -> bool:
         """Append a batch to the writers; true if it reached the limit of tokens, after which no document is taken."""
-        lengths = ids.lengths
-        ends = self._n_tokens() + np.cumsum(lengths)
-        if full := limit is not None and int(ends[-1]) >= limit:
-            lengths = lengths[: int(np.searchsorted(ends, limit)) + 1]
-        pieces = batch.pieces[: len(lengths)]
-        sizes = np.array([len(piece.text) for piece in pieces])
-        tokens = ids.ids[: int(lengths.sum())]
-        for split, writer in self._writers.items():
-            mine = np.array([piece.split == split for piece in pieces]) & (lengths > 0)
-            writer.append(tokens[np.repeat(mine, lengths)], lengths[mine], int(sizes[mine].sum()))
-        for message in ids.refused:
+        order, lengths = encoded.order, encoded.lengths
+        ends = self._n_tokens() + np.cumsum(lengths[np.argsort(order)])  # in the order of reading
+        full = limit is not None and int(ends[-1]) >= limit
+        taken = int(np.searchsorted(ends, limit)) + 1 if limit is not None else len(order)
+        firsts = np.searchsorted(batch.splits[order], np.arange(len(SPLITS) + 1))
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        for split, first, end in zip(SPLITS, firsts, firsts[1:], strict=False):
+            last = first + np.searchsorted(order[first:end], taken)  # the pieces of a split are in the order of reading
+            if last > first:
+                mine = slice(first, last)
+                self._writers[split].append(
+                    encoded.ids[offsets[first] : offsets[last]],
+                    lengths[mine][lengths[mine] > 0],
+                    int(encoded.sizes[mine].sum()),
+                )
+        for message in encoded.refused:
             self._before.skip("cannot be encoded", message)
-        self._uncommitted_bytes += int(sizes.sum())
         return full
 
     def _n_tokens(self) -> int:
@@ -170,7 +173,7 @@ class Build:
         self._journal = dataclasses.replace(state, splits=written, before=self._before.snapshot())
         write_journal(self._work, self._journal)
         crash_point("data:commit")
-        self._uncommitted_bytes = 0
+        self._committed_at = time.monotonic()
 
     def _total_bytes(self, source: Source) -> int | None:
         """Only uncompressed text files say how much text there is, and only without a limit is all of it read."""
@@ -217,6 +220,14 @@ class Build:
                 made_from=self._journal.plan,
             ),
         )
+
+
+def _after(blocks: Iterator[Pieces], count: int) -> Iterator[Pieces]:
+    """All but the first `count` pieces."""
+    for pieces in blocks:
+        if count < len(pieces):
+            yield pieces.after(count)
+        count = max(0, count - len(pieces))
 
 
 def _first_words(skipped: dict[str, Skipped]) -> str:

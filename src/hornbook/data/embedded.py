@@ -13,7 +13,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from hornbook.data.documents import Document, Gate
+from hornbook.data.documents import Block, Gate
 from hornbook.errors import DataError
 
 SHORTEST = 40
@@ -35,7 +35,7 @@ _NOISE = {
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def embedded_documents(gate: Gate) -> Iterator[Document]:
+def embedded_blocks(gate: Gate) -> Iterator[Block]:
     """Topics first, then docstrings file by file; texts that occur more than once are given once.
 
     Raises:
@@ -48,9 +48,7 @@ def embedded_documents(gate: Gate) -> Iterator[Document]:
             if text in seen:
                 continue
             seen.add(text)
-            where = f"{path.relative_to(library)}:{line}"
-            if document := gate.value_document(text + "\n", "docstring", where):
-                yield document
+            yield gate.value_block(text + "\n", "docstring", str(path.relative_to(library)), line)
     if not seen:
         raise DataError(
             f"{library}: this Python comes without its documentation and library sources, so there is no embedded "

@@ -1,49 +1,72 @@
-"""Batches of documents to batches of ids, in this process or in several, always in order.
+"""Batches of documents to batches of ids, by several threads at once, always in order.
 
-    read (this process) -> batches of ~1 MiB -> at most 2 per worker under way -> ids, in the order of reading
+    read (calling thread) -> batches of ~2 MiB -> at most 2 per worker under way -> ids, in the order of reading
 
-The batches are cut by the text alone, so what comes out does not depend on the number of workers. Workers are spawned,
-which works on every system, and load the tokenizer from its directory.
+The batches are cut by the text alone, so what comes out does not depend on the number of workers. Threads are enough:
+compiled kernels run beside one another and beside the reading; pure Python, for little text, gains nothing from more.
 """
 
-import multiprocessing
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
 
 from hornbook.config.data import OnError
 from hornbook.data.documents import SourceReport
-from hornbook.data.splits import Piece
+from hornbook.data.splits import Pieces
 from hornbook.errors import DataError, TokenizerError
 from hornbook.tokenizer.tokenizer import Tokenizer
 
-BATCH_BYTES = 1 << 20
-BATCH_DOCUMENTS = 4096
+BATCH_BYTES = 1 << 21
+BATCH_DOCUMENTS = 1 << 16
+_MOST_WORKERS = 4
+"""More are used only if asked for: one thread reads, and feeds no more than a few."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """Consecutive pieces, and what their source had read when the last of them came."""
 
-    pieces: list[Piece]
+    parts: list[Pieces]
     report: SourceReport
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    @cached_property
+    def texts(self) -> list[bytes]:
+        """Of each piece."""
+        return [text for part in self.parts for text in part.block.texts]
+
+    @cached_property
+    def splits(self) -> np.ndarray:
+        """uint8, one a piece: its number in `splits.SPLITS`."""
+        return np.concatenate([part.splits for part in self.parts])
+
+    def where(self, number: int) -> str:
+        """The place that a piece comes from."""
+        for part in self.parts:
+            if number < len(part):
+                return part.block.where(number)
+            number -= len(part)
+        raise IndexError(number)
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Ids of the pieces of a batch, one piece after another."""
+    """Ids of the pieces of a batch, sorted by split, so that each split's ids stand together."""
 
     ids: np.ndarray
+    order: np.ndarray
+    """int64: which piece of the batch is first, second, ... here; within a split in the order of reading."""
     lengths: np.ndarray
-    """Ids of each piece, its end-of-text token included; 0 for one that cannot be encoded."""
+    """int64: ids of each piece here, its end-of-text token included; 0 for one that cannot be encoded."""
+    sizes: np.ndarray
+    """int64: bytes of text of each piece here; 0 for one that cannot be encoded."""
     refused: list[str] = field(default_factory=list)
     """What was said of those."""
 
@@ -57,109 +80,83 @@ class Encoder:
     end_of_text_id: int | None
     on_error: OnError
 
-    def encode(self, pieces: list[Piece]) -> Encoded:
+    def encode(self, batch: Batch) -> Encoded:
         """Encode a batch.
 
         Raises:
             DataError: naming the place of a piece that the tokenizer cannot encode, if bad input stops everything.
         """
+        order = np.argsort(batch.splits, kind="stable")
+        texts = [batch.texts[i] for i in order.tolist()]
         try:
-            ids, offsets = self.tokenizer.encode_batch([piece.text for piece in pieces])
+            ids, offsets = self._encode(texts)
         except TokenizerError:
-            return self._encode_singly(pieces)
-        if self.end_of_text_id is not None:
-            ids = np.insert(ids, offsets[1:], self.end_of_text_id)
-        lengths = np.diff(offsets) + (self.end_of_text_id is not None)
-        return Encoded(ids.astype(self.dtype), lengths)
+            return self._encode_singly(batch, order)
+        return Encoded(ids, order, np.diff(offsets), np.array([len(text) for text in texts]))
 
-    def _encode_singly(self, pieces: list[Piece]) -> Encoded:
-        """The same piece by piece: which of them is it that cannot be encoded?"""
-        ids, lengths, refused = [], [], []
-        for piece in pieces:
+    def _encode_singly(self, batch: Batch, order: np.ndarray) -> Encoded:
+        """The same piece by piece, in the order of reading: which of them is it that cannot be encoded?"""
+        found: list[np.ndarray] = []
+        refused = []
+        for i, text in enumerate(batch.texts):
             try:
-                own, _ = self.tokenizer.encode_batch([piece.text])
+                found.append(self._encode([text])[0])
             except TokenizerError as error:
-                message = f"{piece.where}: {error}"
+                message = f"{batch.where(i)}: {error}"
                 if self.on_error == "stop":
                     raise DataError(f"{message}; or leave out what cannot be encoded: --on-error skip") from None
                 refused.append(message)
-                lengths.append(0)
-                continue
-            own = own if self.end_of_text_id is None else np.append(own, np.uint32(self.end_of_text_id))
-            ids.append(own.astype(self.dtype))
-            lengths.append(len(own))
-        joined = np.concatenate(ids) if ids else np.empty(0, dtype=self.dtype)
-        return Encoded(joined, np.array(lengths, dtype=np.int64), refused)
+                found.append(np.empty(0, dtype=self.dtype))
+        ids = np.concatenate([found[i] for i in order.tolist()])
+        lengths = np.array([len(each) for each in found])[order]
+        sizes = np.array([len(text) for text in batch.texts])[order]
+        return Encoded(ids, order, lengths, np.where(lengths, sizes, 0), refused)
+
+    def _encode(self, texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        ids, offsets = self.tokenizer.encode_batch(texts)
+        if self.end_of_text_id is not None:
+            ids = np.insert(ids, offsets[1:], self.end_of_text_id)
+            offsets = offsets + np.arange(len(offsets))
+        return ids.astype(self.dtype), offsets
 
 
-def batched(pieces: Iterator[Piece], report: SourceReport) -> Iterator[Batch]:
-    """Cut a stream of pieces into batches; `report` is that of the source, which reading it keeps up to date."""
-    held: list[Piece] = []
-    n_bytes = 0
-    for piece in pieces:
-        held.append(piece)
-        n_bytes += len(piece.text)
-        if n_bytes >= BATCH_BYTES or len(held) >= BATCH_DOCUMENTS:
+def batched(pieces: Iterator[Pieces], report: SourceReport) -> Iterator[Batch]:
+    """Join blocks to batches; `report` is that of the source, which reading it keeps up to date."""
+    held: list[Pieces] = []
+    n_documents = n_bytes = 0
+    for block in pieces:
+        held.append(block)
+        n_documents += len(block)
+        n_bytes += sum(map(len, block.block.texts))
+        if n_bytes >= BATCH_BYTES or n_documents >= BATCH_DOCUMENTS:
             yield Batch(held, report.snapshot())
-            held, n_bytes = [], 0
+            held, n_documents, n_bytes = [], 0, 0
     if held:
         yield Batch(held, report.snapshot())
 
 
-def encoded(
-    batches: Iterator[Batch], encoder: Encoder, *, workers: int, tokenizer_path: Path
-) -> Generator[tuple[Batch, Encoded]]:
-    """Each batch with its ids, in order.
+def encoded(batches: Iterator[Batch], encoder: Encoder, *, workers: int | None) -> Generator[tuple[Batch, Encoded]]:
+    """Each batch with its ids, in order; while they are made, the calling thread reads the next.
 
     Raises:
-        DataError: as `Encoder.encode`, or if a worker dies.
+        DataError: as `Encoder.encode`.
     """
-    if workers == 1:
-        for batch in batches:
-            yield batch, encoder.encode(batch.pieces)
-        return
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(tokenizer_path, encoder.dtype, encoder.end_of_text_id, encoder.on_error),
-    )
+    workers = workers or min(_cores(), _MOST_WORKERS)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="encode")
     under_way: deque[tuple[Batch, Future[Encoded]]] = deque()
     try:
         for batch in batches:
-            under_way.append((batch, pool.submit(_encode_in_worker, batch.pieces)))
+            under_way.append((batch, pool.submit(encoder.encode, batch)))
             if len(under_way) > 2 * workers:
                 first, future = under_way.popleft()
                 yield first, future.result()
         while under_way:
             first, future = under_way.popleft()
             yield first, future.result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            f"a process that tokenises died ({error}); if memory is short, lower data.workers. A script that prepares "
-            'data with several workers needs `if __name__ == "__main__":`'
-        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-_worker: list[Encoder] = []
-"""Of a worker process, its one encoder."""
-
-
-def _start_worker(tokenizer_path: Path, dtype: str, end_of_text_id: int | None, on_error: OnError) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent ends the workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker.append(Encoder(Tokenizer.load(tokenizer_path), dtype, end_of_text_id, on_error))
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot end its workers, so they watch it."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
-
-
-def _encode_in_worker(pieces: list[Piece]) -> Encoded:
-    return _worker[0].encode(pieces)
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,24 +1,21 @@
-"""Input files: finding them in folders, and reading compressed ones as a plain stream of bytes."""
+"""Input files: finding them in folders, and reading them, compressed or not, as blocks of bytes or of whole lines."""
 
 import contextlib
-import gzip
-import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
+from hornbook.data.compressed import ahead, gunzipped, unzstd
 from hornbook.data.documents import Gate
-from hornbook.errors import MissingExtraError
-
-if TYPE_CHECKING:
-    from zstandard import ZstdDecompressionObj
 
 TEXT_SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".tokens", ".raw")
 JSONL_SUFFIXES = (".jsonl", ".ndjson", ".json")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 COMPRESSED_SUFFIXES = (".gz", ".zst")
-_CHUNK = 1 << 18
+
+BLOCK_BYTES = 1 << 19
+"""Bytes that are read, and looked at, at once."""
 
 
 def files_below(paths: Sequence[Path], suffixes: tuple[str, ...]) -> list[Path]:
@@ -56,97 +53,55 @@ def _plain_suffix(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def opened(path: Path, gate: Gate) -> Iterator[BinaryIO]:
-    """The file's bytes, decompressed by suffix and otherwise untouched; damage met in the block is refused.
+def opened(path: Path, gate: Gate) -> Iterator[Iterator[bytes]]:
+    """The file's bytes in blocks, decompressed by suffix and otherwise untouched; damage met in the block is refused.
 
-    The block ends early at the damage, and what it read before stays read.
+    The `with` block ends early at the damage, after all that could be read before it.
     """
     try:
-        with _open(path) as file:
-            yield file
+        with contextlib.closing(_blocks(path)) as blocks:
+            yield blocks
     except EOFError:
         gate.refuse("truncated file", f"{path}: the compressed file ends too early; fetch it again")
     except (OSError, zlib.error) as error:
         gate.refuse("unreadable file", f"{path}: cannot be read ({error}); check the file")
 
 
-def _open(path: Path) -> BinaryIO:
-    try:
-        return _opened_file(path)
-    except OSError as error:
-        return io.BufferedReader(_Unopened(error))
-
-
-class _Unopened(io.RawIOBase):
-    """A file that could not be opened: says so when it is read, inside the block that can be left."""
-
-    def __init__(self, error: OSError) -> None:
-        self._error = error
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        """Raise the error of opening."""
-        raise self._error
+def _blocks(path: Path) -> Generator[bytes]:
+    with _opened_file(path) as file:
+        match path.suffix:
+            case ".gz":
+                yield from ahead(gunzipped(file, BLOCK_BYTES))
+            case ".zst":
+                yield from ahead(unzstd(file))
+            case _:
+                yield from iter(lambda: file.read(BLOCK_BYTES), b"")
 
 
 def _opened_file(path: Path) -> BinaryIO:
-    match path.suffix:
-        case ".gz":
-            return io.BufferedReader(gzip.open(path, "rb"), _CHUNK)
-        case ".zst":
-            return io.BufferedReader(_ZstdReader(path), _CHUNK)
-        case _:
-            return path.open("rb", buffering=_CHUNK)
+    return path.open("rb", buffering=0)
 
 
-class _ZstdReader(io.RawIOBase):
-    """Frames of a .zst file in a row. The library's own stream reader takes a truncated file for a whole one."""
+def cut_blocks(blocks: Iterable[bytes], place: Callable[[bytes], int]) -> Iterator[tuple[bytes, int, int]]:
+    """The same bytes, cut elsewhere, with the number of the first line (from 1) and where that starts (from 0).
 
-    def __init__(self, path: Path) -> None:
-        try:
-            import zstandard
-        except ImportError:
-            raise MissingExtraError(f"reading {path}", package="zstandard", extra="data") from None
-        self._zstandard = zstandard
-        self._file = path.open("rb")
-        self._frame: ZstdDecompressionObj | None = None
-        self._compressed = b""
-        self._ready = b""
+    `place` gives where a block may be cut, and 0 where it may not: then blocks are joined until one may. It does not
+    see what stands before the block.
+    """
+    held: list[bytes] = []
+    line, offset = 1, 0
+    for block in blocks:
+        if cut := place(block):
+            data = b"".join([*held, memoryview(block)[:cut]])
+            yield data, line, offset
+            line += data.count(b"\n")
+            offset += len(data)
+            held = []
+        held.append(block[cut:])
+    if rest := b"".join(held):
+        yield rest, line, offset
 
-    def readable(self) -> bool:
-        """Always."""
-        return True
 
-    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
-        """Fill the buffer with decompressed bytes; 0 at the end."""
-        while not self._ready and self._advance():
-            pass
-        count = min(len(buffer), len(self._ready))
-        buffer[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
-
-    def _advance(self) -> bool:
-        """Decompress one more piece; false at the end of the file."""
-        self._compressed = self._compressed or self._file.read(_CHUNK)
-        if not self._compressed:
-            if self._frame is not None:
-                raise EOFError
-            return False
-        self._frame = self._frame or self._zstandard.ZstdDecompressor().decompressobj()
-        try:
-            self._ready = self._frame.decompress(self._compressed)
-        except self._zstandard.ZstdError as error:
-            raise OSError(str(error)) from error
-        self._compressed = b""
-        if self._frame.eof:
-            self._compressed, self._frame = self._frame.unused_data, None
-        return True
-
-    def close(self) -> None:
-        """Close the file beneath."""
-        self._file.close()
-        super().close()
+def after_last_line(block: bytes) -> int:
+    """Where to cut between lines."""
+    return block.rfind(b"\n") + 1

@@ -1,39 +1,55 @@
-"""Records with a text field: JSON lines, Parquet rows and streamed Hugging Face data sets. One record, one document."""
+"""Records with a text field: JSON lines and streamed Hugging Face data sets. One record, one document."""
 
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from hornbook.config.data import HubSource, JsonlSource, ParquetSource
-from hornbook.data.documents import Document, Gate
-from hornbook.data.files import JSONL_SUFFIXES, PARQUET_SUFFIXES, input_files, opened
+import orjson
+
+from hornbook.config.data import HubSource, JsonlSource
+from hornbook.data.documents import Block, Gate
+from hornbook.data.files import JSONL_SUFFIXES, after_last_line, cut_blocks, input_files, opened
 from hornbook.errors import DataError, MissingExtraError
 
-if TYPE_CHECKING:
-    from pyarrow.parquet import ParquetFile
-
-_ROWS = 1024
 _HUB_SECONDS = 10.0
 
 
-def jsonl_documents(source: JsonlSource, gate: Gate) -> Iterator[Document]:
+def jsonl_blocks(source: JsonlSource, gate: Gate) -> Iterator[Block]:
     """One document for each JSON object, one object a line; blank lines are passed over."""
     for path in input_files(source.paths, JSONL_SUFFIXES, gate):
-        with opened(path, gate) as file:
+        with opened(path, gate) as blocks:
             found = False
-            for number, line in enumerate(file, start=1):
-                if line.isspace():
-                    continue
-                found = True
-                if document := _json_document(line, source.text_field, path, number, gate):
-                    yield document
+            for data, number, _ in cut_blocks(blocks, after_last_line):
+                found = found or not data.isspace()
+                lines = BytesIO(data).readlines()
+                for part in gate.parts(len(lines)):
+                    yield _json_block(lines[part], source.text_field, path, number + part.start, gate)
             if not found:
                 gate.refuse("empty file", f"{path}: the file holds no records; remove it from data.source.paths")
 
 
-def _json_document(line: bytes, field: str, path: Path, number: int, gate: Gate) -> Document | None:
+def _json_block(lines: list[bytes], field: str, path: Path, first: int, gate: Gate) -> Block:
+    """The texts of some lines; what a fast parser does not take for an object with such a field is read with care."""
+    texts: list[bytes] = []
+    numbers: list[int] = []
+    for number, line in enumerate(lines, first):
+        try:
+            text = orjson.loads(line)[field].encode()
+        except (ValueError, LookupError, TypeError, AttributeError):
+            text = _json_text(line, field, path, number, gate)
+            if text is None:
+                continue
+        texts.append(text)
+        numbers.append(number)
+    return gate.block(texts, str(path), numbers)
+
+
+def _json_text(line: bytes, field: str, path: Path, number: int, gate: Gate) -> bytes | None:
+    """The text of one line; None if that is blank, or bad and refused."""
+    if line.isspace():
+        return None
     where = f"{path}:{number}"
     try:
         # A byte-order mark, which some editors put first, is no part of the JSON.
@@ -48,44 +64,21 @@ def _json_document(line: bytes, field: str, path: Path, number: int, gate: Gate)
     if not isinstance(record, dict):
         gate.refuse("not an object", f"{where}: {type(record).__name__}, expected a JSON object; mend the line")
         return None
-    return _record_document(record, field, where, gate)
-
-
-def _record_document(record: Mapping[str, object], field: str, where: str, gate: Gate) -> Document | None:
     if field not in record:
         gate.missing_field(field, list(record), where)
         return None
-    return gate.value_document(record[field], field, where)
+    return gate.value_text(record[field], field, where)
 
 
-def parquet_documents(source: ParquetSource, gate: Gate) -> Iterator[Document]:
-    """One document for each row; one row group is in memory at a time, and of it only the text column."""
-    try:
-        from pyarrow.lib import ArrowException
-        from pyarrow.parquet import ParquetFile
-    except ImportError:
-        raise MissingExtraError("reading Parquet files", package="pyarrow", extra="data") from None
-    for path in input_files(source.paths, PARQUET_SUFFIXES, gate):
-        try:
-            with ParquetFile(path) as file:
-                yield from _rows(file, source.text_field, path, gate)
-        except (OSError, ArrowException) as error:
-            gate.refuse("unreadable file", f"{path}: not a readable Parquet file ({error}); check the file")
-
-
-def _rows(file: "ParquetFile", field: str, path: Path, gate: Gate) -> Iterator[Document]:
-    columns = file.schema_arrow.names
-    if field not in columns:
-        gate.missing_field(field, columns, str(path))
-        return
-    row = 0
-    for batch in file.iter_batches(batch_size=_ROWS, columns=[field]):
-        for value in batch.column(0).to_pylist():
-            row += 1
-            if document := gate.value_document(value, field, f"{path}:{row}"):
-                yield document
-    if not row:
-        gate.refuse("empty file", f"{path}: the file holds no rows; remove it from data.source.paths")
+def hub_blocks(source: HubSource, gate: Gate) -> Iterator[Block]:
+    """A block for each row that the gate's report does not count yet: a stopped stream goes on where it was."""
+    row = gate.report.records
+    for record in hub_rows(source, skip=row):
+        row += 1
+        if source.text_field in record:
+            yield gate.value_block(record[source.text_field], source.text_field, source.dataset, row)
+        else:
+            gate.missing_field(source.text_field, list(record), f"{source.dataset}:{row}")
 
 
 def hub_rows(source: HubSource, *, skip: int = 0, data_file: str | None = None) -> Iterator[Mapping[str, object]]:
@@ -140,12 +133,3 @@ def _hub_message(name: str, row: int, error: Exception) -> str:
         f"{name}: cannot be read from the Hugging Face hub ({cause}); check the name, subset and split. "
         "Offline? Use local files: [data.source] kind = text, jsonl or parquet"
     )
-
-
-def hub_documents(source: HubSource, gate: Gate) -> Iterator[Document]:
-    """One document for each row that the gate's report does not count yet: a stopped stream goes on where it was."""
-    row = gate.report.records
-    for record in hub_rows(source, skip=row):
-        row += 1
-        if document := _record_document(record, source.text_field, f"{source.dataset}:{row}", gate):
-            yield document

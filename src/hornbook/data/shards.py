@@ -80,13 +80,13 @@ class ShardWriter:
         """
         assert int(lengths.sum()) == len(tokens)
         starts = (self._tokens + np.cumsum(lengths) - lengths).astype(OFFSET_DTYPE)
-        _write(self._offsets_path, self._offsets, self._offsets_digest, starts.tobytes())
-        rest = tokens.astype(self._dtype, copy=False)
+        _write(self._offsets_path, self._offsets, self._offsets_digest, starts)
+        rest = np.ascontiguousarray(tokens, dtype=self._dtype)
         while len(rest) >= self._room:
-            _write(self._shard_path, self._shard, self._digest, rest[: self._room].tobytes())
+            _write(self._shard_path, self._shard, self._digest, rest[: self._room])
             rest = rest[self._room :]
             self._next_shard()
-        _write(self._shard_path, self._shard, self._digest, rest.tobytes())
+        _write(self._shard_path, self._shard, self._digest, rest)
         self._room -= len(rest)
         self._tokens += len(tokens)
         self._documents += len(lengths)
@@ -173,8 +173,9 @@ def _reopen(path: Path, size: int) -> tuple[FileIO, "hashlib._Hash"]:
     return file, digest
 
 
-def _write(path: Path, file: FileIO, digest: "hashlib._Hash", data: bytes) -> None:
-    left = memoryview(data)
+def _write(path: Path, file: FileIO, digest: "hashlib._Hash", numbers: np.ndarray) -> None:
+    data = numbers.view(np.uint8).data
+    left = data
     with explained(path):
         while left:  # one call may write less, for instance up to 2 GiB
             left = left[file.write(left) :]

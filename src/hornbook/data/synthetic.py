@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from hornbook.config.data import SyntheticSource
-from hornbook.data.documents import Document, Gate
+from hornbook.data.documents import Block, Gate
 from hornbook.errors import DataError
 
 SYMBOLS = string.ascii_letters + string.digits + string.punctuation
@@ -93,8 +93,7 @@ class MarkovSource:
         return symbols[:, :length]
 
 
-def synthetic_documents(source: SyntheticSource, gate: Gate) -> Iterator[Document]:
+def synthetic_blocks(source: SyntheticSource, gate: Gate) -> Iterator[Block]:
     """The documents of the chain."""
     for number, text in enumerate(MarkovSource(source).documents(), start=1):
-        if document := gate.value_document(text.decode(), "text", f"synthetic:{number}"):
-            yield document
+        yield gate.block([text], "synthetic", [number])
