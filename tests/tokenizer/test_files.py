@@ -107,7 +107,7 @@ def test_damaged_files(saved, file, content, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 9}, "format 9; this version of hornbook reads format 1"),
+        ({"format": 9}, "format 9; this version of hornbook reads format 2 and below"),
         ({"kind": "words"}, "kind = 'words': expected 'characters', or 'bpe' with its pattern"),
         ({"normalizer": "NFKC"}, "kind = 'bpe': expected"),
         ({"special_tokens": {"<|a|>": 999}}, "special_tokens.json: no token has the id 274"),
@@ -120,6 +120,16 @@ def test_wrong_settings(saved, change, message):
     edit(saved / "special_tokens.json", lambda about: {**about, **change})
     with pytest.raises(TokenizerError, match=message):
         Tokenizer.load(saved)
+
+
+def test_fingerprints_and_files_of_plain_tokenizers_stay_what_they_were(saved):
+    """Data sets and checkpoints carry the fingerprint; format 1 is what older versions read."""
+    assert TOKENIZER.fingerprint == "7b03bff8493141053354abda09a4b3ae64510e4c79574871a97fef3af176b458"
+    about = json.loads((saved / "special_tokens.json").read_text(encoding="utf-8"))
+    assert list(about) == [
+        *("format", "kind", "pattern", "whole_words_first", "normalizer", "special_tokens", "fingerprint"),
+    ]
+    assert about["format"] == 1
 
 
 def test_a_gap_and_a_missing_byte(saved):

@@ -5,6 +5,8 @@ U+0100 on (a blank is written Ġ, a line feed Ċ). The order of the characters i
 Source: bytes_to_unicode in https://github.com/openai/gpt-2/blob/master/src/encoder.py
 """
 
+import codecs
+
 _PRINTABLE = (*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1))
 
 BYTE_ORDER: tuple[int, ...] = (*_PRINTABLE, *(b for b in range(256) if b not in _PRINTABLE))
@@ -13,17 +15,19 @@ BYTE_ORDER: tuple[int, ...] = (*_PRINTABLE, *(b for b in range(256) if b not in 
 BYTE_TO_CHARACTER: dict[int, str] = {
     b: chr(b) if b in _PRINTABLE else chr(256 + i - len(_PRINTABLE)) for i, b in enumerate(BYTE_ORDER)
 }
-CHARACTER_TO_BYTE: dict[str, int] = {c: b for b, c in BYTE_TO_CHARACTER.items()}
+
+_DECODING = "".join(BYTE_TO_CHARACTER[b] for b in range(256))
+_ENCODING = codecs.charmap_build(_DECODING)
 
 
 def printable(token: bytes) -> str:
     """A token as vocab.json writes it."""
-    return "".join(BYTE_TO_CHARACTER[b] for b in token)
+    return codecs.charmap_decode(token, "strict", _DECODING)[0]
 
 
 def from_printable(text: str) -> bytes | None:
     """The bytes of a token of vocab.json; None if a character stands for no byte."""
     try:
-        return bytes(CHARACTER_TO_BYTE[c] for c in text)
-    except KeyError:
+        return codecs.charmap_encode(text, "strict", _ENCODING)[0]
+    except UnicodeEncodeError:
         return None

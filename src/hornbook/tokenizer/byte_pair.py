@@ -5,7 +5,7 @@ Words repeat, so their ids are kept; the cache is bounded and a very long word i
 """
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import ClassVar, Literal
@@ -21,6 +21,9 @@ from hornbook.tokenizer.reference import Pair, merge_word
 _CACHED_WORDS = 2**18
 _LONGEST_CACHED_WORD = 64
 
+BYTES_OF_TEXT = frozenset([*range(0xC0), *range(0xC2, 0xF5)])
+"""The bytes that UTF-8 text can hold."""
+
 Normalizer = Literal["NFC"]
 
 
@@ -28,12 +31,15 @@ class BytePairScheme:
     """Byte-level BPE over ordinary tokens; special tokens are the business of `Tokenizer`.
 
     Args:
-        tokens: the bytes of each id; every single byte must be among them.
-        merges: pairs of ids in order of preference; each pair joined must be a token.
+        tokens: the bytes of each id; None where an id is that of a special token, or nobody's. All single bytes must be
+            among them, but for the thirteen that UTF-8 never holds.
+        merges: pairs of ids in order of preference; each pair joined must be a token. None: any two tokens merge that
+            together are a token, the one with the lowest id first, and the leftmost of equals, as in tiktoken.
         pattern: how text is split into words, see `patterns`.
         whole_words_first: a word that is a token becomes it without merging. Vocabularies with tokens that merging
             cannot reach differ by this: tiktoken does so, Hugging Face where `ignore_merges` is set.
         normalizer: the Unicode form that text is brought to first; then decoding gives that form back, not the text.
+        drops_bytes: bytes of text may lack an id and are then left out without a word, as Hugging Face does.
 
     Raises:
         TokenizerError: if tokens repeat, a byte is missing, or a merge gives no token.
@@ -43,22 +49,26 @@ class BytePairScheme:
 
     def __init__(
         self,
-        tokens: Sequence[bytes],
-        merges: Sequence[Pair],
+        tokens: Sequence[bytes | None],
+        merges: Sequence[Pair] | None,
         *,
         pattern: str = "gpt2",
         whole_words_first: bool = False,
         normalizer: Normalizer | None = None,
+        drops_bytes: bool = False,
     ) -> None:
-        self.tokens, self.merges = tuple(tokens), tuple(merges)
-        self.whole_words_first, self.normalizer = whole_words_first, normalizer
+        self.tokens, self.by_rank = tuple(tokens), merges is None
+        self.whole_words_first, self.normalizer, self.drops_bytes = whole_words_first, normalizer, drops_bytes
         self.splitter = Splitter(pattern)
-        self.ids = {token: i for i, token in enumerate(self.tokens)}
+        self.ids: dict[bytes, int] = {token: i for i, token in enumerate(self.tokens) if token is not None}
         self._check_tokens()
-        self.byte_ids: list[int] = [self.ids[bytes([byte])] for byte in range(256)]
-        """The id of each single byte, of length 256."""
-        self.merge_table: dict[Pair, tuple[int, int]] = self._join_merges()
+        self.byte_ids: list[int] = [self.ids.get(bytes([byte]), -1) for byte in range(256)]
+        """The id of each single byte, of length 256; -1 for one without an id, which text holds only if drops_bytes."""
+        self.merge_table: dict[Pair, tuple[int, int]] = (
+            joining_pairs(self.ids) if merges is None else self._join(merges)
+        )
         """Pair of ids -> (rank, id of the joined token); of the pairs in a word the lowest rank merges first."""
+        self.merges: tuple[Pair, ...] = tuple(self.merge_table if merges is None else merges)
         self._cache = _WordCache(self._encode_word)
 
     @classmethod
@@ -79,14 +89,17 @@ class BytePairScheme:
         """Where a long text may be cut without changing its ids, see `documents.pieces`."""
         return self.splitter.cut
 
+    def normalize(self, text: str) -> str:
+        """The text in the normal form of this vocabulary."""
+        return unicodedata.normalize(self.normalizer, text) if self.normalizer else text
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text in which nothing is special.
 
         Raises:
             TokenizerError: if the text holds a lone surrogate.
         """
-        if self.normalizer:
-            text = unicodedata.normalize(self.normalizer, text)
+        text = self.normalize(text)
         try:
             return list(chain.from_iterable(map(self._cache.__getitem__, self.splitter(text))))
         except UnicodeEncodeError:
@@ -100,36 +113,53 @@ class BytePairScheme:
             pattern=self.pattern,
             whole_words_first=self.whole_words_first,
             normalizer=self.normalizer,
+            drops_bytes=self.drops_bytes,
         )
-        return make, (self.tokens, self.merges)
+        return make, (self.tokens, None if self.by_rank else self.merges)
 
     def _encode_word(self, word: str) -> list[int]:
         data = word.encode()
         if self.whole_words_first and data in self.ids:
             return [self.ids[data]]
-        return merge_word([self.byte_ids[byte] for byte in data], self.merge_table)
+        symbols = [self.byte_ids[byte] for byte in data]
+        return merge_word([i for i in symbols if i >= 0] if self.drops_bytes else symbols, self.merge_table)
 
     def _check_tokens(self) -> None:
-        if len(self.ids) != len(self.tokens):
-            repeated = next(token for i, token in enumerate(self.tokens) if self.ids[token] != i)
+        if len(self.ids) != len(self.tokens) - self.tokens.count(None):
+            repeated = next(token for i, token in enumerate(self.tokens) if token is not None and self.ids[token] != i)
             raise TokenizerError(f"vocabulary: the token {printable(repeated)!r} stands there twice; expected it once")
-        if missing := [byte for byte in range(256) if bytes([byte]) not in self.ids]:
+        missing = [byte for byte in range(256) if bytes([byte]) not in self.ids]
+        if not self.drops_bytes and not BYTES_OF_TEXT.isdisjoint(missing):
             raise TokenizerError(
                 f"vocabulary: {len(missing)} of the 256 single bytes are missing, the first is 0x{missing[0]:02x} "
                 f"({printable(bytes(missing[:1]))!r}); expected a byte-level vocabulary, which has them all"
             )
 
-    def _join_merges(self) -> dict[Pair, tuple[int, int]]:
-        joined: dict[Pair, tuple[int, int]] = {}
-        for rank, (left, right) in enumerate(self.merges):
-            token = self.tokens[left] + self.tokens[right]
-            if token not in self.ids:
+    def _join(self, merges: Sequence[Pair]) -> dict[Pair, tuple[int, int]]:
+        tokens, ids = self.tokens, self.ids
+        table: dict[Pair, tuple[int, int]] = {}
+        for rank, (left, right) in enumerate(merges):
+            try:
+                joined = ids[tokens[left] + tokens[right]]  # type: ignore[operator]  # None is one of the errors
+            except (KeyError, TypeError):
+                parts = [printable(tokens[i] or b"") or f"(id {i})" for i in (left, right)]
                 raise TokenizerError(
-                    f"merges: merge {rank + 1} gives {printable(token)!r}, which is not in the vocabulary; "
+                    f"merges: merge {rank + 1} joins {parts[0]!r} and {parts[1]!r} to what is not in the vocabulary; "
                     "do both files belong together?"
-                )
-            joined.setdefault((left, right), (rank, self.ids[token]))
-        return joined
+                ) from None
+            table[left, right] = rank, joined
+        return table
+
+
+def joining_pairs(ids: Mapping[bytes, int]) -> dict[Pair, tuple[int, int]]:
+    """Every way to split a token into two tokens: pair of ids -> (id, id) of the token, in the order of the mapping."""
+    table: dict[Pair, tuple[int, int]] = {}
+    find = ids.get
+    for token, i in ids.items():
+        for cut in range(1, len(token)):
+            if (left := find(token[:cut])) is not None and (right := find(token[cut:])) is not None:
+                table[left, right] = i, i
+    return table
 
 
 class _WordCache(dict[str, list[int]]):

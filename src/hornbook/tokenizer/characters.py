@@ -45,6 +45,10 @@ class CharacterScheme:
             )
         return cls(sorted(seen))
 
+    def normalize(self, text: str) -> str:
+        """The text itself: no character is changed."""
+        return text
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text.
 

@@ -2,7 +2,7 @@
 
     vocab.json           {"Ġthe": 278, ...}: ordinary tokens in printable form (see `alphabet`), or characters
     merges.txt           "#version: 0.2", then one merge a line, best first; absent for characters
-    special_tokens.json  kind, pattern, {"<|endoftext|>": 4080, ...}, and the fingerprint of the whole
+    special_tokens.json  kind, pattern, {"<|endoftext|>": 4080, ...}, all settings, and the fingerprint of the whole
 
 A directory is written whole or not at all. All that is read is checked, so a wrong file is one error with its name.
 """
@@ -19,42 +19,76 @@ from hornbook.tokenizer import hugging_face
 from hornbook.tokenizer.alphabet import printable
 from hornbook.tokenizer.byte_pair import BytePairScheme
 from hornbook.tokenizer.characters import CharacterScheme
-from hornbook.tokenizer.vocabulary import byte_pair_scheme, merge_lines, names_by_id, parse_object, read_text
+from hornbook.tokenizer.special_tokens import SpecialTokens, Template, follows
+from hornbook.tokenizer.vocabulary import (
+    byte_pair_scheme,
+    merge_lines,
+    names_by_id,
+    names_without_gaps,
+    parse_object,
+    read_text,
+)
 
-FORMAT = 1
+FORMAT = 2
+"""Format 1, in which special tokens follow ordinary ones without gaps, is still written for what it can hold."""
 VOCAB, MERGES, SPECIAL = "vocab.json", "merges.txt", "special_tokens.json"
 HUGGING_FACE = "tokenizer.json"
+ADDED = "added_tokens.json"
+"""Beside vocab.json in GPT-2's form: which of its names are special, with their ids."""
 
 
 class Loaded(NamedTuple):
     """What a file or directory says of a tokenizer."""
 
     scheme: BytePairScheme | CharacterScheme
-    special_tokens: dict[str, int]
+    special: SpecialTokens
     fingerprint: str | None = None
     """What it was when it was saved, if the files tell."""
 
 
-def contents(
-    scheme: BytePairScheme | CharacterScheme, special_tokens: Mapping[str, int], fingerprint: str
-) -> dict[str, str]:
+def contents(scheme: BytePairScheme | CharacterScheme, special: SpecialTokens, fingerprint: str) -> dict[str, str]:
     """The files of a tokenizer's directory: name -> text."""
-    about: dict[str, object] = {"format": FORMAT, "kind": scheme.kind}
+    about: dict[str, object] = {"format": _format_needed(scheme, special), "kind": scheme.kind}
+    files = {}
     if isinstance(scheme, CharacterScheme):
-        files = {VOCAB: _json_text(scheme.ids)}
+        files[VOCAB] = _json_text(scheme.ids)
     else:
-        written = [printable(token) for token in scheme.tokens]
-        lines = [f"{written[left]} {written[right]}" for left, right in scheme.merges]
-        files = {
-            VOCAB: _json_text({token: i for i, token in enumerate(written)}),
-            MERGES: "\n".join(["#version: 0.2", *lines]) + "\n",
-        }
+        files[VOCAB], files[MERGES] = gpt2_form(scheme)
         about["pattern"] = scheme.pattern
         about["whole_words_first"] = scheme.whole_words_first
         about["normalizer"] = scheme.normalizer
-    about["special_tokens"] = dict(special_tokens)
+        if about["format"] != 1:
+            about["by_rank"] = scheme.by_rank
+            about["drops_bytes"] = scheme.drops_bytes
+    about["special_tokens"] = special.ids
+    if about["format"] != 1:
+        about["added_tokens"] = special.added
+        about["normalized_tokens"] = sorted(special.normalized)
+        about["template"] = special.template._asdict()
     about["fingerprint"] = fingerprint
     return {**files, SPECIAL: _json_text(about)}
+
+
+def gpt2_form(scheme: BytePairScheme, special_tokens: Mapping[str, int] | None = None) -> tuple[str, str]:
+    """The texts of vocab.json, with special tokens among the others if they are given, and of merges.txt.
+
+    Raises:
+        TokenizerError: if a special token has the name of an ordinary one.
+    """
+    written = ["" if token is None else printable(token) for token in scheme.tokens]
+    vocabulary = {name: i for i, name in enumerate(written) if name}
+    if special_tokens:
+        hugging_face.check_names(special_tokens, vocabulary, VOCAB)
+        vocabulary.update(special_tokens)
+    lines = [f"{written[left]} {written[right]}" for left, right in scheme.merges]
+    return _json_text(vocabulary), "\n".join(["#version: 0.2", *lines]) + "\n"
+
+
+def _format_needed(scheme: BytePairScheme | CharacterScheme, special: SpecialTokens) -> int:
+    plain = None not in scheme.tokens and follows(special.ids, len(scheme.tokens))
+    if isinstance(scheme, BytePairScheme):
+        plain = plain and -1 not in scheme.byte_ids and not scheme.by_rank
+    return 1 if plain and not special.added and not special.normalized and not any(special.template) else FORMAT
 
 
 def save(files: Mapping[str, str], directory: Path, *, overwrite: bool = False) -> None:
@@ -112,42 +146,64 @@ def load(path: Path) -> Loaded:
     if (path / HUGGING_FACE).is_file():
         return load(path / HUGGING_FACE)
     if (path / VOCAB).is_file() and (path / MERGES).is_file():
-        written = parse_object(read_text(path / VOCAB), str(path / VOCAB))
-        return load_gpt2(path / VOCAB, path / MERGES, [name for name in SPECIAL_TOKENS["chat"] if name in written])
+        return load_gpt2(path / VOCAB, path / MERGES, _names_among(path))
     raise TokenizerError(f"{path}: holds no tokenizer; expected {VOCAB}, {MERGES} and {SPECIAL}, or {HUGGING_FACE}")
 
 
-def load_gpt2(vocab: Path, merges: Path, special_tokens: Sequence[str], *, pattern: str = "gpt2") -> Loaded:
-    """Read GPT-2's form, in which the vocabulary may hold special tokens; those that it does not hold follow it.
+def load_gpt2(
+    vocab: Path, merges: Path, special_tokens: Sequence[str] | Mapping[str, int], *, pattern: str = "gpt2"
+) -> Loaded:
+    """Read GPT-2's form, in which the vocabulary may hold special tokens.
+
+    Names that it does not hold get the ids that are given with them, or those that follow all others.
 
     Raises:
         TokenizerError: if a file is missing or damaged, or the two do not belong together.
     """
     entries = parse_object(read_text(vocab), str(vocab))
-    held = {name: entries.pop(name) for name in special_tokens if name in entries}
-    ordinary = names_by_id(entries, str(vocab))
-    special = names_by_id(held, str(vocab), first=len(ordinary))
-    special += [name for name in special_tokens if name not in held]
+    given = special_tokens if isinstance(special_tokens, Mapping) else {}
+    special: dict[str, object] = {name: entries.pop(name) for name in special_tokens if name in entries}
+    special |= {name: i for name, i in given.items() if name not in special}
+    ordinary, names = names_by_id(entries, str(vocab)), names_by_id(special, str(vocab))
+    first = max(len(ordinary), len(names))
+    ids = {name: i for i, name in enumerate(names) if name is not None}
+    ids |= {name: first + i for i, name in enumerate(name for name in special_tokens if name not in ids)}
     scheme = byte_pair_scheme(ordinary, merge_lines(merges), str(vocab), pattern=pattern)
-    return Loaded(scheme, {name: len(ordinary) + i for i, name in enumerate(special)})
+    return Loaded(scheme, SpecialTokens(ids))
+
+
+def _names_among(path: Path) -> Sequence[str] | dict[str, int]:
+    """The special tokens of a directory in GPT-2's form: those that it lists, or else those with names that we know."""
+    if (path / ADDED).is_file():
+        listed = parse_object(read_text(path / ADDED), str(path / ADDED))
+        names = names_by_id(listed, str(path / ADDED))
+        return {name: i for i, name in enumerate(names) if name is not None}
+    written = parse_object(read_text(path / VOCAB), str(path / VOCAB))
+    return [name for name in SPECIAL_TOKENS["chat"] if name in written]
 
 
 def _load_ours(path: Path) -> Loaded:
     where, where_special = str(path / VOCAB), str(path / SPECIAL)
     about = parse_object(read_text(path / SPECIAL), where_special)
     match about:
-        case {"format": int(found)} if found != FORMAT:
-            raise TokenizerError(f"{where_special}: format {found}; this version of hornbook reads format {FORMAT}")
-        case {"format": int(), "kind": kind, "special_tokens": dict(special), "fingerprint": str(fingerprint)}:
+        case {"format": int(found)} if found not in range(1, FORMAT + 1):
+            raise TokenizerError(
+                f"{where_special}: format {found}; this version of hornbook reads format {FORMAT} and below"
+            )
+        case {"format": int(found), "kind": kind, "special_tokens": dict(special), "fingerprint": str(fingerprint)}:
             pass
         case _:
             raise TokenizerError(f"{where_special}: expected format, kind, special_tokens and fingerprint")
-    ordinary = names_by_id(parse_object(read_text(path / VOCAB), where), where)
-    first = len(ordinary)
-    special_ids = {name: first + i for i, name in enumerate(names_by_id(special, where_special, first=first))}
+    entries = parse_object(read_text(path / VOCAB), where)
+    if found == 1:
+        ordinary: Sequence[str | None] = names_without_gaps(entries, where)
+        names_without_gaps(special, where_special, first=len(ordinary))
+    else:
+        ordinary = names_by_id(entries, where)
+    specials = _special_tokens(about, where_special)
     match about:
         case {"kind": "characters"}:
-            return Loaded(_characters(ordinary, where), special_ids, fingerprint)
+            return Loaded(_characters(ordinary, where), specials, fingerprint)
         case {
             "kind": "bpe",
             "pattern": str(pattern),
@@ -156,19 +212,42 @@ def _load_ours(path: Path) -> Loaded:
         }:
             scheme = byte_pair_scheme(
                 ordinary,
-                merge_lines(path / MERGES),
+                None if about.get("by_rank") is True else merge_lines(path / MERGES),
                 where,
                 pattern=pattern,
                 whole_words_first=whole_words_first,
                 normalizer=normalizer,
+                drops_bytes=about.get("drops_bytes") is True,
             )
-            return Loaded(scheme, special_ids, fingerprint)
+            return Loaded(scheme, specials, fingerprint)
     raise TokenizerError(f"{where_special}: kind = {kind!r}: expected 'characters', or 'bpe' with its pattern")
 
 
-def _characters(names: Sequence[str], where: str) -> CharacterScheme:
+def _special_tokens(about: Mapping[str, object], where: str) -> SpecialTokens:
+    """What special_tokens.json says of them; format 1 knows nothing but names with ids."""
+    plain = {"added_tokens": {}, "normalized_tokens": [], "template": {"before": [], "after": []}}
+    match {**plain, **about}:
+        case {
+            "special_tokens": dict(special),
+            "added_tokens": dict(added),
+            "normalized_tokens": list(normalized),
+            "template": {"before": list(before), "after": list(after)},
+        }:
+            pass
+        case _:
+            raise TokenizerError(f"{where}: added_tokens, normalized_tokens or template is damaged")
+    names_by_id(special, where)
+    names_by_id(added, where)
     try:
-        return CharacterScheme(names)
+        template = Template(tuple(before), tuple(after))
+        return SpecialTokens(special, added=added, normalized=normalized, template=template)
+    except TokenizerError as error:
+        raise TokenizerError(f"{where}: {error}") from error
+
+
+def _characters(names: Sequence[str | None], where: str) -> CharacterScheme:
+    try:
+        return CharacterScheme([name or "" for name in names])
     except TokenizerError as error:
         raise TokenizerError(f"{where}: {error}") from error
 

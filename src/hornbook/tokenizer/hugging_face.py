@@ -1,24 +1,36 @@
-"""Hugging Face's tokenizer.json, read and written: byte-level BPE as GPT-2, Llama 3 and Qwen 2 have it.
+"""Hugging Face's tokenizer.json, read and written: byte-level BPE as GPT-2, GPT-NeoX, Llama 3, Qwen 2, SmolLM 2.
 
-Their added tokens are our special tokens. They find those in any text; we do so only where they are allowed, so
-`encode(text, allowed_special="all")` is what equals them. Whatever would change ids and we do not do (other models,
-other normalizers, blanks put before a text, tokens put around it) is an error that names the part.
+Their special tokens count in any text; ours only where they are allowed, so `encode(text, allowed_special="all")` is
+what equals them, and with `template=True` their encoding with special tokens put around. Their other added tokens count
+in any text for us, too. Whatever would change ids and we do not do (other models, other normalizers, blanks put before
+a text, names that take the blanks beside them) is an error that names the part. Truncation and padding are not read.
 Source: https://github.com/huggingface/tokenizers
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from hornbook.errors import TokenizerError
 from hornbook.tokenizer.alphabet import printable
-from hornbook.tokenizer.byte_pair import BytePairScheme, Normalizer
+from hornbook.tokenizer.byte_pair import BYTES_OF_TEXT, BytePairScheme, Normalizer
 from hornbook.tokenizer.patterns import PATTERNS
-from hornbook.tokenizer.vocabulary import WrittenMerge, byte_pair_scheme, names_by_id, parse_merge, parse_object
+from hornbook.tokenizer.special_tokens import SpecialTokens, Template, follows
+from hornbook.tokenizer.vocabulary import (
+    WrittenMerges,
+    byte_pair_scheme,
+    names_by_id,
+    parse_object,
+    split_merges,
+)
 
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+_BY_WORDS = {**_BYTE_LEVEL, "use_regex": True}
+_FLAGS = {"single_word": False, "lstrip": False, "rstrip": False}
 
 
-def parse(text: str, where: str) -> tuple[BytePairScheme, dict[str, int]]:
+def parse(text: str, where: str) -> tuple[BytePairScheme, SpecialTokens]:
     """The vocabulary and the special tokens of a tokenizer.json.
 
     Raises:
@@ -26,50 +38,56 @@ def parse(text: str, where: str) -> tuple[BytePairScheme, dict[str, int]]:
     """
     whole = parse_object(text, where)
     model = _model(whole.get("model"), where)
-    _check_post_processor(whole.get("post_processor"), where)
     _check_decoder(whole.get("decoder"), where)
-    added = _added_tokens(whole.get("added_tokens"), where)
-    written = _object(model.get("vocab"), "model.vocab", where)
-    entries = {name: i for name, i in written.items() if name not in added}
-    if early := [name for name, i in added.items() if i < len(entries)]:
-        raise _unsupported(where, f"added token {early[0]!r}: id {added[early[0]]}", "added tokens behind all others")
-    ordinary = names_by_id(entries, f"{where}: model.vocab")
-    special = names_by_id(added, f"{where}: added_tokens", first=len(ordinary))
+    normalizer = _normalizer(whole.get("normalizer"), where)
+    entries = _object(model.get("vocab"), "model.vocab", where)
+    special = _special_tokens(whole, entries, normalizer, where)
+    drops_bytes = any(printable(bytes([byte])) not in entries for byte in BYTES_OF_TEXT)
+    if drops_bytes and model.get("unk_token") is not None:
+        raise _unsupported(where, f"model.unk_token = {model['unk_token']!r}, where bytes are missing", "null only")
+    names = special.all_ids
     scheme = byte_pair_scheme(
-        ordinary,
+        names_by_id({name: i for name, i in entries.items() if name not in names}, f"{where}: model.vocab"),
         _merges(model.get("merges"), where),
         f"{where}: model.vocab",
         pattern=_pattern(whole.get("pre_tokenizer"), where),
         whole_words_first=model.get("ignore_merges") is True,
-        normalizer=_normalizer(whole.get("normalizer"), where),
+        normalizer=normalizer,
+        drops_bytes=drops_bytes,
     )
-    return scheme, {name: len(ordinary) + i for i, name in enumerate(special)}
+    return scheme, special
 
 
-def dump(scheme: BytePairScheme, special_tokens: Mapping[str, int]) -> str:
+def dump(scheme: BytePairScheme, special: SpecialTokens) -> str:
     """The text of a tokenizer.json that gives the same ids in the library `tokenizers`.
 
     Raises:
         TokenizerError: if a special token has the name of an ordinary one, which that form cannot tell apart.
     """
-    written = [printable(token) for token in scheme.tokens]
-    if both := set(written) & set(special_tokens):
-        raise TokenizerError(
-            f"tokenizer.json cannot hold the special token {min(both)!r} beside an ordinary token of that name; "
-            "choose a name such as <|name|>"
-        )
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    split = {"type": "Split", "pattern": {"Regex": scheme.splitter.expression}, "behavior": "Isolated", "invert": False}
-    by_split = {"type": "Sequence", "pretokenizers": [split, {**_BYTE_LEVEL, "use_regex": False}]}
+    written = ["" if token is None else printable(token) for token in scheme.tokens]
+    vocabulary = {name: i for i, name in enumerate(written) if name}
+    names = special.all_ids
+    check_names(names, vocabulary, "tokenizer.json")
+    if not follows(names, len(vocabulary)):  # the library gives the next free ids to names that the model lacks
+        vocabulary = dict(sorted({**vocabulary, **names}.items(), key=lambda item: item[1]))
     whole = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [{"id": i, "content": name, **flags} for name, i in special_tokens.items()],
+        "added_tokens": [
+            {
+                "id": i,
+                "content": name,
+                **_FLAGS,
+                "normalized": name in special.normalized,
+                "special": name in special.ids,
+            }
+            for name, i in names.items()
+        ],
         "normalizer": {"type": scheme.normalizer} if scheme.normalizer else None,
-        "pre_tokenizer": {**_BYTE_LEVEL, "use_regex": True} if scheme.pattern == "gpt2" else by_split,
-        "post_processor": None,
-        "decoder": {**_BYTE_LEVEL, "use_regex": True},
+        "pre_tokenizer": _written_pattern(scheme),
+        "post_processor": _written_template(special),
+        "decoder": _BY_WORDS,
         "model": {
             "type": "BPE",
             "dropout": None,
@@ -79,11 +97,24 @@ def dump(scheme: BytePairScheme, special_tokens: Mapping[str, int]) -> str:
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": scheme.whole_words_first,
-            "vocab": {token: i for i, token in enumerate(written)},
+            "vocab": vocabulary,
             "merges": [[written[left], written[right]] for left, right in scheme.merges],
         },
     }
     return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
+
+
+def check_names(names: Mapping[str, int], vocabulary: Mapping[str, int], form: str) -> None:
+    """Refuse to write special tokens beside ordinary ones of the same name.
+
+    Raises:
+        TokenizerError: if there is one.
+    """
+    if both := vocabulary.keys() & names.keys():
+        raise TokenizerError(
+            f"{form} cannot hold the special token {min(both)!r} beside an ordinary token of that name; "
+            "choose a name such as <|name|>"
+        )
 
 
 def _unsupported(where: str, part: str, expected: str) -> TokenizerError:
@@ -141,26 +172,53 @@ def _pattern(value: object, where: str) -> str:
         case [{"type": "ByteLevel", **rest}] if rest.get("use_regex", True):
             return "gpt2"
         case [
-            {"type": "Split", "pattern": {"Regex": str(expression)}, "behavior": "Isolated", **split},
+            {"type": "Digits", "individual_digits": True},
             {"type": "ByteLevel", **rest},
-        ] if not split.get("invert") and not rest.get("use_regex", True):
-            names = (name for name, known in PATTERNS.items() if known.expression == expression)
-            return next(names, expression)
-    kinds = " + ".join(str(step.get("type")) for step in steps) or "null"
-    raise _unsupported(where, f"pre_tokenizer {kinds}", "ByteLevel, or Split by an isolated Regex and then ByteLevel")
+        ] if rest.get("use_regex", True):
+            return "smollm"
+        case [{"type": "Split", **split}, {"type": "ByteLevel", **rest}] if not rest.get("use_regex", True):
+            if (pattern := _split_pattern(split)) is not None:
+                return pattern
+    kinds = " + ".join(_kind(step) for step in steps) or "null"
+    raise _unsupported(
+        where,
+        f"pre_tokenizer {kinds}",
+        "ByteLevel, Digits (individual) and then ByteLevel, or Split (Isolated) and then ByteLevel without its regex",
+    )
 
 
-def _check_post_processor(value: object, where: str) -> None:
-    for step in _parts(value, "post_processor", "processors", where):
-        match step:
-            case {"type": "ByteLevel"}:
-                pass
-            case {"type": "TemplateProcessing", "special_tokens": tokens} if not tokens:
-                pass
-            case _:
-                raise _unsupported(
-                    where, f"post_processor {step.get('type')}, which adds tokens", "files that add none"
-                )
+def _split_pattern(split: Mapping[str, object]) -> str | None:
+    match split:
+        case {"pattern": {"Regex": str(expression)}}:
+            named = next((name for name, known in PATTERNS.items() if known.expression == expression), None)
+        case {"pattern": {"String": str(content)}}:
+            expression, named = re.escape(content), None
+        case _:
+            return None
+    match split.get("behavior"), bool(split.get("invert")):
+        case ("Isolated", False):
+            return named or expression
+        case ("Removed", True):  # keeps what matches, which is everything for a pattern that covers every text
+            return named
+    return None
+
+
+def _kind(step: Mapping[str, object]) -> str:
+    """A step as an error message names it: its type and what it does."""
+    keys = ("behavior", "invert", "individual_digits", "use_regex")
+    details = ", ".join(f"{key} = {step[key]}" for key in keys if key in step)
+    return f"{step.get('type')} ({details})" if details else str(step.get("type"))
+
+
+def _written_pattern(scheme: BytePairScheme) -> dict[str, object]:
+    if scheme.pattern == "gpt2":
+        return _BY_WORDS
+    if scheme.pattern == "smollm":
+        first: dict[str, object] = {"type": "Digits", "individual_digits": True}
+        return {"type": "Sequence", "pretokenizers": [first, _BY_WORDS]}
+    pattern = {"Regex": scheme.splitter.expression}
+    first = {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}
+    return {"type": "Sequence", "pretokenizers": [first, {**_BYTE_LEVEL, "use_regex": False}]}
 
 
 def _check_decoder(value: object, where: str) -> None:
@@ -169,34 +227,125 @@ def _check_decoder(value: object, where: str) -> None:
             raise _unsupported(where, f"decoder {step.get('type')}", "the decoder ByteLevel")
 
 
-def _added_tokens(value: object, where: str) -> dict[str, int]:
-    added: dict[str, int] = {}
+def _special_tokens(
+    whole: Mapping[str, object], entries: Mapping[str, object], normalizer: Normalizer | None, where: str
+) -> SpecialTokens:
+    added = _added_tokens(whole.get("added_tokens"), entries, where)
+    normalized = {name for name, token in added.items() if token.normalized}
+    if normalizer is None and len(normalized) == len(added):  # all at once and in the same text: no matter when
+        normalized = set()
+    template = _template(whole.get("post_processor"), {token.token_id: name for name, token in added.items()}, where)
+    try:
+        return SpecialTokens(
+            {name: token.token_id for name, token in added.items() if token.special},
+            added={name: token.token_id for name, token in added.items() if not token.special},
+            normalized=normalized,
+            template=template,
+        )
+    except TokenizerError as error:
+        raise TokenizerError(f"{where}: added_tokens: {error}") from error
+
+
+class _Added(NamedTuple):
+    token_id: int
+    special: bool
+    normalized: bool
+
+
+def _added_tokens(value: object, entries: Mapping[str, object], where: str) -> dict[str, _Added]:
+    added: dict[str, _Added] = {}
+    following = len(entries)
     for token in value if isinstance(value, list) else []:
         match token:
             case {"content": str(content), "id": int(i)}:
                 pass
             case _:
                 raise TokenizerError(f"{where}: added_tokens: {token!r:.60}; expected an object with content and id")
-        for flag in ("single_word", "lstrip", "rstrip"):
+        for flag in _FLAGS:
             if token.get(flag):
                 raise _unsupported(where, f"added token {content!r} with {flag} = true", "added tokens without it")
         if content in added:
             raise TokenizerError(f"{where}: added_tokens: {content!r} stands there twice; expected it once")
-        added[content] = i
+        if (expected := entries.get(content, following)) != i:
+            raise TokenizerError(
+                f"{where}: added_tokens: {content!r} has the id {i}; expected {expected!r}, which model.vocab gives it "
+                "(names that it lacks follow without gaps)"
+            )
+        following = max(following, i + 1)
+        special = token.get("special") is True
+        added[content] = _Added(i, special, token.get("normalized", not special) is True)
     return added
 
 
-def _merges(value: object, where: str) -> list[WrittenMerge]:
+def _template(value: object, names: Mapping[int, str], where: str) -> Template:
+    """The tokens that a post-processor puts around one text."""
+    template = Template()
+    for step in _parts(value, "post_processor", "processors", where):
+        match step:
+            case {"type": "ByteLevel"}:
+                continue
+            case {"type": "TemplateProcessing", "single": list(pieces), "special_tokens": dict(tokens)}:
+                found = _around(pieces, tokens, names)
+                if found is not None and not any(template):
+                    template = found
+                    continue
+        raise _unsupported(
+            where, f"post_processor {step.get('type')}", "ByteLevel, and one TemplateProcessing with added tokens"
+        )
+    return template
+
+
+def _around(pieces: list[object], tokens: Mapping[str, object], names: Mapping[int, str]) -> Template | None:
+    """The names before and after the one text of a template; None for any other template."""
+    sides: list[list[str]] = [[]]
+    for piece in pieces:
+        match piece:
+            case {"Sequence": {"id": "A"}}:
+                sides.append([])
+            case {"SpecialToken": {"id": str(key)}}:
+                match tokens.get(key):
+                    case {"ids": list(ids)} if all(i in names for i in ids):
+                        sides[-1] += [names[i] for i in ids]
+                    case _:
+                        return None
+            case _:
+                return None
+    return Template(tuple(sides[0]), tuple(sides[1])) if len(sides) == 2 else None
+
+
+def _written_template(special: SpecialTokens) -> dict[str, object] | None:
+    template = special.template
+    if not any(template):
+        return None
+
+    def around(text: str, type_id: int) -> list[object]:
+        before, after = ([{"SpecialToken": {"id": name, "type_id": type_id}} for name in names] for names in template)
+        return [*before, {"Sequence": {"id": text, "type_id": type_id}}, *after]
+
+    ids = special.all_ids
+    return {
+        "type": "TemplateProcessing",
+        "single": around("A", 0),
+        "pair": around("A", 0) + around("B", 1),
+        "special_tokens": {
+            name: {"id": name, "ids": [ids[name]], "tokens": [name]} for names in template for name in names
+        },
+    }
+
+
+def _merges(value: object, where: str) -> WrittenMerges:
+    def place(i: int) -> str:
+        return f"{where}: model.merges, entry {i + 1}"
+
     if not isinstance(value, list):
         raise TokenizerError(f"{where}: model.merges is {value!r:.60}; expected a JSON list")
-    merges = []
-    for number, merge in enumerate(value, start=1):
-        place = f"{where}: model.merges, entry {number}"
+    if all(type(merge) is str for merge in value):
+        return WrittenMerges(split_merges(value, place), place)
+    pairs = []
+    for i, merge in enumerate(value):
         match merge:
-            case str():
-                merges.append(parse_merge(merge, place))
             case [str(left), str(right)]:
-                merges.append(WrittenMerge(place, left, right))
+                pairs.append((left, right))
             case _:
-                raise TokenizerError(f"{place}: got {merge!r:.60}; expected two tokens")
-    return merges
+                raise TokenizerError(f"{place(i)}: got {merge!r:.60}; expected two tokens")
+    return WrittenMerges(pairs, place)

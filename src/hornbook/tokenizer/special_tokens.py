@@ -3,48 +3,71 @@
 Text from a user never becomes a special token unless its name is allowed, so "<|endoftext|>" typed into a chat is
 thirteen characters and not the end of the conversation. Where special tokens count, the text is split at them before
 the splitting pattern sees it; of two that start at the same place the longer one wins.
+
+Vocabularies of others have two things more: added tokens, such as GPT-NeoX's runs of blanks, which are found in any
+text, and tokens to put around a text (a template).
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hornbook.errors import TokenizerError
 
 AllowedSpecial = Collection[str] | Literal["all"]
 
+HIGHEST_ID = 2**24 - 1
+"""Tables have an entry for every id, used or not, so a damaged file must not ask for billions."""
+
+
+class Template(NamedTuple):
+    """Names of tokens that are put around a text where it is asked for, such as a mark of its beginning."""
+
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+
 
 class SpecialTokens:
-    """The special tokens of a tokenizer: name -> id.
+    """The tokens of a tokenizer that are names: special ones, and added ones that are found in any text.
 
     Args:
-        ids: dense ids that follow the ordinary ones.
-        first_id: the number of ordinary tokens.
+        ids: name -> id of the special tokens.
+        added: name -> id of the tokens that are found in any text, allowed or not.
+        normalized: those of the names that are looked for after the text was brought to its normal form (and in that
+            form), not before.
+        template: what `Tokenizer.encode` puts around a text when asked.
 
     Raises:
-        TokenizerError: for an empty name, or ids that are not first_id, first_id + 1, ...
+        TokenizerError: for an empty or unknown name, an id that stands there twice or is out of range.
     """
 
-    def __init__(self, ids: Mapping[str, int], *, first_id: int) -> None:
+    def __init__(
+        self,
+        ids: Mapping[str, int],
+        *,
+        added: Mapping[str, int] | None = None,
+        normalized: Collection[str] = (),
+        template: Template = Template(),  # noqa: B008  # immutable
+    ) -> None:
         self.ids = dict(sorted(ids.items(), key=lambda item: item[1]))
-        if "" in self.ids:
-            raise TokenizerError("special tokens: a name is empty; expected at least one character")
-        expected = list(range(first_id, first_id + len(self.ids)))
-        if list(self.ids.values()) != expected:
-            raise TokenizerError(
-                f"special tokens: got the ids {list(self.ids.values())}; expected {expected}, "
-                f"which follow the {first_id} ordinary tokens without gaps"
-            )
+        self.added = dict(sorted((added or {}).items(), key=lambda item: item[1]))
+        self.normalized, self.template = frozenset(normalized), template
+        self._check()
+
+    @property
+    def all_ids(self) -> dict[str, int]:
+        """Name -> id of special and added tokens, in the order of their ids."""
+        return dict(sorted({**self.ids, **self.added}.items(), key=lambda item: item[1]))
 
     def allowed(self, names: AllowedSpecial) -> frozenset[str]:
-        """The names to look for in a text.
+        """The names to look for in a text: those asked for, and the added tokens.
 
         Raises:
             TokenizerError: for a name that is no special token of this tokenizer.
         """
         if names == "all":
-            return frozenset(self.ids)
+            return frozenset(self.ids).union(self.added)
         if isinstance(names, str):
             raise TokenizerError(
                 f"allowed_special = {names!r}: expected 'all' or a collection of names, such as [{names!r}]"
@@ -54,7 +77,53 @@ class SpecialTokens:
                 f"allowed_special: {', '.join(map(repr, sorted(unknown)))} is no special token of this tokenizer; "
                 f"it has {', '.join(self.ids) or 'none'}"
             )
-        return frozenset(names)
+        return frozenset(names).union(self.added)
+
+    def split(
+        self, text: str, names: frozenset[str], normalize: Callable[[str], str]
+    ) -> Iterator[tuple[str, int | None]]:
+        """The text in pairs (ordinary text in its normal form, the id of the token that ends it or None).
+
+        Args:
+            text: any text.
+            names: what to look for, see `allowed`.
+            normalize: brings text to its normal form.
+        """
+        late = {normalize(name): name for name in names & self.normalized}
+        for part, name in split_at_names(text, names - self.normalized):
+            rest = normalize(part)
+            if late:
+                *before, (rest, _) = split_at_names(rest, frozenset(late))
+                for ordinary, found in before:
+                    yield ordinary, self._id(late[str(found)])
+            yield rest, None if name is None else self._id(name)
+
+    def _id(self, name: str) -> int:
+        return self.ids[name] if name in self.ids else self.added[name]
+
+    def _check(self) -> None:
+        names = [*self.ids, *self.added]
+        if "" in names:
+            raise TokenizerError("special tokens: a name is empty; expected at least one character")
+        if both := self.ids.keys() & self.added.keys():
+            raise TokenizerError(f"special tokens: {min(both)!r} is an added token too; expected it to be one of both")
+        owners: dict[int, str] = {}
+        for name, i in [*self.ids.items(), *self.added.items()]:
+            if not 0 <= i <= HIGHEST_ID:
+                raise TokenizerError(f"special tokens: the id of {name!r} is {i}; expected 0 to {HIGHEST_ID}")
+            if i in owners:
+                raise TokenizerError(
+                    f"special tokens: {owners[i]!r} and {name!r} both have the id {i}; expected distinct ids"
+                )
+            owners[i] = name
+        used = {*self.normalized, *self.template.before, *self.template.after}
+        if unknown := used - set(names):
+            raise TokenizerError(f"special tokens: {min(unknown)!r} is used but has no id; expected it to be a token")
+
+
+def follows(ids: Mapping[str, int], first: int) -> bool:
+    """Whether these ids are first, first + 1, ... in this order."""
+    return list(ids.values()) == list(range(first, first + len(ids)))
 
 
 def split_at_names(text: str, names: frozenset[str]) -> Iterator[tuple[str, str | None]]:

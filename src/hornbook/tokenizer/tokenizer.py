@@ -1,7 +1,8 @@
-"""Text to ids and back: a vocabulary of ordinary tokens (byte pairs or characters) and special tokens behind them.
+"""Text to ids and back: a vocabulary of ordinary tokens (byte pairs or characters) and special tokens.
 
-    ids:  0 ............. n_ordinary - 1 | n_ordinary ... vocab_size - 1
-          bytes and merges, or characters | special tokens, in the order of their names
+    trained here:     0 ............. n_ordinary - 1 | n_ordinary ... vocab_size - 1
+                      bytes and merges, or characters | special tokens, in the order of their names
+    read from files:  any id is an ordinary token, a special or added one, or nobody's; vocab_size is the highest + 1
 
 `Tokenizer.train` and `encode_batch` are where a faster implementation goes; `reference` says what it must give.
 """
@@ -24,9 +25,9 @@ from hornbook.tokenizer import files, hugging_face
 from hornbook.tokenizer.byte_pair import BytePairScheme
 from hornbook.tokenizer.characters import CharacterScheme
 from hornbook.tokenizer.documents import Documents, decode_utf8, encode_utf8, pieces
-from hornbook.tokenizer.special_tokens import AllowedSpecial, SpecialTokens, split_at_names
+from hornbook.tokenizer.special_tokens import AllowedSpecial, SpecialTokens, Template, follows
 from hornbook.tokenizer.stream_decoder import StreamDecoder
-from hornbook.tokenizer.tiktoken_ranks import load_ranks
+from hornbook.tokenizer.tiktoken_ranks import dump_ranks, known_encoding, load_ranks
 from hornbook.tokenizer.train import ProgressCallback, special_names, train_scheme
 
 Errors = Literal["strict", "replace"]
@@ -37,26 +38,30 @@ class Tokenizer:
 
     Args:
         scheme: the ordinary tokens and how text becomes them.
-        special_tokens: names in the order of their ids, or names with ids, which must follow the ordinary ones.
+        special_tokens: names, whose ids follow the ordinary ones, or names with ids, or all that there is to say.
 
     Raises:
-        TokenizerError: if a name is empty or repeated, or the ids have gaps.
+        TokenizerError: if a name is empty or repeated, or an id is taken.
     """
 
     def __init__(
-        self, scheme: BytePairScheme | CharacterScheme, special_tokens: Sequence[str] | Mapping[str, int]
+        self,
+        scheme: BytePairScheme | CharacterScheme,
+        special_tokens: Sequence[str] | Mapping[str, int] | SpecialTokens,
     ) -> None:
-        n_ordinary = len(scheme.tokens)
-        if not isinstance(special_tokens, Mapping):
+        if not isinstance(special_tokens, SpecialTokens | Mapping):
+            n_ordinary = len(scheme.tokens)
             ids = {name: n_ordinary + i for i, name in enumerate(special_tokens)}
             if len(ids) != len(special_tokens):
                 raise TokenizerError(
                     f"special tokens: a name of {list(special_tokens)} stands there twice; expected it once"
                 )
             special_tokens = ids
+        if not isinstance(special_tokens, SpecialTokens):
+            special_tokens = SpecialTokens(special_tokens)
         self.scheme = scheme
-        self._special = SpecialTokens(special_tokens, first_id=n_ordinary)
-        self._bytes: tuple[bytes, ...] = (*scheme.tokens, *(encode_utf8(name) for name in self._special.ids))
+        self._special = special_tokens
+        self._bytes: tuple[bytes | None, ...] = self._bytes_by_id()
 
     @classmethod
     def train(
@@ -87,7 +92,7 @@ class Tokenizer:
             TokenizerError: if it is missing, damaged or needs something that we do not do; the message names the part.
         """
         loaded = files.load(Path(path))
-        tokenizer = cls(loaded.scheme, loaded.special_tokens)
+        tokenizer = cls(loaded.scheme, loaded.special)
         if loaded.fingerprint not in (None, tokenizer.fingerprint):
             raise TokenizerError(
                 f"{path}: fingerprint {tokenizer.fingerprint[:12]}, saved with {str(loaded.fingerprint)[:12]}: a file "
@@ -101,7 +106,7 @@ class Tokenizer:
         vocab: Path | str,
         merges: Path | str,
         *,
-        special_tokens: Sequence[str] = (),
+        special_tokens: Sequence[str] | Mapping[str, int] = (),
         pattern: str = "gpt2",
     ) -> "Tokenizer":
         """Read a vocabulary in GPT-2's form: JSON of printable tokens with ids, and a text file of merges.
@@ -109,23 +114,40 @@ class Tokenizer:
         Args:
             vocab: the JSON file.
             merges: one merge a line, best first; a first line `#version: ...` is skipped.
-            special_tokens: names; those in the vocabulary keep their ids, others follow.
+            special_tokens: names; those in the vocabulary keep their ids, others get those given here, or follow.
             pattern: how its training text was split.
 
         Raises:
             TokenizerError: if a file is missing or damaged, or the two do not belong together.
         """
         loaded = files.load_gpt2(Path(vocab), Path(merges), special_tokens, pattern=pattern)
-        return cls(loaded.scheme, loaded.special_tokens)
+        return cls(loaded.scheme, loaded.special)
 
     @classmethod
-    def from_tiktoken(cls, path: Path | str, *, pattern: str, special_tokens: Sequence[str] = ()) -> "Tokenizer":
-        """Read ranks in OpenAI's .tiktoken form; the special tokens, which it does not hold, follow without gaps.
+    def from_tiktoken(
+        cls,
+        path: Path | str,
+        *,
+        pattern: str | None = None,
+        special_tokens: Sequence[str] | Mapping[str, int] = (),
+    ) -> "Tokenizer":
+        """Read ranks in OpenAI's .tiktoken form, which holds neither the pattern nor special tokens.
+
+        Args:
+            path: the file.
+            pattern: how text is split. Default: pattern and special tokens that OpenAI gives to the encoding with the
+                file's name, such as cl100k_base.
+            special_tokens: names with ids, or names that follow all others.
 
         Raises:
-            TokenizerError: if the file is missing or damaged.
+            TokenizerError: if the file is missing or damaged, or of unknown name without a pattern.
         """
-        return cls(load_ranks(Path(path), pattern=pattern), special_tokens)
+        path = Path(path)
+        if pattern is None:
+            pattern, official = known_encoding(path)
+            special_tokens = special_tokens or official
+        given = special_tokens.values() if isinstance(special_tokens, Mapping) else ()
+        return cls(load_ranks(path, pattern=pattern, special_ids=given), special_tokens)
 
     def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
         """Write the tokenizer as a directory, whole or not at all; writing the same tokenizer again changes nothing.
@@ -133,7 +155,7 @@ class Tokenizer:
         Raises:
             TokenizerError: if another tokenizer, or anything else, stands there and `overwrite` is false.
         """
-        written = files.contents(self.scheme, self._special.ids, self.fingerprint)
+        written = files.contents(self.scheme, self._special, self.fingerprint)
         files.save(written, Path(directory), overwrite=overwrite)
 
     def to_hugging_face(self) -> str:
@@ -142,19 +164,43 @@ class Tokenizer:
         Raises:
             TokenizerError: for a character tokenizer, or a special token with the name of an ordinary one.
         """
-        if not isinstance(self.scheme, BytePairScheme):
-            raise TokenizerError("tokenizer.json holds byte-pair tokenizers only; this one is of kind 'characters'")
-        return hugging_face.dump(self.scheme, self._special.ids)
+        return hugging_face.dump(self._byte_pairs("tokenizer.json"), self._special)
+
+    def to_tiktoken(self) -> str:
+        """The text of a .tiktoken file; it holds neither the pattern nor the special tokens.
+
+        Raises:
+            TokenizerError: for a vocabulary that is not given by the ranks of its tokens alone.
+        """
+        return dump_ranks(self._byte_pairs(".tiktoken"))
+
+    def to_gpt2(self) -> tuple[str, str]:
+        """The texts of vocab.json, special tokens among the others, and merges.txt; they do not hold the pattern.
+
+        Raises:
+            TokenizerError: for a character tokenizer, or a special token with the name of an ordinary one.
+        """
+        return files.gpt2_form(self._byte_pairs("vocab.json with merges.txt"), self._special.all_ids)
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, special tokens included."""
+        """The highest id + 1, which is the number of ids unless some are nobody's: rows that a model needs."""
         return len(self._bytes)
 
     @property
     def special_tokens(self) -> dict[str, int]:
         """Name -> id, in the order of the ids."""
         return dict(self._special.ids)
+
+    @property
+    def added_tokens(self) -> dict[str, int]:
+        """Name -> id of the tokens that count in any text; only vocabularies of others have some."""
+        return dict(self._special.added)
+
+    @property
+    def template(self) -> Template:
+        """What `encode` puts around a text with template = True; only vocabularies of others have something."""
+        return self._special.template
 
     @property
     def end_of_text_id(self) -> int | None:
@@ -174,38 +220,48 @@ class Tokenizer:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all that decides ids: equal fingerprints, equal ids for every text."""
+        scheme, special = self.scheme, self._special
+        first = len(scheme.tokens)
         content: dict[str, object] = {
-            "kind": self.scheme.kind,
-            "tokens": [token.hex() for token in self.scheme.tokens],
-            "special_tokens": list(self._special.ids),
+            "kind": scheme.kind,
+            "tokens": [token if token is None else token.hex() for token in scheme.tokens],
+            "special_tokens": list(special.ids) if follows(special.ids, first) else special.ids,
         }
-        if isinstance(self.scheme, BytePairScheme):
-            content["merges"] = self.scheme.merges
-            content["expression"] = self.scheme.splitter.expression
-            content["whole_words_first"] = self.scheme.whole_words_first
-            content["normalizer"] = self.scheme.normalizer
+        if isinstance(scheme, BytePairScheme):
+            content["merges"] = scheme.merges
+            content["expression"] = scheme.splitter.expression
+            content["whole_words_first"] = scheme.whole_words_first
+            content["normalizer"] = scheme.normalizer
+            if scheme.by_rank:
+                content["by_rank"] = True
+        if special.added or special.normalized or any(special.template):
+            content["added_tokens"] = [special.added, sorted(special.normalized), special.template]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def encode(self, text: str, *, allowed_special: AllowedSpecial = ()) -> list[int]:
+    def encode(self, text: str, *, allowed_special: AllowedSpecial = (), template: bool = False) -> list[int]:
         """Ids of a text; the name of a special token in it is ordinary text unless allowed.
+
+        Args:
+            text: any text.
+            allowed_special: names of special tokens that count in this text, or "all".
+            template: put the tokens of `template` around it, as a model that was trained with them expects.
 
         Raises:
             TokenizerError: for a lone surrogate, a character without an id, or an allowed name that is none of ours.
         """
-        ids: list[int] = []
-        for ordinary, name in split_at_names(text, self._special.allowed(allowed_special)):
-            ids += self.scheme.encode(ordinary)
-            if name is not None:
-                ids.append(self._special.ids[name])
+        ids = self._ids(text, self._special.allowed(allowed_special))
+        if template:
+            before, after = ([self._special.all_ids[name] for name in names] for names in self.template)
+            ids = [*before, *ids, *after]
         return ids
 
     def encode_bytes(self, data: bytes, *, errors: Errors = "strict") -> list[int]:
-        """Ids of UTF-8 text in which nothing is special; "replace" reads broken parts as U+FFFD.
+        """Ids of UTF-8 text in which no special token counts; "replace" reads broken parts as U+FFFD.
 
         Raises:
             TokenizerError: for invalid UTF-8, with its byte offset, or as `encode` does.
         """
-        return self.scheme.encode(decode_utf8(data, "text", errors=errors))
+        return self._ids(decode_utf8(data, "text", errors=errors), frozenset(self._special.added))
 
     def encode_batch(
         self, documents: Iterable[bytes], *, errors: Errors = "strict"
@@ -219,12 +275,12 @@ class Tokenizer:
         Raises:
             TokenizerError: as `encode_bytes`, naming the document's number.
         """
-        ids, offsets = array("I"), [0]
+        ids, offsets, names = array("I"), [0], frozenset(self._special.added)
         for i, document in enumerate(documents):
             offset = 0
-            for piece in pieces(BytesIO(document), self.scheme.cut):
+            for piece in pieces(BytesIO(document), self.scheme.cut, names):
                 text = decode_utf8(piece, f"document {i}", offset=offset, errors=errors)
-                ids.extend(self.scheme.encode(text))
+                ids.extend(self._ids(text, names))
                 offset += len(piece)
             offsets.append(len(ids))
         return np.array(ids, dtype=np.uint32), np.array(offsets, dtype=np.int64)
@@ -251,24 +307,57 @@ class Tokenizer:
         Raises:
             TokenizerError: for an unknown id.
         """
-        if not 0 <= token_id < len(self._bytes):
-            raise TokenizerError(f"token id {token_id}: this tokenizer has the ids 0 to {len(self._bytes) - 1}")
-        return self._bytes[token_id]
+        token = self._bytes[token_id] if 0 <= token_id < len(self._bytes) else None
+        if token is None:
+            but = "" if None not in self._bytes else ", not all of which are used"
+            raise TokenizerError(f"token id {token_id}: this tokenizer has the ids 0 to {len(self._bytes) - 1}{but}")
+        return token
 
     def byte_lengths(self) -> npt.NDArray[np.int64]:
-        """Bytes of text that each id stands for, of shape (vocab_size,); 0 for special tokens."""
-        lengths = np.zeros(self.vocab_size, dtype=np.int64)
-        lengths[: len(self.scheme.tokens)] = [len(token) for token in self.scheme.tokens]
+        """Bytes of text that each id stands for, of shape (vocab_size,); 0 for special tokens and ids of nobody."""
+        lengths = np.array([len(token or b"") for token in self._bytes], dtype=np.int64)
+        lengths[list(self._special.ids.values())] = 0
         return lengths
 
     def stream_decoder(self, *, skip_special: bool = False) -> StreamDecoder:
         """A decoder for text that is shown while it is generated."""
         return StreamDecoder(self._ordinary_bytes if skip_special else self.token_bytes)
 
+    def _ids(self, text: str, names: frozenset[str]) -> list[int]:
+        """Ids of a text in which these names of special and added tokens count."""
+        ids: list[int] = []
+        for ordinary, token_id in self._special.split(text, names, self.scheme.normalize):
+            ids += self.scheme.encode(ordinary)
+            if token_id is not None:
+                ids.append(token_id)
+        return ids
+
     def _ordinary_bytes(self, token_id: int) -> bytes:
         token = self.token_bytes(token_id)
-        return token if token_id < len(self.scheme.tokens) else b""
+        return b"" if token_id in self._special_ids else token
 
     def _joined(self, ids: Iterable[SupportsIndex], skip_special: bool) -> bytes:
         token_bytes = self._ordinary_bytes if skip_special else self.token_bytes
         return b"".join([token_bytes(int(i)) for i in ids])
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        return frozenset(self._special.ids.values())
+
+    def _byte_pairs(self, form: str) -> BytePairScheme:
+        if not isinstance(self.scheme, BytePairScheme):
+            raise TokenizerError(f"{form} holds byte-pair tokenizers only; this one is of kind 'characters'")
+        return self.scheme
+
+    def _bytes_by_id(self) -> tuple[bytes | None, ...]:
+        """The bytes of every id, of length vocab_size; None for ids of nobody."""
+        tokens = list(self.scheme.tokens)
+        for name, i in self._special.all_ids.items():
+            tokens += [None] * (i + 1 - len(tokens))
+            if tokens[i] is not None:
+                raise TokenizerError(
+                    f"special tokens: {name!r} has the id {i}, which is that of the ordinary token {tokens[i]!r}; "
+                    "expected ids of their own"
+                )
+            tokens[i] = encode_utf8(name)
+        return tuple(tokens)

@@ -5,21 +5,22 @@ Files give names with ids and merges as pairs of names; each error names the fil
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from hornbook.errors import TokenizerError
 from hornbook.tokenizer.alphabet import from_printable
 from hornbook.tokenizer.byte_pair import BytePairScheme, Normalizer
+from hornbook.tokenizer.special_tokens import HIGHEST_ID
 
 
-class WrittenMerge(NamedTuple):
-    """A merge as a file has it."""
+class WrittenMerges(NamedTuple):
+    """Merges as a file has them, best first."""
 
-    where: str
-    left: str
-    right: str
+    pairs: Sequence[tuple[str, str]]
+    place: Callable[[int], str]
+    """Where merge i stands, for error messages."""
 
 
 def read_text(path: Path) -> str:
@@ -61,90 +62,118 @@ def parse_object(text: str, where: str) -> dict[str, object]:
     return value
 
 
-def names_by_id(entries: Mapping[str, object], where: str, *, first: int = 0) -> list[str]:
-    """The names in the order of their ids, which must be first, first + 1, ... without gaps.
+def names_by_id(entries: Mapping[str, object], where: str) -> list[str | None]:
+    """The name of each id from 0 to the highest; None for an id that no name has.
 
     Raises:
-        TokenizerError: naming the first id that is no number, repeated, missing or out of range.
+        TokenizerError: naming the first id that is no number, out of range or repeated.
     """
     by_id: dict[int, str] = {}
     for name, i in entries.items():
-        if not isinstance(i, int) or isinstance(i, bool):
+        if type(i) is not int:
             raise TokenizerError(f"{where}: the id of {name!r} is {i!r}; expected a whole number")
+        if not 0 <= i <= HIGHEST_ID:
+            raise TokenizerError(f"{where}: the id of {name!r} is {i}; expected 0 to {HIGHEST_ID}")
         if i in by_id:
             raise TokenizerError(f"{where}: {by_id[i]!r} and {name!r} both have the id {i}; expected distinct ids")
         by_id[i] = name
-    for i in range(first, first + len(by_id)):
-        if i not in by_id:
-            raise TokenizerError(
-                f"{where}: no token has the id {i}; expected {len(by_id)} tokens with the ids {first} to "
-                f"{first + len(by_id) - 1} without gaps"
-            )
-    return [by_id[i] for i in range(first, first + len(by_id))]
+    return list(map(by_id.get, range(max(by_id, default=-1) + 1)))
 
 
-def merge_lines(path: Path) -> list[WrittenMerge]:
-    """The merges of a merges.txt; a first line `#version: ...` and a blank last one do not count.
+def names_without_gaps(entries: Mapping[str, object], where: str, *, first: int = 0) -> list[str]:
+    """The names in the order of their ids, which must be first, first + 1, ... without gaps.
+
+    Raises:
+        TokenizerError: as `names_by_id`, or naming the first id that is missing.
+    """
+    names = names_by_id(entries, where)[first:]
+    dense = [name for name in names[: len(entries)] if name is not None]
+    if len(dense) != len(entries):
+        missing = first + [*names[: len(entries)], None].index(None)
+        raise TokenizerError(
+            f"{where}: no token has the id {missing}; expected {len(entries)} tokens with the ids {first} to "
+            f"{first + len(entries) - 1} without gaps"
+        )
+    return dense
+
+
+def merge_lines(path: Path) -> WrittenMerges:
+    """The merges of a merges.txt; a first line `#version: ...` and blank lines do not count.
 
     Raises:
         TokenizerError: naming the line that is not two tokens with a blank between them.
     """
-    merges = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        written = line.removesuffix("\r")
-        if not written or (number == 1 and written.startswith("#version")):
-            continue
-        merges.append(parse_merge(written, f"{path} line {number}"))
-    return merges
+    lines = [line.removesuffix("\r") for line in read_text(path).split("\n")]
+    if lines[0].startswith("#version"):
+        lines[0] = ""
+    numbers = [number for number, line in enumerate(lines, start=1) if line]
+
+    def place(i: int) -> str:
+        return f"{path} line {numbers[i]}"
+
+    return WrittenMerges(split_merges([line for line in lines if line], place), place)
 
 
-def parse_merge(written: str, where: str) -> WrittenMerge:
-    """One merge, "left right".
+def split_merges(written: Sequence[str], place: Callable[[int], str]) -> list[tuple[str, str]]:
+    """Merges, each "left right".
 
     Raises:
-        TokenizerError: if it is not two tokens with a blank between them.
+        TokenizerError: naming the first that is not two tokens with a blank between them.
     """
-    parts = written.split(" ")
-    if len(parts) != 2 or not all(parts):
-        raise TokenizerError(f"{where}: got {written!r}; expected two tokens with one blank between them")
-    return WrittenMerge(where, *parts)
+    pairs = []
+    for i, merge in enumerate(written):
+        left, _, right = merge.partition(" ")
+        if not left or not right or " " in right:
+            raise TokenizerError(f"{place(i)}: got {merge!r}; expected two tokens with one blank between them")
+        pairs.append((left, right))
+    return pairs
 
 
 def byte_pair_scheme(
-    names: Sequence[str],
-    merges: Iterable[WrittenMerge],
+    names: Sequence[str | None],
+    merges: WrittenMerges | None,
     where: str,
     *,
     pattern: str,
     whole_words_first: bool = False,
     normalizer: Normalizer | None = None,
+    drops_bytes: bool = False,
 ) -> BytePairScheme:
-    """The vocabulary of these printable tokens, in the order of their ids, and these merges.
+    """The vocabulary of these printable tokens, in the order of their ids, and these merges (None: by rank).
 
     Raises:
         TokenizerError: if a token is not in printable form, a merge speaks of unknown tokens, or bytes are missing.
     """
-    tokens = []
-    for i, name in enumerate(names):
-        token = from_printable(name)
-        if not token:
-            raise TokenizerError(
-                f"{where}: the token {name!r} (id {i}) is not in byte-level form and was not named as a special token"
-            )
-        tokens.append(token)
-    ids = {name: i for i, name in enumerate(names)}
-    pairs = []
-    for merge in merges:
-        for part in (merge.left, merge.right, merge.left + merge.right):
-            if part not in ids:
-                raise TokenizerError(
-                    f"{merge.where}: the merge {merge.left!r} {merge.right!r} needs the token {part!r}, which is not "
-                    f"in {where}; do both belong together?"
-                )
-        pairs.append((ids[merge.left], ids[merge.right]))
+    ids = {name: i for i, name in enumerate(names) if name is not None}
+    tokens = [
+        None if name is None else from_printable(name) or _not_printable(name, ids[name], where) for name in names
+    ]
+    pairs = None if merges is None else _pairs_of_ids(merges, ids, where)
     try:
         return BytePairScheme(
-            tokens, pairs, pattern=pattern, whole_words_first=whole_words_first, normalizer=normalizer
+            tokens,
+            pairs,
+            pattern=pattern,
+            whole_words_first=whole_words_first,
+            normalizer=normalizer,
+            drops_bytes=drops_bytes,
         )
     except TokenizerError as error:
         raise TokenizerError(f"{where}: {error}") from error
+
+
+def _pairs_of_ids(merges: WrittenMerges, ids: Mapping[str, int], where: str) -> list[tuple[int, int]]:
+    for i, (left, right) in enumerate(merges.pairs):
+        if left not in ids or right not in ids or left + right not in ids:
+            missing = next(part for part in (left, right, left + right) if part not in ids)
+            raise TokenizerError(
+                f"{merges.place(i)}: the merge {left!r} {right!r} needs the token {missing!r}, which is not "
+                f"in {where}; do both belong together?"
+            )
+    return [(ids[left], ids[right]) for left, right in merges.pairs]
+
+
+def _not_printable(name: str, token_id: int, where: str) -> NoReturn:
+    raise TokenizerError(
+        f"{where}: the token {name!r} (id {token_id}) is not in byte-level form and was not named as a special token"
+    )
