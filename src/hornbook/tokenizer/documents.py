@@ -6,7 +6,7 @@ are the words of the document, and a file of ten gigabytes without a line end in
 """
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -50,7 +50,6 @@ def pieces(
         names: special tokens, which stay whole.
     """
     specials = [name.encode() for name in names]
-    reach = max((len(name) for name in specials), default=0) + 1
     held = b""
     while True:
         wanted = max(piece_bytes, len(held))  # doubling keeps the search linear in a text without places
@@ -58,7 +57,7 @@ def pieces(
         held += block
         if cut is None or len(block) < wanted:  # the end
             break
-        place = _last_cut(held, cut, specials, reach)
+        place = last_cut(held, cut, specials)
         if place is not None:
             yield held[:place]
             held = held[place:]
@@ -96,15 +95,19 @@ def encode_utf8(text: str) -> bytes:
         ) from error
 
 
-def _last_cut(held: bytes, cut: regex.Pattern[bytes], specials: Sequence[bytes], reach: int) -> int | None:
-    """The last place to cut `held`, at least `reach` before its end so that any special token there is wholly seen."""
+def last_cut(held: bytes | memoryview, cut: regex.Pattern[bytes], specials: Collection[bytes]) -> int | None:
+    """The last place to cut a text so that no word and no special token is changed; None if there is none.
+
+    It lies so far before the end that any special token there is wholly seen.
+    """
+    reach = max(map(len, specials), default=0) + 1
     end = len(held) - reach
     while end > 0:
         match = cut.search(held, 0, end + 1)
         if match is None or match.start() == 0:
             return None
         place = match.start()
-        near = held[max(0, place - reach + 2) : place + reach]
+        near = bytes(held[max(0, place - reach + 2) : place + reach])
         if not any(name in near for name in specials):
             return place
         end = place - 1

@@ -20,7 +20,7 @@ import numba
 
 from hornbook.storage.user_cache import user_cache
 
-_MODULES = {"train": ("counting", "merging"), "encode": ("encoding", "decoding")}
+_MODULES = {"train": ("counting", "merging"), "encode": ("encoding", "name_search", "decoding")}
 """What each task needs; each module has `exercise()`, which runs all its kernels on a few bytes."""
 
 

@@ -29,7 +29,7 @@ class Tables:
 
     Args:
         kind: of the splitting pattern, see `splitting.PATTERN_KINDS`.
-        byte_ids: int64[256], the id of each single byte.
+        byte_ids: int64[256], the id of each single byte, -1 for one that no text holds.
         merges: int64[n_merges, 4]: left id, right id, number, new id; the numbers are 0, 1, 2, ... in order of
             preference, and merges with one number have one new id.
         tokens: the bytes of each id, None for an id without any.
@@ -50,9 +50,8 @@ class Tables:
         bits = max(8, (4 * len(merges)).bit_length() - 1)
         lefts, rights, numbers, new_ids = (np.ascontiguousarray(column, np.int64) for column in merges.T)
         pairs = np.full(1 << bits, ALL)
-        fill_pairs(
-            *map(_address, (pairs,)), np.uint64(64 - bits), *map(_address, (lefts, rights, numbers)), len(merges)
-        )
+        columns = _address(lefts), _address(rights), _address(numbers)
+        fill_pairs(_address(pairs), np.uint64(64 - bits), *columns, len(merges))
         joined = np.zeros(int(numbers.max(initial=0)) + 1, np.uint32)
         joined[numbers] = new_ids
         lengths = np.fromiter((len(token or b"") for token in tokens), np.int64, len(tokens))
@@ -60,7 +59,7 @@ class Tables:
         token_bytes = np.frombuffer(b"".join(token or b"" for token in tokens) + bytes(PADDING), np.uint8)
         self._arrays = {
             "classes": _classes(),
-            "byte_ids": byte_ids.astype(np.uint32),
+            "byte_ids": np.maximum(byte_ids, 0).astype(np.uint32),
             "byte_pairs": _byte_pairs(byte_ids, lefts, rights, numbers),
             "pairs": pairs,
             "joined": joined,
@@ -164,7 +163,7 @@ class State:
 
     def _give_memory(self, n: int) -> None:
         """Scratch memory for segments of n bytes."""
-        self._scratch = {
+        self._scratch: dict[str, Array] = {
             "symbols": np.empty(n + 2, np.uint32),
             "links": np.empty((n + 1, 2), np.int32),
             "heap": np.empty(3 * n + 1, np.uint64),
@@ -180,7 +179,7 @@ def _byte_pairs(byte_ids: Array, lefts: Array, rights: Array, numbers: Array) ->
     """The merges of two single bytes, by the bytes."""
     largest = max(int(a.max(initial=0)) for a in (byte_ids, lefts, rights))
     byte_of = np.full(largest + 1, -1)
-    byte_of[byte_ids] = np.arange(256)
+    byte_of[byte_ids[byte_ids >= 0]] = np.flatnonzero(byte_ids >= 0)
     left, right = byte_of[lefts], byte_of[rights]
     both = (left >= 0) & (right >= 0)
     table = np.full(1 << 16, NONE, np.uint32)
@@ -197,7 +196,7 @@ def _record(dtype: np.dtype[Any], arrays: dict[str, Array]) -> Any:
 
 @cache
 def _classes() -> Array:
-    return class_table()
+    return np.ascontiguousarray(class_table())
 
 
 def _address(array: Array) -> np.uint64:

@@ -81,7 +81,7 @@ def encode_spans(tables, state, text, spans, n_spans, out):
 
 @njit(nogil=True, cache=True)
 def _segment_end(kind, text, start, end):
-    """Where the segment that begins at `start` ends: at a cut after at most SEGMENT bytes, else a later one, or `end`."""
+    """Where the segment that begins at `start` ends: at a cut after at most SEGMENT bytes, at a later one, or `end`."""
     low, high = start, start + SEGMENT
     while high < end:
         cut = find_cut(kind, text, low, high)
