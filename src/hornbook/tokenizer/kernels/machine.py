@@ -157,6 +157,16 @@ def trailing_zeros(typing_context, value):
 
 
 @intrinsic
+def leading_zeros(typing_context, value):
+    """How many zero bits stand above the highest one bit; 64 for zero."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.ctlz(arguments[0], ir.Constant(_I1, 0))
+
+    return types.uint64(types.uint64), generate
+
+
+@intrinsic
 def ones(typing_context, value):
     """How many bits of a value are one."""
 

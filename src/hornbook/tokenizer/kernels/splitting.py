@@ -13,7 +13,9 @@ import numpy as np
 from numba import njit
 
 from hornbook.errors import TokenizerError
+from hornbook.tokenizer.kernels.blocks import ALL, NONE
 from hornbook.tokenizer.kernels.machine import load_u8
+from hornbook.tokenizer.kernels.splitting_cl100k import split_cl100k
 from hornbook.tokenizer.kernels.splitting_gpt2 import split_gpt2
 from hornbook.tokenizer.kernels.utf8 import class_table, first_invalid_utf8
 
@@ -33,11 +35,10 @@ __all__ = [
 PADDING = 128
 """How many bytes behind a text must be readable, whatever they hold."""
 
-PATTERN_KINDS = {"gpt2": 0, "smollm": 5}
+PATTERN_KINDS = {"gpt2": 0, "cl100k": 1, "llama3": 2, "qwen2": 3, "smollm": 5}
 """The patterns of `patterns.PATTERNS` that have a compiled splitter, by the number that `split` takes."""
 
-_GPT2, _SMOLLM = 0, 5
-_ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_GPT2, _CL100K, _LLAMA3, _QWEN2, _SMOLLM = PATTERN_KINDS.values()
 
 
 @njit(nogil=True, cache=True)
@@ -52,7 +53,10 @@ def split(kind, text, n, classes, scratch, starts):
         scratch: address of `scratch_bytes(n)` bytes.
         starts: address of `starts_entries(n)` int32, all of which may be written.
     """
-    return split_gpt2(text, n, classes, starts, _ALL if kind == _SMOLLM else np.uint64(0))
+    digits_alone = ALL if kind in (_QWEN2, _SMOLLM) else NONE
+    if kind in (_GPT2, _SMOLLM):
+        return split_gpt2(text, n, classes, starts, digits_alone)
+    return split_cl100k(text, n, classes, starts, digits_alone, ALL if kind == _CL100K else NONE)
 
 
 @njit(nogil=True, cache=True)

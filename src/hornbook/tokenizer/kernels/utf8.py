@@ -15,7 +15,7 @@ LETTER, NUMBER, WHITE = np.uint64(1), np.uint64(2), np.uint64(3)
 """Bits 0 and 1 of an entry of `class_table`; 0 is every other character."""
 KIND = np.uint64(3)
 UPPER, LOWER = np.uint64(4), np.uint64(8)
-"""Bits of characters that o200k allows in the first, capital part of a word and in the second; marks have only these."""
+"""Bits of what o200k allows in the first, capital part of a word and in its second part; marks have only these."""
 
 _WHITE_SPACE = (
     *((0x9, 0xD), (0x20, 0x20), (0x85, 0x85), (0xA0, 0xA0), (0x1680, 0x1680), (0x2000, 0x200A)),
