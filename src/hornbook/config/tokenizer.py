@@ -44,6 +44,8 @@ class TokenizerConfig(Table):
     extra_special_tokens: tuple[str, ...] = ()
     max_bytes: PositiveInt | None = None
     """Train on the first so many bytes of the source. Default: all of it."""
+    threads: PositiveInt | None = None
+    """Threads that count words in training; the result is the same. Default: one a core, at most 8."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,6 +1,6 @@
 """Counted words as three arrays: what counting gives, what merging takes, and what is kept between the two."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -24,6 +24,14 @@ class WordCounts(NamedTuple):
         starts = np.cumsum([0, *map(len, counts)], dtype=np.int64)
         text = np.frombuffer(b"".join(counts), np.uint8)
         return cls(text, starts, np.fromiter(counts.values(), np.int64, len(counts)))
+
+    @classmethod
+    def joined(cls, parts: Sequence["WordCounts"]) -> "WordCounts":
+        """The words of all parts, none of which stands in two of them."""
+        texts, counts = [part.text for part in parts], [part.counts for part in parts]
+        shifts = np.cumsum([0, *map(len, texts)])
+        starts = [part.starts[:-1] + shift for part, shift in zip(parts, shifts, strict=False)]
+        return cls(np.concatenate(texts), np.concatenate([*starts, shifts[-1:]]), np.concatenate(counts))
 
     def mapping(self) -> dict[bytes, int]:
         """Word -> count."""
