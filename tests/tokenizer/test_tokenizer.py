@@ -149,6 +149,7 @@ def test_worker_processes_can_take_it():
 
 
 def test_the_cache_is_bounded(monkeypatch):
+    monkeypatch.setenv("HORNBOOK_KERNELS", "off")
     monkeypatch.setattr("hornbook.tokenizer.byte_pair._CACHED_WORDS", 10)
     tokenizer = small()
     text = " ".join(map(str, range(100))) + " " + "x" * 1000

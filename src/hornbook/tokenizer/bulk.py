@@ -49,7 +49,7 @@ class MalformedError(Exception):
 
 def encoder_for(scheme: BytePairScheme | CharacterScheme, n_bytes: int) -> "BulkEncoder | None":
     """The compiled encoder of a vocabulary for `n_bytes` more of text; None where pure Python is to do it."""
-    if not isinstance(scheme, BytePairScheme) or scheme.normalizer or (min(scheme.byte_ids) < 0 and scheme.drops_bytes):
+    if not isinstance(scheme, BytePairScheme) or scheme.normalizer or scheme.drops_bytes:
         return None
     if scheme.pattern not in PATTERNS:
         _tell_once(scheme.pattern, n_bytes)

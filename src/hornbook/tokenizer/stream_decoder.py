@@ -9,11 +9,18 @@ from collections.abc import Callable
 
 
 class StreamDecoder:
-    """Made by `Tokenizer.stream_decoder`; one for each text."""
+    """Made by `Tokenizer.stream_decoder`; one for each text.
 
-    def __init__(self, token_bytes: Callable[[int], bytes]) -> None:
-        self._token_bytes = token_bytes
+    Args:
+        token_bytes: the bytes of an id.
+        whole: texts of tokens that are whole characters, which is filled here; decoders of one tokenizer share it.
+    """
+
+    def __init__(self, token_bytes: Callable[[int], bytes], whole: dict[int, str]) -> None:
+        self._token_bytes, self._whole = token_bytes, whole
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._waiting = False
+        """Whether the decoder holds the beginning of a character."""
 
     def push(self, token_id: int) -> str:
         """The text that this id completes; often empty for scripts with long sequences.
@@ -21,10 +28,21 @@ class StreamDecoder:
         Raises:
             TokenizerError: if there is no such id.
         """
-        return self._decoder.decode(self._token_bytes(token_id))
+        if not self._waiting and (text := self._whole.get(token_id)) is not None:
+            return text
+        return self._decode(token_id)
 
     def finish(self) -> str:
         """What is left: U+FFFD for a character that never became complete, or nothing. Ready for the next text."""
         rest = self._decoder.decode(b"", final=True)
         self._decoder.reset()
+        self._waiting = False
         return rest
+
+    def _decode(self, token_id: int) -> str:
+        data, waited = self._token_bytes(token_id), self._waiting
+        text = self._decoder.decode(data)
+        self._waiting = bool(self._decoder.getstate()[0])
+        if not waited and not self._waiting:
+            self._whole[int(token_id)] = text
+        return text

@@ -4,17 +4,15 @@
                       bytes and merges, or characters | special tokens, in the order of their names
     read from files:  any id is an ordinary token, a special or added one, or nobody's; vocab_size is the highest + 1
 
-`Tokenizer.train` and `encode_batch` are where a faster implementation goes; `reference` says what it must give.
+`TextEncoder` and `IdDecoder` do the work, compiled where that pays.
 """
 
 import hashlib
 import json
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
-from typing import Literal, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +20,17 @@ import numpy.typing as npt
 from hornbook.config.tokenizer import END_OF_TEXT, MASK, PAD, TokenizerConfig
 from hornbook.errors import TokenizerError
 from hornbook.tokenizer import files, hugging_face
+from hornbook.tokenizer.batch import Errors
 from hornbook.tokenizer.byte_pair import BytePairScheme
 from hornbook.tokenizer.characters import CharacterScheme
-from hornbook.tokenizer.documents import Documents, decode_utf8, encode_utf8, pieces
+from hornbook.tokenizer.documents import Documents, decode_utf8, encode_utf8
+from hornbook.tokenizer.encode_file import FileCounts, FileProgress
+from hornbook.tokenizer.id_decoder import IdDecoder
 from hornbook.tokenizer.special_tokens import AllowedSpecial, SpecialTokens, Template, follows
 from hornbook.tokenizer.stream_decoder import StreamDecoder
+from hornbook.tokenizer.text_encoder import TextEncoder
 from hornbook.tokenizer.tiktoken_ranks import dump_ranks, known_encoding, load_ranks
 from hornbook.tokenizer.train import ProgressCallback, special_names, train_scheme
-
-Errors = Literal["strict", "replace"]
 
 
 class Tokenizer:
@@ -62,6 +62,7 @@ class Tokenizer:
         self.scheme = scheme
         self._special = special_tokens
         self._bytes: tuple[bytes | None, ...] = self._bytes_by_id()
+        self._encoder = TextEncoder(scheme, special_tokens, len(self._bytes))
 
     @classmethod
     def train(
@@ -249,7 +250,7 @@ class Tokenizer:
         Raises:
             TokenizerError: for a lone surrogate, a character without an id, or an allowed name that is none of ours.
         """
-        ids = self._ids(text, self._special.allowed(allowed_special))
+        ids = self._encoder.ids(text, self._special.allowed(allowed_special))
         if template:
             before, after = ([self._special.all_ids[name] for name in names] for names in self.template)
             ids = [*before, *ids, *after]
@@ -261,45 +262,111 @@ class Tokenizer:
         Raises:
             TokenizerError: for invalid UTF-8, with its byte offset, or as `encode` does.
         """
-        return self._ids(decode_utf8(data, "text", errors=errors), frozenset(self._special.added))
+        return self._encoder.ids(decode_utf8(data, "text", errors=errors), frozenset(self._special.added))
 
     def encode_batch(
-        self, documents: Iterable[bytes], *, errors: Errors = "strict"
-    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
-        """Ids of many documents in one row; nothing in them is special, and nothing is put between them.
+        self,
+        documents: Iterable[bytes],
+        *,
+        errors: Errors = "strict",
+        threads: int = 1,
+        end_id: int | None = None,
+        dtype: npt.DTypeLike = np.uint32,
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        """Ids of many documents in one row; no special token counts in them.
+
+        Args:
+            documents: UTF-8.
+            errors: "replace" reads broken parts as U+FFFD.
+            threads: how many encode at the same time; compiled kernels only.
+            end_id: an id to put after each document, such as `end_of_text_id`.
+            dtype: of the ids: uint32, or uint16 if every id has room in it.
 
         Returns:
-            (ids, offsets): document i is ids[offsets[i] : offsets[i + 1]]; offsets has one entry more than there are
-            documents.
+            (ids, offsets): document i is ids[offsets[i] : offsets[i + 1]], its end_id included; offsets has one entry
+            more than there are documents.
 
         Raises:
-            TokenizerError: as `encode_bytes`, naming the document's number.
+            TokenizerError: as `encode_bytes`, naming the document's number; or if `dtype` is too small.
         """
-        ids, offsets, names = array("I"), [0], frozenset(self._special.added)
-        for i, document in enumerate(documents):
-            offset = 0
-            for piece in pieces(BytesIO(document), self.scheme.cut, names):
-                text = decode_utf8(piece, f"document {i}", offset=offset, errors=errors)
-                ids.extend(self._ids(text, names))
-                offset += len(piece)
-            offsets.append(len(ids))
-        return np.array(ids, dtype=np.uint32), np.array(offsets, dtype=np.int64)
+        if end_id is not None:
+            self.token_bytes(end_id)
+        return self._encoder.batch(list(documents), errors=errors, threads=threads, end_id=end_id, dtype=dtype)
 
-    def decode(self, ids: Iterable[SupportsIndex], *, skip_special: bool = False, errors: Errors = "replace") -> str:
+    def encode_file(
+        self,
+        path: Path | str,
+        out: Path | str,
+        *,
+        threads: int | None = None,
+        allowed_special: AllowedSpecial = (),
+        errors: Errors = "strict",
+        dtype: npt.DTypeLike | None = None,
+        shard_tokens: int | None = None,
+        progress: FileProgress | None = None,
+    ) -> FileCounts:
+        """Encode a text file of any size to a flat file of ids, in bounded memory.
+
+        Args:
+            path: a file of UTF-8, which is one document.
+            out: where the ids go, for `np.fromfile`; it appears there when it is complete and replaces what was there.
+            threads: how many encode at the same time. Default: as many as there are cores, at most 8.
+            allowed_special: names of special tokens that count in the text, or "all".
+            errors: "replace" reads broken parts as U+FFFD.
+            dtype: uint16 or uint32. Default: uint16 if every id has room in it.
+            shard_tokens: write files of so many ids each, of which the last may have fewer: for "ids.bin"
+                ids-00000.bin, ids-00001.bin, ...
+            progress: called now and then with the bytes that are done and the bytes of the file.
+
+        Raises:
+            TokenizerError: for invalid UTF-8, with its byte offset in the file; for an unknown name; if there is no
+                such file.
+            OSError: if a file cannot be read or written.
+        """
+        return self._encoder.file(
+            Path(path),
+            Path(out),
+            self._special.allowed(allowed_special),
+            threads=threads,
+            errors=errors,
+            dtype=dtype,
+            shard_tokens=shard_tokens,
+            progress=progress,
+        )
+
+    def decode(
+        self, ids: Iterable[SupportsIndex] | npt.NDArray[Any], *, skip_special: bool = False, errors: Errors = "replace"
+    ) -> str:
         """Text of ids; bytes that are no UTF-8 become U+FFFD, or are an error with errors = "strict".
 
         Raises:
             TokenizerError: for an unknown id.
         """
-        return decode_utf8(self._joined(ids, skip_special), "decoded text", errors=errors)
+        return decode_utf8(self._decoder(skip_special).joined(ids), "decoded text", errors=errors)
 
-    def decode_bytes(self, ids: Iterable[SupportsIndex]) -> bytes:
+    def decode_bytes(self, ids: Iterable[SupportsIndex] | npt.NDArray[Any]) -> bytes:
         """Bytes of ids, exactly; a special token gives its name.
 
         Raises:
             TokenizerError: for an unknown id.
         """
-        return self._joined(ids, False)
+        return self._decoder(False).joined(ids)
+
+    def decode_batch(
+        self,
+        ids: npt.NDArray[Any],
+        offsets: npt.NDArray[Any],
+        *,
+        skip_special: bool = False,
+        errors: Errors = "replace",
+    ) -> list[str]:
+        """Texts of rows of ids, as `encode_batch` gives them: row i is ids[offsets[i] : offsets[i + 1]].
+
+        Raises:
+            TokenizerError: for an unknown id; with errors = "strict" for bytes that are no UTF-8.
+        """
+        rows = self._decoder(skip_special).rows(ids, offsets)
+        return [decode_utf8(row, "decoded text", errors=errors) for row in rows]
 
     def token_bytes(self, token_id: int) -> bytes:
         """Bytes of one id; a special token gives its name.
@@ -321,28 +388,19 @@ class Tokenizer:
 
     def stream_decoder(self, *, skip_special: bool = False) -> StreamDecoder:
         """A decoder for text that is shown while it is generated."""
-        return StreamDecoder(self._ordinary_bytes if skip_special else self.token_bytes)
+        decoder = self._decoder(skip_special)
+        return StreamDecoder(decoder.token_bytes, decoder.whole_texts)
 
-    def _ids(self, text: str, names: frozenset[str]) -> list[int]:
-        """Ids of a text in which these names of special and added tokens count."""
-        ids: list[int] = []
-        for ordinary, token_id in self._special.split(text, names, self.scheme.normalize):
-            ids += self.scheme.encode(ordinary)
-            if token_id is not None:
-                ids.append(token_id)
-        return ids
-
-    def _ordinary_bytes(self, token_id: int) -> bytes:
-        token = self.token_bytes(token_id)
-        return b"" if token_id in self._special_ids else token
-
-    def _joined(self, ids: Iterable[SupportsIndex], skip_special: bool) -> bytes:
-        token_bytes = self._ordinary_bytes if skip_special else self.token_bytes
-        return b"".join([token_bytes(int(i)) for i in ids])
+    def _decoder(self, skip_special: bool) -> IdDecoder:
+        return self._without_special if skip_special else self._with_special
 
     @cached_property
-    def _special_ids(self) -> frozenset[int]:
-        return frozenset(self._special.ids.values())
+    def _with_special(self) -> IdDecoder:
+        return IdDecoder(self._bytes, (), self.token_bytes)
+
+    @cached_property
+    def _without_special(self) -> IdDecoder:
+        return IdDecoder(self._bytes, frozenset(self._special.ids.values()), self.token_bytes)
 
     def _byte_pairs(self, form: str) -> BytePairScheme:
         if not isinstance(self.scheme, BytePairScheme):

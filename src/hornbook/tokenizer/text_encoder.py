@@ -1,0 +1,145 @@
+"""How a tokenizer turns text into ids: one text, a batch of documents or a file; compiled where that pays.
+
+Pure Python (`special_tokens`, the scheme's `encode`) says what the ids are; the compiled kernels give the same.
+"""
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hornbook.errors import TokenizerError
+from hornbook.tokenizer.batch import Errors, encode_compiled, encode_purely
+from hornbook.tokenizer.bulk import BulkEncoder, MalformedError, encoder_for
+from hornbook.tokenizer.byte_pair import BytePairScheme
+from hornbook.tokenizer.characters import CharacterScheme
+from hornbook.tokenizer.documents import decode_utf8
+from hornbook.tokenizer.encode_file import Chunk, FileCounts, FileProgress, encode_chunks, read_chunk
+from hornbook.tokenizer.special_tokens import SpecialTokens
+
+_MOST_THREADS = 8
+"""More are used only if asked for: a disk does not feed them."""
+
+Array = npt.NDArray[Any]
+
+
+class TextEncoder:
+    """The encoding half of `Tokenizer`, which describes its methods."""
+
+    def __init__(self, scheme: BytePairScheme | CharacterScheme, special: SpecialTokens, vocab_size: int) -> None:
+        self._scheme, self._special, self._vocab_size = scheme, special, vocab_size
+        self._ids_of_names = special.all_ids
+
+    def ids(self, text: str, names: frozenset[str]) -> list[int]:
+        """Ids of a text in which these names of special and added tokens count."""
+        if (encoder := self._compiled(len(text), names)) and (data := _utf8(text)) is not None:
+            found, _ = encoder.encode_parts([data], [-1], self._name_ids(names), np.dtype(np.uint32))
+            ids: list[int] = found.tolist()
+            return ids
+        ids = []
+        for ordinary, token_id in self._special.split(text, names, self._scheme.normalize):
+            ids += self._scheme.encode(ordinary)
+            if token_id is not None:
+                ids.append(token_id)
+        return ids
+
+    def batch(
+        self, documents: Sequence[bytes], *, errors: Errors, threads: int, end_id: int | None, dtype: npt.DTypeLike
+    ) -> tuple[Array, npt.NDArray[np.int64]]:
+        """Ids of documents in one row, and their offsets."""
+        of_ids, names, cut = self._checked(dtype), frozenset(self._special.added), self._scheme.cut
+        _check_threads(threads)
+        name_ids = self._name_ids(names)
+        if encoder := self._compiled(sum(map(len, documents)), names):
+            return encode_compiled(
+                encoder, documents, name_ids, cut, errors=errors, threads=threads, end_id=end_id, dtype=of_ids
+            )
+        ids_of = partial(self.ids, names=names)
+        return encode_purely(ids_of, documents, name_ids, cut, errors=errors, end_id=end_id, dtype=of_ids)
+
+    def file(
+        self,
+        path: Path,
+        out: Path,
+        names: frozenset[str],
+        *,
+        threads: int | None,
+        errors: Errors,
+        dtype: npt.DTypeLike | None,
+        shard_tokens: int | None,
+        progress: FileProgress | None,
+    ) -> FileCounts:
+        """A file of text to a file of ids."""
+        of_ids = self._checked(self._smallest_dtype() if dtype is None else dtype)
+        threads = min(os.cpu_count() or 1, _MOST_THREADS) if threads is None else threads
+        _check_threads(threads)
+        name_ids = self._name_ids(names)
+        encoder = self._compiled(path.stat().st_size if path.is_file() else 0, names)
+
+        def encode(chunk: Chunk) -> Array:
+            text = read_chunk(path, chunk, encoder.padding if encoder else 0)
+            if encoder:
+                try:
+                    rows = np.array([[0, chunk.length, -1, 0]])
+                    return encoder.encode(text, rows, name_ids, of_ids)[0]
+                except MalformedError:
+                    text = text[: chunk.length]
+            repaired = decode_utf8(text.tobytes(), str(path), offset=chunk.offset, errors=errors)
+            return np.array(self.ids(repaired, names), of_ids)
+
+        return encode_chunks(
+            path,
+            out,
+            encode,
+            cut=self._scheme.cut,
+            names=name_ids,
+            threads=threads if encoder else 1,
+            shard_ids=shard_tokens,
+            progress=progress,
+        )
+
+    def _compiled(self, n_bytes: int, names: frozenset[str]) -> BulkEncoder | None:
+        """The compiled encoder for so much more text in which these names count, None where pure Python is to do it."""
+        return encoder_for(self._scheme, n_bytes) if self._in_one_search(names) else None
+
+    def _in_one_search(self, names: frozenset[str]) -> bool:
+        """Whether names that are looked for in two rounds can be looked for in one.
+
+        The second round is for names in the normal form of text. If no character is in names of both rounds, no two of
+        them overlap.
+        """
+        late = names & self._special.normalized
+        if not late:
+            return True
+        return not ({c for name in late for c in name} & {c for name in names - late for c in name})
+
+    def _name_ids(self, names: frozenset[str]) -> dict[bytes, int]:
+        return {name.encode(): self._ids_of_names[name] for name in names}
+
+    def _smallest_dtype(self) -> npt.DTypeLike:
+        return np.uint16 if self._vocab_size <= 2**16 else np.uint32
+
+    def _checked(self, asked: npt.DTypeLike) -> np.dtype[Any]:
+        dtype = np.dtype(asked)
+        if dtype not in (np.uint16, np.uint32):
+            raise TokenizerError(f"dtype = {dtype}; expected uint16 or uint32")
+        if dtype.itemsize < np.dtype(self._smallest_dtype()).itemsize:
+            raise TokenizerError(f"dtype = {dtype} holds ids to 65535, but there are some to {self._vocab_size - 1}")
+        return dtype
+
+
+def _utf8(text: str) -> bytes | None:
+    """None for a lone surrogate, about which pure Python has more to say."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return None
+
+
+def _check_threads(threads: int) -> None:
+    if threads < 1:
+        raise TokenizerError(f"threads = {threads}; expected at least 1")
