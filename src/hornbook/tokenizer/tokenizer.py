@@ -70,6 +70,7 @@ class Tokenizer:
         documents: Documents,
         config: TokenizerConfig | None = None,
         *,
+        threads: int | None = None,
         progress: ProgressCallback | None = None,
     ) -> "Tokenizer":
         """Learn a vocabulary from documents; only the distinct words are held in memory.
@@ -77,12 +78,15 @@ class Tokenizer:
         Args:
             documents: texts, UTF-8 bytes or Paths of text files (one file is one document), or one Path.
             config: kind, size, pattern, tie order and special tokens; `path` is not used. Default: all defaults.
-            progress: called after every few megabytes and every 64 merges.
+            threads: in place of config.threads; the vocabulary is the same for any number.
+            progress: called after every few megabytes and every 64 merges or more.
 
         Raises:
             TokenizerError: if the size leaves no room for bytes and special tokens, or a text is not UTF-8.
         """
         config = config or TokenizerConfig()
+        if threads is not None:
+            config = config.model_copy(update={"threads": threads})
         return cls(train_scheme(documents, config, progress), special_names(config))
 
     @classmethod
@@ -175,13 +179,14 @@ class Tokenizer:
         """
         return dump_ranks(self._byte_pairs(".tiktoken"))
 
-    def to_gpt2(self) -> tuple[str, str]:
-        """The texts of vocab.json, special tokens among the others, and merges.txt; they do not hold the pattern.
+    def to_gpt2(self) -> dict[str, str]:
+        """GPT-2's files, name -> text: vocab.json, merges.txt, added_tokens.json; they do not hold the pattern.
 
         Raises:
-            TokenizerError: for a character tokenizer, or a special token with the name of an ordinary one.
+            TokenizerError: for a vocabulary that is not given by its merges alone, or a special token with the name of
+                an ordinary one.
         """
-        return files.gpt2_form(self._byte_pairs("vocab.json with merges.txt"), self._special.all_ids)
+        return files.gpt2_files(self._byte_pairs("vocab.json with merges.txt"), self._special)
 
     @property
     def vocab_size(self) -> int:
