@@ -15,11 +15,16 @@ import regex
 from hornbook.errors import TokenizerError
 from hornbook.tokenizer.unicode_table import RANGES
 
-# GPT-2: a word takes the blank before it, so one starts at every ASCII white space that text follows. It does not start
-# after a line feed: "\n\n" before a letter is two words, but at the end of a text one.
-_BEFORE_LAST_SPACE = rb"(?r)(?=[\t-\r ][!-~])"
-# cl100k and its family: a word that holds a line feed ends with it (o200k: or with slashes after it).
-_AFTER_LINE_END = rb"(?r)(?<=[\r\n])(?=[!-.0-~])"
+# Where a text may be cut. White space starts a word behind anything else, but not the line ends that cl100k and its
+# family add to signs. What is surely no white space is told from one byte: those excepted end or begin white space
+# beyond ASCII.
+_BEHIND_OTHERS = rb"(?<=[^\t-\r \x80-\x8a\x9f\xa0\xa8\xa9\xaf])"
+_BEFORE_WHITE = rb"(?r)" + _BEHIND_OTHERS + rb"(?=[\t-\r ])"
+# A word that holds a line feed ends with it (o200k: or with slashes after it). Not so for GPT-2: "\n\n" before a letter
+# is two words, but at the end of a text one.
+_BEFORE_BLANK_OR_AFTER_LINE_END = (
+    rb"(?r)" + _BEHIND_OTHERS + rb"(?=[\t\v\f ])|(?<=[\r\n])(?=[^\t-\r /\xc2\xe1\xe2\xe3])"
+)
 
 
 @dataclass(frozen=True)
@@ -34,37 +39,37 @@ PATTERNS: dict[str, Pattern] = {
     # https://github.com/openai/gpt-2/blob/master/src/encoder.py
     "gpt2": Pattern(
         r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-        _BEFORE_LAST_SPACE,
+        _BEFORE_WHITE,
     ),
     # https://github.com/openai/tiktoken/blob/main/tiktoken_ext/openai_public.py (cl100k_base, o200k_base), written
     # without possessive quantifiers and $, which the engine of Hugging Face reads otherwise.
     "cl100k": Pattern(
         r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
         r"|\s+(?![\s\S])|\s*[\r\n]|\s+(?!\S)|\s",
-        _AFTER_LINE_END,
+        _BEFORE_BLANK_OR_AFTER_LINE_END,
     ),
     "o200k": Pattern(
         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
         r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
         r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        _AFTER_LINE_END,
+        _BEFORE_BLANK_OR_AFTER_LINE_END,
     ),
     # The Split patterns in the tokenizer.json of Llama 3 and Qwen 2. They differ from cl100k where a text ends in white
     # space, and Qwen takes digits one by one.
     "llama3": Pattern(
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
         r"|\s*[\r\n]+|\s+(?!\S)|\s+",
-        _AFTER_LINE_END,
+        _BEFORE_BLANK_OR_AFTER_LINE_END,
     ),
     "qwen2": Pattern(
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
         r"|\s*[\r\n]+|\s+(?!\S)|\s+",
-        _AFTER_LINE_END,
+        _BEFORE_BLANK_OR_AFTER_LINE_END,
     ),
     # SmolLM and SmolLM2 set every digit apart before GPT-2's pattern sees the rest.
     "smollm": Pattern(
         r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?=\p{N})|\s+(?!\S)|\s+",
-        _BEFORE_LAST_SPACE,
+        _BEFORE_WHITE,
     ),
 }
 

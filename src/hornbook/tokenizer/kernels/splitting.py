@@ -17,6 +17,7 @@ from hornbook.tokenizer.kernels.blocks import ALL, NONE
 from hornbook.tokenizer.kernels.machine import load_u8
 from hornbook.tokenizer.kernels.splitting_cl100k import split_cl100k
 from hornbook.tokenizer.kernels.splitting_gpt2 import split_gpt2
+from hornbook.tokenizer.kernels.splitting_o200k import split_o200k
 from hornbook.tokenizer.kernels.utf8 import class_table, first_invalid_utf8
 
 __all__ = [
@@ -35,10 +36,11 @@ __all__ = [
 PADDING = 128
 """How many bytes behind a text must be readable, whatever they hold."""
 
-PATTERN_KINDS = {"gpt2": 0, "cl100k": 1, "llama3": 2, "qwen2": 3, "smollm": 5}
+PATTERN_KINDS = {"gpt2": 0, "cl100k": 1, "llama3": 2, "qwen2": 3, "o200k": 4, "smollm": 5}
 """The patterns of `patterns.PATTERNS` that have a compiled splitter, by the number that `split` takes."""
 
-_GPT2, _CL100K, _LLAMA3, _QWEN2, _SMOLLM = PATTERN_KINDS.values()
+_GPT2, _CL100K, _LLAMA3, _QWEN2, _O200K, _SMOLLM = PATTERN_KINDS.values()
+_TAB, _LF, _CR, _BLANK, _SLASH = (np.uint64(ord(c)) for c in "\t\n\r /")
 
 
 @njit(nogil=True, cache=True)
@@ -56,6 +58,8 @@ def split(kind, text, n, classes, scratch, starts):
     digits_alone = ALL if kind in (_QWEN2, _SMOLLM) else NONE
     if kind in (_GPT2, _SMOLLM):
         return split_gpt2(text, n, classes, starts, digits_alone)
+    if kind == _O200K:
+        return split_o200k(text, n, classes, starts)
     return split_cl100k(text, n, classes, starts, digits_alone, ALL if kind == _CL100K else NONE)
 
 
@@ -73,16 +77,48 @@ def starts_entries(n):
 
 @njit(nogil=True, cache=True)
 def find_cut(kind, text, low, high):
-    """The last p in low < p < high where a text may be cut, so that no word changes whatever surrounds it; -1 if none.
+    """The last p in low < p < high where a cut changes no word, whatever stands before and behind; -1 if there is none.
 
-    Looks at bytes from `low` to before `high`. A word starts at white space that stands behind anything else, ...
+    The places are those of `Pattern.cut`: before white space that follows anything else, and for cl100k and its family
+    not before a line end, but behind one. Reads the bytes from `low` to before `high`.
+
+    Args:
+        kind: a number of PATTERN_KINDS.
+        text: address of the text.
+        low: an offset of it, inclusive for reading.
+        high: another, exclusive.
     """
+    line_ends_stick = kind not in (_GPT2, _SMOLLM)
+    byte = load_u8(text + np.uint64(high - 1)) if high > low else NONE
     for p in range(high - 1, low, -1):
-        here = load_u8(text + np.uint64(p))
         before = load_u8(text + np.uint64(p - 1))
-        if here == np.uint64(0x20) and before > np.uint64(0x20) and before < np.uint64(0x7F):
+        if _is_white(byte) and not (line_ends_stick and byte in (_LF, _CR)):
+            if not _may_end_white(before):
+                return p
+        elif line_ends_stick and before in (_LF, _CR) and not _may_begin_white(byte) and byte != _SLASH:
             return p
+        byte = before
     return -1
+
+
+@njit(nogil=True, cache=True)
+def _is_white(byte):
+    """Whether a byte is ASCII white space."""
+    return byte == _BLANK or (byte >= _TAB and byte <= _CR)
+
+
+@njit(nogil=True, cache=True)
+def _may_end_white(byte):
+    """Whether a byte is ASCII white space or the last of one beyond."""
+    if _is_white(byte) or (byte >= np.uint64(0x80) and byte <= np.uint64(0x8A)):
+        return True
+    return byte in (np.uint64(0x9F), np.uint64(0xA0), np.uint64(0xA8), np.uint64(0xA9), np.uint64(0xAF))
+
+
+@njit(nogil=True, cache=True)
+def _may_begin_white(byte):
+    """Whether a byte is ASCII white space or the first of one beyond."""
+    return _is_white(byte) or byte in (np.uint64(0xC2), np.uint64(0xE1), np.uint64(0xE2), np.uint64(0xE3))
 
 
 def word_starts(pattern: str, data: bytes) -> np.ndarray:

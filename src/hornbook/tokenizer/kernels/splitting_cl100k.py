@@ -27,7 +27,8 @@ import numpy as np
 from numba import njit
 
 from hornbook.tokenizer.kernels.blocks import ALL, NONE, ONE, TOP, block_masks, leads, preceding, write_offsets
-from hornbook.tokenizer.kernels.machine import leading_zeros, load_u32, range_mask, store_u32, trailing_zeros
+from hornbook.tokenizer.kernels.machine import leading_zeros, range_mask, store_u32, trailing_zeros
+from hornbook.tokenizer.kernels.utf8 import ending_length
 
 
 @njit(nogil=True, cache=True)
@@ -119,7 +120,7 @@ def split_cl100k(text, n, classes, starts, digits_alone, line_end_behind):
         while candidates:
             k = trailing_zeros(candidates)
             candidates &= candidates - ONE
-            length = _ending_length(text + np.uint64(at) + k)
+            length = ending_length(text + np.uint64(at) + k)
             if length:
                 end = k + length
                 if end < np.uint64(64):
@@ -162,23 +163,3 @@ def _every_third(digits, first, n_digits):
             found |= lowest
         n_digits += 1
     return n_digits, found
-
-
-@njit(nogil=True, cache=True)
-def _ending_length(apostrophe):
-    """Bytes of an apostrophe and the ending s, t, m, d, re, ve or ll behind it, in any case; 0 without one.
-
-    The long s, U+017F, is a form of s too. Reads 4 bytes.
-    """
-    four = load_u32(apostrophe) >> np.uint64(8)
-    if four & np.uint64(0xFFFF) == np.uint64(0xBFC5):
-        return np.uint64(3)
-    lower = four | np.uint64(0x2020)
-    a, b = lower & np.uint64(0xFF), (lower >> np.uint64(8)) & np.uint64(0xFF)
-    if a == np.uint64(ord("s")) or a == np.uint64(ord("t")) or a == np.uint64(ord("m")) or a == np.uint64(ord("d")):
-        return np.uint64(2)
-    if b == np.uint64(ord("e")) and (a == np.uint64(ord("r")) or a == np.uint64(ord("v"))):
-        return np.uint64(3)
-    if a == np.uint64(ord("l")) and b == a:
-        return np.uint64(3)
-    return NONE

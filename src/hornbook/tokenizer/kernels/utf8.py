@@ -78,6 +78,41 @@ def character_at(text, at, n):
 
 
 @njit(nogil=True, cache=True)
+def class_at(text, at, n, classes):
+    """(entry of the class table at address `classes`, length in bytes) of the character at byte `at`.
+
+    From n on there is white space of no length.
+    """
+    if at >= n:
+        return WHITE, 0
+    byte = load_u8(text + np.uint64(at))
+    if byte < np.uint64(0x80):
+        return load_u8(classes + byte), 1
+    point, length = character_at(text, at, n)
+    return load_u8(classes + point), np.int64(length)
+
+
+@njit(nogil=True, cache=True)
+def ending_length(apostrophe):
+    """Bytes of an apostrophe and the ending s, t, m, d, re, ve or ll behind it, in any case; 0 without one.
+
+    The long s, U+017F, is a form of s too. Reads 4 bytes.
+    """
+    four = load_u32(apostrophe) >> np.uint64(8)
+    if four & np.uint64(0xFFFF) == np.uint64(0xBFC5):
+        return np.uint64(3)
+    lower = four | np.uint64(0x2020)
+    a, b = lower & np.uint64(0xFF), (lower >> np.uint64(8)) & np.uint64(0xFF)
+    if a == np.uint64(ord("s")) or a == np.uint64(ord("t")) or a == np.uint64(ord("m")) or a == np.uint64(ord("d")):
+        return np.uint64(2)
+    if b == np.uint64(ord("e")) and (a == np.uint64(ord("r")) or a == np.uint64(ord("v"))):
+        return np.uint64(3)
+    if a == np.uint64(ord("l")) and b == a:
+        return np.uint64(3)
+    return _NONE
+
+
+@njit(nogil=True, cache=True)
 def first_invalid_utf8(text, n):
     """Byte offset of the first malformed sequence, as Python's decoder counts it; -1 if there is none.
 
