@@ -148,15 +148,6 @@ def test_inspect(trained, run):
     assert [event["special"] for event in events] == [False] * 4 + [True]
 
 
-def test_compare(trained, run, tmp_path):
-    Tokenizer.train(["the cat"]).save(tmp_path / "other")
-    _, events, _ = run("compare", trained[1], tmp_path / "other", "--text", "the cat sees")
-    assert events[0]["same_ids"] is False
-    assert events[0]["vocab_sizes"][0] == 300
-    assert len(events[0]["bytes_per_token"]) == 2
-    assert run("compare", trained[1], trained[1])[1][0]["same_ids"] is True
-
-
 def test_export_and_import(trained, run, tmp_path):
     assert run("export", trained[1], tmp_path / "tokenizer.json")[1][0]["vocab_size"] == 300
     _, events, _ = run("import", tmp_path / "tokenizer.json", tmp_path / "back")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hornbook.cli import tokenizer_exchange, tokenizer_look, tokenizer_text, tokenizer_train
+from hornbook.cli import tokenizer_compare, tokenizer_exchange, tokenizer_look, tokenizer_text, tokenizer_train
 
 if TYPE_CHECKING:
     import argparse
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `hornbook tokenizer` takes."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for part in (tokenizer_train, tokenizer_text, tokenizer_look, tokenizer_exchange):
+    for part in (tokenizer_train, tokenizer_text, tokenizer_look, tokenizer_compare, tokenizer_exchange):
         part.add_actions(actions)
 
 

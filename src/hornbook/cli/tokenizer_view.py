@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
+from hornbook.cli.token_text import tokens_of, visible
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from hornbook.cli.token_documents import GivenTexts, StoredDocuments
     from hornbook.tokenizer.tokenizer import Tokenizer
 
 LONGEST_SHOWN = 10
-_COLOURS = ("on blue", "on green", "on magenta", "on cyan", "on red")
 
 
 def show_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
@@ -35,50 +38,82 @@ def show_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
     emit("tokenizer", console="auto", **facts)
 
 
-def show_tokens(tokenizer: Tokenizer, ids: Sequence[int], where: str) -> None:
-    """The tokens of a text, coloured, with their ids; bytes that are no whole character as \\x.. ."""
-    from hornbook.tracking.console import emit, speaks_to_people
+def show_documents(
+    documents: GivenTexts | StoredDocuments, tokenizer: Tokenizer, *, one: int | None, with_bytes: bool
+) -> None:
+    """Texts beside their tokens: a screen at a time on a terminal that answers, else all of them.
 
-    pieces = [tokenizer.token_bytes(i) for i in ids]
-    if speaks_to_people():
-        from rich.console import Console
-        from rich.text import Text
+    Where stdout is no terminal: a JSON line for each token of a text, or for each document of a data set, or only for
+    the document `one`.
+    """
+    from hornbook.tracking.console import speaks_to_people
 
-        line = Text()
-        for n, (i, piece) in enumerate(zip(ids, pieces, strict=True)):
-            line.append(_shown(piece), style=f"white {_COLOURS[n % len(_COLOURS)]}")
-            line.append(f"{i} ", style="dim")
-        Console().print(line)
-        print(f"{where}: {sum(map(len, pieces)):,} bytes, {len(ids):,} tokens")
-    special, start = set(tokenizer.special_tokens.values()), 0
-    for i, piece in zip(ids, pieces, strict=True):
-        emit("token", source=where, id=i, text=_shown(piece), bytes=piece.hex(), start=start, special=i in special)
-        start += len(piece)
+    numbers = range(len(documents)) if one is None else range(one, one + 1)
+    if not speaks_to_people():
+        _emit_documents(documents, tokenizer, numbers)
+        return
+    from rich.console import Console
+
+    from hornbook.cli.token_pager import Pager
+
+    pager = Pager(documents, tokenizer, Console(), input, with_bytes=with_bytes)
+    if sys.stdin.isatty():
+        pager.run(one or 0)
+    else:
+        pager.show_all(numbers)
 
 
-def show_comparison(tokenizers: Mapping[str, Tokenizer], data: bytes) -> None:
-    """Sizes, shared tokens and, on a text, bytes per token."""
-    from hornbook.tracking.console import emit, speaks_to_people
+def _emit_documents(documents: GivenTexts | StoredDocuments, tokenizer: Tokenizer, numbers: Iterable[int]) -> None:
+    from hornbook.cli.token_documents import GivenTexts
 
-    one, two = tokenizers.values() if len(tokenizers) == 2 else [*tokenizers.values()] * 2  # the same path twice
-    facts: dict[str, object] = {
-        "same_ids": one.fingerprint == two.fingerprint,
-        "vocab_sizes": [one.vocab_size, two.vocab_size],
-        "shared_tokens": len(set(one.scheme.tokens) & set(two.scheme.tokens)),
-        "bytes_per_token": [round(len(data) / len(t.encode_bytes(data)), 3) for t in (one, two)] if data else None,
-    }
-    if speaks_to_people():
-        for name, value in facts.items():
-            print(f"{name.replace('_', ' '):<16}{value}")
-    emit("compare", console="auto", **facts)
+    for number in numbers:
+        if isinstance(documents, GivenTexts):
+            _emit_tokens(documents.where(number), tokenizer, documents.ids(number))
+        else:
+            _emit_document(documents, number)
+
+
+def _emit_tokens(where: str, tokenizer: Tokenizer, ids: Iterable[int]) -> None:
+    from hornbook.tracking.console import emit
+
+    start = 0
+    for token in tokens_of(tokenizer, ids):
+        emit(
+            "token",
+            source=where,
+            id=token.id,
+            text=visible(token.data),
+            bytes=token.data.hex(),
+            start=start,
+            special=token.special,
+        )
+        start += len(token.data)
+
+
+def _emit_document(documents: StoredDocuments, number: int) -> None:
+    """The document as the ids give it back, and the source where it can be had."""
+    from hornbook.tracking.console import emit
+
+    ids, text, source = documents.ids(number), documents.text(number), documents.source(number)
+    emit(
+        "document",
+        split=documents.split,
+        document=number,
+        n_tokens=len(ids),
+        n_bytes=len(text),
+        text=text.decode("utf-8", "backslashreplace"),
+        ids=[int(i) for i in ids],
+        source=source.where,
+        source_text=source.text.decode() if source.text is not None else None,
+        source_is_same=source.text == text if source.text is not None else None,
+    )
 
 
 def longest_tokens(tokenizer: Tokenizer) -> list[str]:
     """The longest ordinary tokens, longest first."""
-    longest = sorted(tokenizer.scheme.tokens, key=lambda token: (-len(token), token))
-    return [_shown(token) for token in longest[:LONGEST_SHOWN]]
+    return [visible(token) for token in longest_of(tokenizer)]
 
 
-def _shown(token: bytes) -> str:
-    text = token.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+def longest_of(tokenizer: Tokenizer) -> list[bytes]:
+    """The same as bytes."""
+    return sorted(filter(None, tokenizer.scheme.tokens), key=lambda token: (-len(token), token))[:LONGEST_SHOWN]
