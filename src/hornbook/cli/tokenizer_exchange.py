@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,10 @@ from hornbook.cli.tokenizer_view import show_tokenizer
 if TYPE_CHECKING:
     import argparse
 
+    from hornbook.tokenizer.tokenizer import Tokenizer
+
+FORMATS = ("tokenizer.json", "tiktoken", "gpt2")
+
 
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare `import` and `export`."""
@@ -18,43 +23,113 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     imported = actions.add_parser("import", help=text, description=text)
     imported.add_argument(
         "source",
-        type=Path,
         metavar="SOURCE",
-        help="a tokenizer.json or its directory, a vocab.json (with --merges) or a .tiktoken file (with --pattern)",
+        help="gpt2, r50k_base, p50k_base, cl100k_base, o200k_base, OWNER/NAME on the Hugging Face hub, or a file: "
+        "tokenizer.json or its directory, vocab.json (with --merges), or a .tiktoken file",
     )
     imported.add_argument("out", type=Path, metavar="OUT", help="the directory to write")
-    imported.add_argument("--merges", type=Path, metavar="FILE", help="the merges.txt that belongs to SOURCE")
-    imported.add_argument("--pattern", default="gpt2", help="how its text was split; default: gpt2")
-    imported.add_argument("--special", action="append", default=[], metavar="NAME", help="a special token's name")
+    imported.add_argument("--merges", type=Path, metavar="FILE", help="the merges.txt that belongs to a vocab.json")
+    imported.add_argument(
+        "--pattern",
+        help="how text is split, for a vocab.json (default: gpt2) or a .tiktoken file (default: by its name)",
+    )
+    imported.add_argument(
+        "--special",
+        action="append",
+        default=[],
+        metavar="NAME[=ID]",
+        help="a special token of a vocab.json or a .tiktoken file; may be repeated",
+    )
     imported.add_argument("--force", action="store_true", help="replace another tokenizer that stands at OUT")
     imported.set_defaults(carry_out=_import)
-    text = "write a Hugging Face tokenizer.json"
+    text = "write a tokenizer in the form of another library"
     export = actions.add_parser("export", help=text, description=text)
     add_tokenizer(export)
-    export.add_argument("out", type=Path, metavar="OUT", help="the file to write")
+    export.add_argument("out", type=Path, metavar="OUT", help="the file to write; for gpt2 the directory")
+    export.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="tokenizer.json: Hugging Face; tiktoken: ranks alone; gpt2: vocab.json and merges.txt. "
+        "Default: tiktoken for a name that ends with .tiktoken, otherwise tokenizer.json",
+    )
     export.set_defaults(carry_out=_export)
 
 
 def _import(args: argparse.Namespace) -> None:
-    from hornbook.tokenizer.tokenizer import Tokenizer
-
-    source: Path = args.source
-    if args.merges is not None:
-        tokenizer = Tokenizer.from_files(source, args.merges, special_tokens=args.special, pattern=args.pattern)
-    elif source.suffix == ".tiktoken":
-        tokenizer = Tokenizer.from_tiktoken(source, pattern=args.pattern, special_tokens=args.special)
-    else:
-        tokenizer = Tokenizer.load(source)
+    tokenizer = _read(args)
     tokenizer.save(args.out, overwrite=args.force)
     show_tokenizer(tokenizer, args.out)
 
 
+def _read(args: argparse.Namespace) -> Tokenizer:
+    from hornbook.errors import TokenizerError
+    from hornbook.tokenizer.published import is_published, load_published
+    from hornbook.tokenizer.tokenizer import Tokenizer
+
+    path = Path(args.source)
+    if args.merges is not None:
+        return Tokenizer.from_files(
+            path, args.merges, special_tokens=_special(args.special), pattern=args.pattern or "gpt2"
+        )
+    if path.suffix == ".tiktoken":
+        return Tokenizer.from_tiktoken(path, pattern=args.pattern, special_tokens=_special(args.special))
+    if args.pattern or args.special:
+        raise TokenizerError(
+            f"{args.source}: --pattern and --special are for a vocab.json with --merges and for a .tiktoken file; "
+            "other sources say themselves what these are"
+        )
+    if not path.exists() and is_published(args.source):
+        return load_published(args.source)
+    return Tokenizer.load(path)
+
+
+def _special(names: list[str]) -> list[str] | dict[str, int]:
+    """Special tokens as options give them: names, or each with its id.
+
+    Raises:
+        TokenizerError: if only some have an id.
+    """
+    from hornbook.errors import TokenizerError
+
+    with_ids = {match[1]: int(match[2]) for name in names if (match := re.fullmatch(r"(.+)=(\d+)", name, re.DOTALL))}
+    if not with_ids:
+        return names
+    if len(with_ids) != len(names):
+        raise TokenizerError(f"--special: got {', '.join(names)}; expected NAME=ID for all of them or for none")
+    return with_ids
+
+
 def _export(args: argparse.Namespace) -> None:
-    from hornbook.storage.atomic import replace_file
+    from hornbook.storage.atomic import commit_directory, replace_file
     from hornbook.tracking.console import emit, speaks_to_people
 
     tokenizer = load_tokenizer(args.tokenizer)
-    replace_file(args.out, tokenizer.to_hugging_face())
+    form = args.format or ("tiktoken" if args.out.suffix == ".tiktoken" else "tokenizer.json")
+    match form:
+        case "tokenizer.json":
+            replace_file(args.out, tokenizer.to_hugging_face())
+        case "tiktoken":
+            replace_file(args.out, tokenizer.to_tiktoken())
+        case _:
+            files = tokenizer.to_gpt2()
+            with commit_directory(args.out) as directory:
+                for name, text in files.items():
+                    (directory / name).write_bytes(text.encode())
+    not_held = _not_held(tokenizer, form)
     if speaks_to_people():
-        print(f"{args.out}: {tokenizer.vocab_size:,} ids in Hugging Face's form")
-    emit("export", path=str(args.out), vocab_size=tokenizer.vocab_size)
+        print(f"{args.out}: {tokenizer.vocab_size:,} ids in the form {form}")
+        if not_held:
+            print(f"That form does not hold: {'; '.join(f'{key} {value}' for key, value in not_held.items())}")
+    emit("export", path=str(args.out), vocab_size=tokenizer.vocab_size, format=form, not_held=not_held)
+
+
+def _not_held(tokenizer: Tokenizer, form: str) -> dict[str, object]:
+    """What a reader of this form must be told besides."""
+    if form == "tokenizer.json":
+        return {}
+    facts: dict[str, object] = {"pattern": getattr(tokenizer.scheme, "pattern", None)}
+    if form == "tiktoken":
+        facts |= {"special_tokens": tokenizer.special_tokens, "added_tokens": tokenizer.added_tokens}
+    if any(tokenizer.template):
+        facts["template"] = tokenizer.template._asdict()
+    return {key: value for key, value in facts.items() if value}

@@ -4,8 +4,7 @@ Text is split into words by the pattern, each word becomes bytes, each byte an i
 Words repeat, so their ids are kept; the cache is bounded and a very long word is never kept.
 """
 
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import ClassVar, Literal
@@ -15,6 +14,7 @@ import regex
 from hornbook.errors import TokenizerError
 from hornbook.tokenizer.alphabet import BYTE_ORDER, printable
 from hornbook.tokenizer.documents import encode_utf8
+from hornbook.tokenizer.normal_form import nfc
 from hornbook.tokenizer.patterns import Splitter
 from hornbook.tokenizer.reference import Pair, merge_word
 
@@ -91,7 +91,7 @@ class BytePairScheme:
 
     def normalize(self, text: str) -> str:
         """The text in the normal form of this vocabulary."""
-        return unicodedata.normalize(self.normalizer, text) if self.normalizer else text
+        return nfc(text) if self.normalizer else text
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text in which nothing is special.
@@ -121,6 +121,15 @@ class BytePairScheme:
         data = word.encode()
         if self.whole_words_first and data in self.ids:
             return [self.ids[data]]
+        return self._merged(data)
+
+    def unreached(self) -> Iterator[bytes]:
+        """Tokens that their own bytes do not merge to: only words taken whole give them."""
+        for token, i in self.ids.items():
+            if self._merged(token) != [i]:
+                yield token
+
+    def _merged(self, data: bytes) -> list[int]:
         symbols = [self.byte_ids[byte] for byte in data]
         return merge_word([i for i in symbols if i >= 0] if self.drops_bytes else symbols, self.merge_table)
 

@@ -53,7 +53,7 @@ def contents(scheme: BytePairScheme | CharacterScheme, special: SpecialTokens, f
     if isinstance(scheme, CharacterScheme):
         files[VOCAB] = _json_text(scheme.ids)
     else:
-        files[VOCAB], files[MERGES] = gpt2_form(scheme)
+        files[VOCAB], files[MERGES] = _json_text(_printable_ids(scheme)), _merge_lines(scheme)
         about["pattern"] = scheme.pattern
         about["whole_words_first"] = scheme.whole_words_first
         about["normalizer"] = scheme.normalizer
@@ -69,19 +69,37 @@ def contents(scheme: BytePairScheme | CharacterScheme, special: SpecialTokens, f
     return {**files, SPECIAL: _json_text(about)}
 
 
-def gpt2_form(scheme: BytePairScheme, special_tokens: Mapping[str, int] | None = None) -> tuple[str, str]:
-    """The texts of vocab.json, with special tokens among the others if they are given, and of merges.txt.
+def gpt2_files(scheme: BytePairScheme, special: SpecialTokens) -> dict[str, str]:
+    """The same in GPT-2's form, name -> text: the vocabulary holds special tokens, too, and nothing names a pattern.
 
     Raises:
-        TokenizerError: if a special token has the name of an ordinary one.
+        TokenizerError: if that form would not give the same ids, or a special token has the name of an ordinary one.
     """
+    refusals = {
+        f"text is brought to the form {scheme.normalizer} first": scheme.normalizer is not None,
+        "bytes of text have no id": scheme.drops_bytes,
+        "added tokens count in any text": bool(special.added),
+        "its words become tokens that merging does not reach": scheme.whole_words_first and any(scheme.unreached()),
+    }
+    if reasons := [reason for reason, applies in refusals.items() if applies]:
+        raise TokenizerError(f"{VOCAB} and {MERGES} cannot hold this vocabulary: {reasons[0]}; write a {HUGGING_FACE}")
+    vocabulary = _printable_ids(scheme)
+    hugging_face.check_names(special.ids, vocabulary, VOCAB)
+    return {
+        VOCAB: _json_text({**vocabulary, **special.ids}),
+        MERGES: _merge_lines(scheme),
+        ADDED: _json_text(special.ids),
+    }
+
+
+def _printable_ids(scheme: BytePairScheme) -> dict[str, int]:
+    return {printable(token): i for token, i in scheme.ids.items()}
+
+
+def _merge_lines(scheme: BytePairScheme) -> str:
     written = ["" if token is None else printable(token) for token in scheme.tokens]
-    vocabulary = {name: i for i, name in enumerate(written) if name}
-    if special_tokens:
-        hugging_face.check_names(special_tokens, vocabulary, VOCAB)
-        vocabulary.update(special_tokens)
     lines = [f"{written[left]} {written[right]}" for left, right in scheme.merges]
-    return _json_text(vocabulary), "\n".join(["#version: 0.2", *lines]) + "\n"
+    return "\n".join(["#version: 0.2", *lines]) + "\n"
 
 
 def _format_needed(scheme: BytePairScheme | CharacterScheme, special: SpecialTokens) -> int:
