@@ -17,7 +17,7 @@ MAKE_VENV := $(PYTHON) -m venv $(VENV)
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 endif
 
-.PHONY: demo test check test-slow bench docs format clean
+.PHONY: demo test check test-slow bench bench-peers docs format clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV), once; it takes a minute or three."
@@ -40,10 +40,13 @@ check: $(STAMP)  ## format, lint, types, layers and the fast tests: under two mi
 test-slow: $(STAMP)  ## the rest: twenty kill points, minutes-long recipes
 	$(BIN)/python -m pytest -m "slow and not gpu and not network"
 
-bench: $(STAMP)  ## ratios against the ordinary libraries, side by side on this machine
+bench: $(STAMP)  ## ratios against other libraries, side by side on this machine (first: make bench-peers)
 	$(BIN)/hornbook bench tokenizer
 	$(BIN)/hornbook bench train
 	$(BIN)/hornbook bench decode
+
+bench-peers: $(STAMP)  ## the libraries to compare with, each in an environment of its own in .bench
+	$(BIN)/hornbook bench peers
 
 docs: $(STAMP)  ## the documentation as HTML in docs/_build, warnings are errors
 	$(INSTALL) -e '.[docs]'

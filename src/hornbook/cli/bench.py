@@ -1,39 +1,196 @@
-"""`hornbook bench`: ratios against ordinary libraries, measured side by side on this machine."""
+"""`hornbook bench ACTION`: ratios against other libraries, measured side by side on this machine."""
+
+from __future__ import annotations
 
 import argparse
 import json
 import sys
+import tempfile
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hornbook.cli.configuration import positive
+from hornbook.errors import HornbookError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from hornbook.benchmarks.comparison import Row
+    from hornbook.benchmarks.harness import Case
+    from hornbook.benchmarks.tokenizer import Bench
+
+GROUPS = ("train", "encode", "decode", "memory", "limits", "small")
+EXIT_WRONG = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `hornbook bench` takes."""
-    parser.add_argument("case", choices=("tokenizer", "train", "decode"), help="what to compare")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    text = "training, encoding and decoding with the fast libraries of the day"
+    tokenizer = actions.add_parser("tokenizer", help=text, description=text)
+    _add_tokenizer(tokenizer)
+    _add_measuring(tokenizer)
+    for name, text in (
+        ("train", "a training step, with transformers"),
+        ("decode", "greedy decoding, with transformers"),
+    ):
+        _add_measuring(actions.add_parser(name, help=text, description=text))
+    text = "install the libraries to compare with, each into an environment of its own below .bench/peers"
+    peers = actions.add_parser("peers", help=text, description=text)
+    peers.add_argument("names", nargs="*", metavar="NAME", help="default: all of them")
+
+
+def _add_measuring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--blocks", type=positive, default=7, help="turns of each side (default 7)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="also write the rows to PATH")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="also write everything measured to PATH")
+
+
+def _add_tokenizer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="10 MB instead of 110 MB: minutes, and no floors")
+    parser.add_argument("--threads", default="1,2", metavar="N,N", help="numbers of threads (default 1,2)")
+    parser.add_argument("--only", action="append", choices=GROUPS, help="only this group; may be repeated")
+    parser.add_argument("--peers", metavar="NAME,NAME", help="only these libraries; `none` for ours alone")
+    text = parser.add_mutually_exclusive_group()
+    text.add_argument("--text", type=Path, metavar="FILE", help="your own text instead of what lies on the machine")
+    text.add_argument("--corpus", type=Path, metavar="PATH", help="a file, or a folder whose text files are taken")
+    parser.add_argument("--new-corpus", action="store_true", help="gather the text again, since more was installed")
+    parser.add_argument("--gpt2", type=Path, metavar="DIR", help="folder with GPT-2's vocab.json and merges.txt")
+    parser.add_argument("--cl100k", type=Path, metavar="FILE", help="cl100k_base.tiktoken")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one case and print its table, or JSON lines where stdout is no terminal."""
-    from dataclasses import asdict
+    """Carry out the action; 1 if a side computed something else than ours, or ours failed."""
+    match args.action:
+        case "peers":
+            return _install(args.names)
+        case "tokenizer":
+            return _bench_tokenizer(args)
+    from hornbook.benchmarks import transformer
 
-    from hornbook.benchmarks.cases import CASES
+    with tempfile.TemporaryDirectory() as directory:
+        cases = transformer.train_cases if args.action == "train" else transformer.decode_cases
+        return _measure(args, cases(Path(directory)))
+
+
+def _install(names: list[str]) -> int:
+    from hornbook.benchmarks.peers import install, pins
+
+    unknown = sorted(set(names) - set(pins()))
+    if unknown:
+        raise HornbookError(f"bench peers: no peer is called {', '.join(unknown)}; there are {', '.join(pins())}")
+    install(names or list(pins()), _say)
+    return 0
+
+
+def _bench_tokenizer(args: argparse.Namespace) -> int:
+    from hornbook.benchmarks.tokenizer import GROUPS as MAKERS
+    from hornbook.storage.user_cache import user_cache
+
+    scratch = user_cache() / "benchmarks"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as directory:
+        bench = _tokenizer_bench(args, Path(directory))
+        _compile(bench)
+        return _measure(
+            args, (case for name in MAKERS if name in (args.only or GROUPS) for case in MAKERS[name](bench))
+        )
+
+
+def _tokenizer_bench(args: argparse.Namespace, directory: Path) -> Bench:
+    from hornbook.benchmarks import corpus, vocabularies
+    from hornbook.benchmarks.tokenizer import Bench
+
+    wanted = corpus.QUICK_BYTES if args.quick else corpus.FULL_BYTES
+    if own := args.text or args.corpus:
+        corpora = [corpus.corpus_of(own, directory, wanted)]
+    else:
+        corpora = []
+        for name in corpus.NAMES:
+            try:
+                made = corpus.make_corpus(name, corpus.FULL_BYTES, again=args.new_corpus)
+                corpora.append(corpus.sample_of(made, wanted, directory))
+            except HornbookError as error:
+                _say(str(error))
+    for one in corpora:
+        _say(f"{one.name}: {one.n_bytes / 1e6:.1f} MB, {one.path}")
+    found = (vocabularies.gpt2(args.gpt2, directory), vocabularies.cl100k(args.cl100k, directory))
+    for name, vocabulary in zip(("--gpt2 DIR", "--cl100k FILE"), found, strict=True):
+        if vocabulary is None:
+            _say(f"a vocabulary is missing, and what needs it is left out; name it with {name}")
+    return Bench(
+        directory=directory,
+        corpora=corpora,
+        sample=corpus.sample_of(corpora[0], corpus.QUICK_BYTES, directory),
+        vocabularies=[vocabulary for vocabulary in found if vocabulary],
+        threads=_threads(args.threads),
+        peers=_peers(args.peers),
+        repeated_bytes=100_000_000 if args.quick else 1_000_000_000,
+    )
+
+
+def _threads(text: str) -> list[int]:
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = [0]
+    if min(counts) < 1:
+        raise HornbookError(f"--threads {text}: expected positive numbers with commas between them, such as 1,2")
+    return counts
+
+
+def _peers(wanted: str | None) -> dict[str, str]:
+    """The interpreters of the peers that are asked for and there; which are missing is said."""
+    from hornbook.benchmarks.peers import peer_python
+    from hornbook.benchmarks.tokenizer import PEERS
+
+    names = PEERS if wanted is None else () if wanted == "none" else tuple(wanted.split(","))
+    unknown = sorted(set(names) - set(PEERS))
+    if unknown:
+        raise HornbookError(f"--peers {wanted}: no peer is called {', '.join(unknown)}; there are {', '.join(PEERS)}")
+    found = {name: peer_python(name) for name in names}
+    if missing := [name for name, python in found.items() if python is None]:
+        _say(f"not installed, so left out: {', '.join(missing)}; to have them: hornbook bench peers")
+    return {name: python for name, python in found.items() if python}
+
+
+def _compile(bench: Bench) -> None:
+    """Compile what is not compiled yet in a process of its own, before anything is timed."""
+    from hornbook.benchmarks.harness import Side, SideProcess
+
+    with SideProcess(Side(name="hornbook", file="hornbook_kernels.py", settings={})) as process:
+        process.set_up()
+        process.block()
+        for problem in process.checks["problems"]:
+            _say(f"ours runs in pure Python: {problem}")
+
+
+def _measure(args: argparse.Namespace, cases: Iterable[Case]) -> int:
+    """Run the cases, showing each as soon as it is done, and write the file."""
+    from hornbook.benchmarks.comparison import failed, rows_of
+    from hornbook.benchmarks.harness import run_case
+    from hornbook.benchmarks.report import machine, table
     from hornbook.storage.atomic import replace_file
     from hornbook.tracking.console import emit, speaks_to_people
 
-    print(f"hornbook bench {args.case}: {args.blocks} blocks a side", file=sys.stderr)
-    rows = CASES[args.case](blocks=args.blocks)
-    for row in rows:
-        ratio = row.ratio
-        if speaks_to_people():
-            ours, theirs = row.amount / ratio.ours_seconds, row.amount / ratio.theirs_seconds
-            print(
-                f"{row.case:12} {ours:,.1f} {row.unit}/s, {row.peer} {theirs:,.1f}: "
-                f"{ratio.median:.2f} x ({ratio.low:.2f} to {ratio.high:.2f})"
-            )
-        emit("bench", **asdict(row))
+    about, rows, wrong = machine(), [], False
+    start = time.monotonic()
+    for case in cases:
+        _say(f"{case.name}: {', '.join(side.name for side in case.sides)}")
+        of_case: list[Row] = rows_of(case, run_case(case, blocks=args.blocks, say=lambda text: _say(f"  {text}")))
+        rows += of_case
+        wrong |= failed(of_case)
+        for line in table(of_case):
+            print(line, file=sys.stdout if speaks_to_people() else sys.stderr)
+        for row in of_case:
+            emit("bench", **row.as_json())
+    _say(f"{time.monotonic() - start:.0f} s in all; ratios are medians of paired blocks, 95 % by order statistics")
     if args.json:
-        replace_file(args.json, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
-    return 0
+        replace_file(
+            args.json, json.dumps({"machine": about, "rows": [row.as_json() for row in rows]}, indent=2) + "\n"
+        )
+    return EXIT_WRONG if wrong else 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,80 @@
+"""Rows as lines of a table, and all of a run as one JSON file with the machine it ran on."""
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hornbook.benchmarks.comparison import Row, Verdict
+from hornbook.storage.provenance import provenance
+
+IDLE_SHARE = 0.05
+"""More than this of a processor, used while waiting, disturbs the other side and is told."""
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on: processor, cores, versions, commit and date."""
+    known = provenance(config_hash="")
+    versions: dict[str, Any] = known["versions"]  # type: ignore[assignment]
+    for package in ("numba", "transformers"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        **{key: known[key] for key in ("platform", "commit", "started", "command")},
+        "versions": versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def table(rows: list[Row]) -> Iterator[str]:
+    """The rows of one case as lines, pass by pass."""
+    for name in dict.fromkeys(row.pass_name for row in rows):
+        of_pass = [row for row in rows if row.pass_name == name]
+        yield f"{of_pass[0].case}{', ' + name if name else ''}{_facts(of_pass[0])}"
+        yield from (f"  {_line(row)}" for row in of_pass)
+
+
+def _facts(ours: Row) -> str:
+    """What our checks say that belongs into the title."""
+    return "".join(f"; {key} {value}" for key, value in ours.checks.get("shown", {}).items())
+
+
+def _line(row: Row) -> str:
+    if row.failure:
+        return f"{row.side:<26} failed: {row.failure}"
+    assert row.seconds is not None
+    assert row.throughput is not None
+    parts = [
+        f"{row.side:<26}{row.seconds:>9.3f} s{row.throughput:>11,.1f} {row.unit}/s{row.memory / 1e6:>8,.0f} MB",
+        f"{row.ratio.median:>8.2f} x ({row.ratio.low:.2f} to {row.ratio.high:.2f})" if row.ratio else "",
+        *(_said(verdict) for verdict in row.verdicts),
+        *(f"{key} DIFFER" for key in row.differs),
+        f"used {row.idle:.0%} of a core while waiting" if row.idle > IDLE_SHARE else "",
+        "one run" if row.blocks == 1 else "",
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def _said(verdict: Verdict) -> str:
+    bar, met = verdict.bar, "met" if verdict.met else "MISSED"
+    match bar.kind:
+        case "ratio":
+            aim = f", aim {bar.aim:g}" if bar.aim else ""
+            return f"floor {bar.value:g} x {met}{aim}"
+        case "memory":
+            return f"at most {bar.value / 1e6:,.0f} MB: {met}"
+        case "seconds":
+            return f"{verdict.measured:.2f} s more than {bar.peer}, at most {bar.value:g} s: {met}"

@@ -1,0 +1,47 @@
+"""Ours: a file of text to a file of ids, or documents in memory to an array."""
+
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hornbook.tokenizer.compiled import warm_up
+from hornbook.tokenizer.tokenizer import Tokenizer
+
+END = "<|endoftext|>"
+
+
+def setup(settings: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[Any], dict[str, Any]]]:
+    """Vocabulary and kernels are loaded and the tables made, as those of the others are; no word is known yet."""
+    tokenizer = Tokenizer.load(settings["tokenizer"])
+    warm_up("encode")
+    tokenizer.encode_batch([b"a"])
+    if settings.get("in_memory"):
+        return _in_memory(tokenizer, settings)
+    path, out = Path(settings["path"]), Path(settings["out"])
+    dtype = np.dtype(settings["dtype"])
+
+    def block() -> None:
+        tokenizer.encode_file(path, out, threads=settings["threads"], allowed_special=(END,), dtype=dtype)
+
+    def checks(_: None) -> dict[str, Any]:
+        n_tokens = out.stat().st_size // dtype.itemsize
+        with out.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        shown = {"tokens": f"{n_tokens:,}", "bytes per token": f"{path.stat().st_size / n_tokens:.2f}"}
+        return {"ids": digest, "shown": shown, "torch imported": "torch" in sys.modules}
+
+    return block, checks
+
+
+def _in_memory(tokenizer: Tokenizer, settings: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    documents = Path(settings["path"]).read_bytes().split(END.encode())
+    dtype = np.dtype(settings["dtype"])
+
+    def block() -> Any:
+        return tokenizer.encode_batch(documents, threads=settings["threads"], dtype=dtype)
+
+    return block, lambda result: {"shown": {"tokens": f"{len(result[0]):,}"}}
