@@ -226,7 +226,7 @@ def _after(blocks: Iterator[Pieces], count: int) -> Iterator[Pieces]:
     """All but the first `count` pieces."""
     for pieces in blocks:
         if count < len(pieces):
-            yield pieces.after(count)
+            yield pieces.after(count) if count else pieces
         count = max(0, count - len(pieces))
 
 

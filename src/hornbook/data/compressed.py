@@ -26,7 +26,7 @@ def gunzipped(file: BinaryIO, block_bytes: int) -> Iterator[bytes]:
         zlib.error: after what could be read before it, if the file is damaged.
     """
     member, data = None, b""
-    while data or (data := file.read(4 * _READ_BYTES)):
+    while data or (data := file.read(_READ_BYTES)):
         if member is None:
             if not (data := data.lstrip(b"\0")):  # zeros may fill up the file behind a member
                 continue

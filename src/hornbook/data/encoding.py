@@ -113,11 +113,7 @@ class Encoder:
         return Encoded(ids, order, lengths, np.where(lengths, sizes, 0), refused)
 
     def _encode(self, texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
-        ids, offsets = self.tokenizer.encode_batch(texts)
-        if self.end_of_text_id is not None:
-            ids = np.insert(ids, offsets[1:], self.end_of_text_id)
-            offsets = offsets + np.arange(len(offsets))
-        return ids.astype(self.dtype), offsets
+        return self.tokenizer.encode_batch(texts, end_id=self.end_of_text_id, dtype=self.dtype)
 
 
 def batched(pieces: Iterator[Pieces], report: SourceReport) -> Iterator[Batch]:
