@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-_FRAGMENTS = (
+FRAGMENTS = (
     *(" ", "  ", "\n", "\r\n", "\r", "\t", "\n\n", " \n ", "\v", "\f", "\x00", "\x1c", "\x1f", "\x85"),
     *("\u00a0", "\u1680", "\u2003", "\u200b", "\u2028", "\u202f", "\u205f", "\u3000", "\ufeff"),
     *("'s", "'S", "'ll", "'LL", "'ve", "'Re", "'t", "'d", "'m", "'\u017f", "'", "''", "\u2019s"),
@@ -32,4 +32,4 @@ _FRAGMENTS = (
 )
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-strange_text = st.lists(st.one_of(st.sampled_from(_FRAGMENTS), any_text), max_size=25).map("".join)
+strange_text = st.lists(st.one_of(st.sampled_from(FRAGMENTS), any_text), max_size=25).map("".join)
