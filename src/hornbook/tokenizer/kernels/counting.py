@@ -16,6 +16,7 @@ All numbers here are uint64, because numba makes a float of int64 with uint64; `
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -477,7 +478,7 @@ class WordCounter:
         self._job: Any = np.zeros(1, JOB)[0]
         self._job["kind"] = PATTERN_KINDS[pattern]
         self._arrays: dict[str, npt.NDArray[Any]] = {}
-        self._keep("classes", class_table())
+        self._keep("classes", _classes())
         self._keep("keys", np.empty(3 * _BATCH, np.uint64))
         self._make_scratch(_STRETCH)
         self._keep_names(sorted(names, key=len, reverse=True))
@@ -539,6 +540,9 @@ def exercise() -> None:
     counter.count(np.frombuffer(text + bytes(PADDING), np.uint8), [0, len(text)])
     counter.table.grow()
     counter.table.words()
+
+
+_classes = cache(class_table)  # the same for every thread, and it takes a while to fill
 
 
 def _address(array: npt.NDArray[Any]) -> np.uint64:
