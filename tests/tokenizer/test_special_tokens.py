@@ -103,6 +103,7 @@ def test_ids_anywhere(tmp_path):
 
 def test_ids_of_nobody():
     tokenizer = sparse()
+    assert tokenizer.unused_ids == [201, 259, 260, 261, 263, 264, 265, 266, 267, 268, 269]
     for unknown in (201, 259, 269, 271, -1):
         with pytest.raises(TokenizerError, match=f"token id {unknown}: this tokenizer has the ids 0 to 270, not all"):
             tokenizer.decode([unknown])

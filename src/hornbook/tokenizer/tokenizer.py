@@ -33,6 +33,9 @@ from hornbook.tokenizer.tiktoken_ranks import dump_ranks, known_encoding, load_r
 from hornbook.tokenizer.train import ProgressCallback, special_names, train_scheme
 
 
+_END_OF_TEXT = (END_OF_TEXT, "<|end_of_text|>", "</s>")
+
+
 class Tokenizer:
     """Encodes and decodes; immutable.
 
@@ -210,8 +213,8 @@ class Tokenizer:
 
     @property
     def end_of_text_id(self) -> int | None:
-        """Id of <|endoftext|>; None if this tokenizer has none."""
-        return self._special.ids.get(END_OF_TEXT)
+        """Id of <|endoftext|>, or of <|end_of_text|> or </s> as others call it; None if this tokenizer has none."""
+        return next((self._special.ids[name] for name in _END_OF_TEXT if name in self._special.ids), None)
 
     @property
     def pad_id(self) -> int | None:
@@ -222,6 +225,11 @@ class Tokenizer:
     def mask_id(self) -> int | None:
         """Id of <|mask|>; None if this tokenizer has none."""
         return self._special.ids.get(MASK)
+
+    @property
+    def unused_ids(self) -> list[int]:
+        """Ids below vocab_size that are nobody's."""
+        return [i for i, token in enumerate(self._bytes) if token is None]
 
     @cached_property
     def fingerprint(self) -> str:
