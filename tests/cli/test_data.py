@@ -105,7 +105,7 @@ def test_bad_input_is_one_line_or_counted(project, capsys):
     ("arguments", "message"),
     [
         (["count", "nowhere.toml"], "nowhere.toml"),
-        (["count", "."], "no index.json here"),
+        (["count", "tokenizer"], "no index.json here"),
         (["inspect", "PROJECT", "--window", "100000"], "window 100000 is outside 0.."),
         (["inspect", "PROJECT", "--document", "-1"], "document -1 is outside 0.."),
         (["inspect", "PROJECT", "--split", "test"], "no split 'test', only train, valid"),

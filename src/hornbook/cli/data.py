@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hornbook.cli import data_view
+from hornbook.cli import data_count, data_view
 from hornbook.cli.configuration import add_config_arguments, add_print_argument, add_set_argument, positive
 
 if TYPE_CHECKING:
@@ -22,23 +22,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `hornbook data` takes."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_prepare(actions)
-    text = "documents, tokens, bytes of text and bytes per token of each split"
-    count = actions.add_parser("count", help=text, description=text)
-    _add_place(count)
-    count.add_argument("--verify", action="store_true", help="read every file and compare its digest as well")
+    data_count.add_action(actions)
     _add_inspect(actions)
     _add_fetch(actions)
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the action."""
-    if args.action in ("count", "inspect") and _printed(args):
+    if args.action == "inspect" and _printed(args):
         return 0
     match args.action:
         case "prepare":
             _prepare(args)
         case "count":
-            data_view.show_counts(_open(args, verify=args.verify), verified=args.verify)
+            data_count.run(args)
         case "inspect":
             _inspect(args)
         case "fetch":
@@ -152,11 +149,11 @@ def _printed(args: argparse.Namespace) -> bool:
     return maybe_print(args, _config(args))
 
 
-def _open(args: argparse.Namespace, *, verify: bool = False) -> Dataset:
+def _open(args: argparse.Namespace) -> Dataset:
     from hornbook.data.dataset import Dataset
 
     path = args.place if args.place.is_dir() else _config(args).data.path
-    return Dataset.open(path, verify=verify)
+    return Dataset.open(path)
 
 
 def _config(args: argparse.Namespace) -> Config:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
+
+from hornbook.cli.token_text import tokens_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
 
+    from hornbook.cli.token_text import Token
     from hornbook.config.run import Config
     from hornbook.data.dataset import Dataset
     from hornbook.data.fetch import Fetched, Known
     from hornbook.data.shards import TokenStream
     from hornbook.data.windows import Windows
 
-_COLOURS = ("on blue", "on green", "on magenta", "on cyan", "on red")
 _COLUMNS = ("split", "documents", "tokens", "text_bytes", "bytes_per_token", "shards")
 
 
@@ -103,50 +106,41 @@ def _show_tokens(dataset: Dataset, stream: TokenStream, ids: np.ndarray, start: 
     from hornbook.tracking.console import emit, speaks_to_people
 
     tokenizer = dataset.tokenizer()
-    specials = set(tokenizer.special_tokens.values())
     first_document = int(np.searchsorted(stream.document_starts, start, side="right")) - 1
     beginnings = set(
         (stream.document_starts[max(first_document, 0) :][: len(ids) + 1].astype(np.int64) - start).tolist()
     )
-    shown = [(int(i), tokenizer.token_bytes(int(i)), place in beginnings) for place, i in enumerate(ids)]
+    shown = list(tokens_of(tokenizer, ids))
     if speaks_to_people():
-        _print_tokens(shown, specials, first_document)
+        _print_tokens(shown, beginnings, first_document)
         print(f"{stream.name}: {title}, tokens {start:,}..{start + len(ids) - 1:,}")
     document = first_document
-    for place, (i, piece, begins) in enumerate(shown):
-        document += begins and place > 0
+    for place, token in enumerate(shown):
+        document += place in beginnings and place > 0
         emit(
             "token",
             split=stream.split,
             position=start + place,
             document=document,
-            id=i,
-            text=piece.decode("utf-8", "backslashreplace"),
-            special=i in specials,
+            id=token.id,
+            text=token.data.decode("utf-8", "backslashreplace"),
+            special=token.special,
         )
 
 
-def _print_tokens(shown: list[tuple[int, bytes, bool]], specials: set[int], document: int) -> None:
+def _print_tokens(shown: list[Token], beginnings: set[int], document: int) -> None:
+    """Text beside tokens, with a rule where a document begins or goes on."""
     from rich.console import Console
-    from rich.text import Text
 
-    console, line = Console(), Text()
-    for place, (i, piece, begins) in enumerate(shown):
-        if begins:
-            if place:
-                document += 1
-                console.print(line)
-            console.rule(f"document {document}", align="left")
-            line = Text()
-        style = "bold reverse" if i in specials else f"white {_COLOURS[place % len(_COLOURS)]}"
-        line.append(_visible(piece), style=style)
-        line.append(f"{i} ", style="dim")
-    console.print(line)
+    from hornbook.cli.token_rows import rows, widths
 
-
-def _visible(token: bytes) -> str:
-    text = token.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    console = Console()
+    edges = sorted({0, len(shown), *(place for place in beginnings if place < len(shown))})
+    for number, (start, end) in enumerate(itertools.pairwise(edges), start=document):
+        console.rule(f"document {number}", align="left")
+        for row in rows(shown[start:end], widths(console.width)):
+            for line in row.lines:
+                console.print(line, no_wrap=True, overflow="ignore", crop=False)
 
 
 def show_known(known: Mapping[str, Known]) -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy as np
 
     from hornbook.tokenizer.comparison import Coverage, Measured, Text, TextSize
     from hornbook.tokenizer.tokenizer import Tokenizer
+
+MOST_THREADS = 4
+"""Of those that encode; one a core up to here."""
+
+PROGRESS_PAYS = 2**25
+"""Bytes to encode from which on progress is shown."""
 
 Group = Literal["given", "language", "kind"]
 
@@ -88,6 +95,7 @@ class Compared:
 def _compare(args: argparse.Namespace) -> None:
     from hornbook.cli import comparison_view
     from hornbook.errors import TokenizerError
+    from hornbook.tracking.progress import Progress
 
     named = [_labelled(argument) for argument in args.paths]
     tokenizers = [(label, path) for label, path in named if _is_tokenizer(path)]
@@ -99,7 +107,16 @@ def _compare(args: argparse.Namespace) -> None:
     names = _names(tokenizers)
     loaded = {name: (path, _load(path, args.pattern)) for name, (_, path) in zip(names, tokenizers, strict=True)}
     kinds, skipped = _kinds([(label, path) for label, path in named if not _is_tokenizer(path)], args.texts)
-    compared = compare(loaded, kinds)
+    total = len(loaded) * sum(kind.size.n_bytes for kind in kinds)
+    done = 0
+    with Progress("compare", unit="bytes", console="auto" if total >= PROGRESS_PAYS else "none") as bar:
+
+        def show(n_bytes: int) -> None:
+            nonlocal done
+            done += n_bytes
+            bar.update(done, total)
+
+        compared = compare(loaded, kinds, progress=show)
     if args.html is not None:
         from hornbook.cli.comparison_page import write_page
 
@@ -108,17 +125,26 @@ def _compare(args: argparse.Namespace) -> None:
         comparison_view.show(compared, kinds, skipped)
 
 
-def compare(tokenizers: Mapping[str, tuple[Path, Tokenizer]], kinds: Sequence[Kind]) -> list[Compared]:
+def compare(
+    tokenizers: Mapping[str, tuple[Path, Tokenizer]],
+    kinds: Sequence[Kind],
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> list[Compared]:
     """Measure every tokenizer on every kind."""
     import numpy as np
 
     from hornbook.tokenizer.comparison import coverage, measure, ordinary_tokens
 
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
     tokens = {name: ordinary_tokens(tokenizer) for name, (_, tokenizer) in tokenizers.items()}
     found = []
     for name, (path, tokenizer) in tokenizers.items():
         used = np.zeros(tokenizer.vocab_size, dtype=np.int64)
-        measured = {kind.name: measure(tokenizer, kind.texts, kind.size, used) for kind in kinds}
+        measured = {
+            kind.name: measure(tokenizer, kind.texts, kind.size, used, threads=threads, progress=progress)
+            for kind in kinds
+        }
         others = [other for other in tokenizers if other != name]
         only_here = set(tokens[name]).difference(*(tokens[other] for other in others)) if others else set()
         found.append(

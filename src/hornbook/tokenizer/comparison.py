@@ -3,7 +3,7 @@
 Files of any size are read in pieces, so memory holds one batch of text and its ids.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +16,7 @@ from hornbook.errors import TokenizerError
 from hornbook.tokenizer.documents import decode_utf8, pieces
 from hornbook.tokenizer.tokenizer import Tokenizer
 
-BATCH_BYTES = 2**24
+BATCH_BYTES = 2**23
 LONGEST_WORD = 16.0
 """Characters between white space, on average, beyond which a text is taken for one without blanks between words."""
 LONGEST_RUN = 128
@@ -103,15 +103,34 @@ def size_of(texts: Sequence[Text]) -> TextSize:
     return TextSize(n_bytes=n_bytes, n_characters=n_characters, n_words=n_words)
 
 
-def measure(tokenizer: Tokenizer, texts: Sequence[Text], size: TextSize, used: npt.NDArray[np.int64]) -> Measured:
-    """Encode texts and decode them again; `used`, of shape (vocab_size,), counts each id that comes out."""
+def measure(
+    tokenizer: Tokenizer,
+    texts: Sequence[Text],
+    size: TextSize,
+    used: npt.NDArray[np.int64],
+    *,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Measured:
+    """Encode texts and decode them again.
+
+    Args:
+        tokenizer: what is measured.
+        texts: what it is measured on.
+        size: of these texts, see `size_of`.
+        used: int64, (vocab_size,); each id that comes out is counted here.
+        threads: how many encode at the same time.
+        progress: called with the bytes of each batch that is done.
+    """
     n_tokens, comes_back = 0, True
     try:
         for batch in _batches(texts, tokenizer.scheme.cut):
-            ids, _ = tokenizer.encode_batch(batch)
+            ids, _ = tokenizer.encode_batch(batch, threads=threads)
             n_tokens += len(ids)
             used += np.bincount(ids, minlength=len(used))
             comes_back = comes_back and tokenizer.decode_bytes(ids) == b"".join(batch)
+            if progress is not None:
+                progress(sum(map(len, batch)))
     except TokenizerError as error:
         return Measured(size=size, n_tokens=0, comes_back=False, error=str(error))
     return Measured(size=size, n_tokens=n_tokens, comes_back=comes_back)
