@@ -16,9 +16,10 @@ import os
 import threading
 from collections import Counter
 from types import ModuleType
-from typing import Literal
+from typing import Literal, get_args
 
 Task = Literal["train", "encode"]
+TASKS: tuple[Task, ...] = get_args(Task)
 
 SMALLEST = 1 << 10
 LOADING_PAYS = 2 << 20
@@ -28,6 +29,8 @@ _logger = logging.getLogger(__name__)
 _lock = threading.Lock()
 _loaded: dict[Task, ModuleType] = {}
 _seen_bytes: Counter[Task] = Counter()
+_pays_from: dict[Task, int] = dict.fromkeys(TASKS, 0)
+"""Bytes that must have been seen before it is worth looking again; set when nothing was found compiled."""
 _failed: list[str] = []
 """Why there are no kernels in this process; said once."""
 
@@ -46,7 +49,7 @@ def kernels_for(task: Task, n_bytes: int) -> ModuleType | None:
         return kernels if n_bytes >= SMALLEST or choice == "on" else None
     with _lock:
         _seen_bytes[task] += n_bytes
-        if choice != "on" and _seen_bytes[task] < LOADING_PAYS:
+        if choice != "on" and _seen_bytes[task] < max(LOADING_PAYS, _pays_from[task]):
             return None
         return _load(task, whatever_it_costs=choice == "on")
 
@@ -59,11 +62,21 @@ def warm_up(task: Task) -> str | None:
     return _failed[0] if _failed else None
 
 
+def kept_in() -> str:
+    """The directory of the compiled code.
+
+    Raises:
+        ImportError: if numba is missing.
+    """
+    return str(importlib.import_module("hornbook.tokenizer.kernels").cache_directory())
+
+
 def _load(task: Task, *, whatever_it_costs: bool) -> ModuleType | None:
     try:
         kernels = importlib.import_module("hornbook.tokenizer.kernels")
         if not kernels.is_compiled(task):
             if not whatever_it_costs and _seen_bytes[task] < COMPILING_PAYS:
+                _pays_from[task] = COMPILING_PAYS
                 return None
             _logger.warning("Compiling the tokenizer's kernels, once on this machine: about ten seconds.")
         kernels.load(task)

@@ -1,6 +1,6 @@
 """A text file to a file of ids in bounded memory, in the order of the text, by several threads.
 
-    file -> chunks of 4 MB, cut where a word starts anyway -> (threads) ids of each chunk -> flat file, or several
+    file -> chunks of 1 MB, cut where a word starts anyway -> (threads) ids of each chunk -> flat file, or several
 
 A file is one document. What stands in the result is nothing but the ids, little-endian as this machine has them:
 `np.fromfile(out, dtype)`. It appears under its name only when it is complete; it is not synced to the disk, since it
@@ -19,10 +19,11 @@ import numpy.typing as npt
 import regex
 
 from hornbook.errors import TokenizerError
+from hornbook.storage.disk import explained
 from hornbook.tokenizer.bulk import ordered
 from hornbook.tokenizer.documents import last_cut
 
-CHUNK_BYTES = 2**22
+CHUNK_BYTES = 2**20
 _WINDOW_BYTES = 2**16
 """How much of a chunk's end is searched for a place to cut before more is."""
 
@@ -72,7 +73,7 @@ def encode_chunks(
 
     Raises:
         TokenizerError: if `path` is no regular file; what `encode` raises.
-        OSError: if a file cannot be read or written.
+        StorageError: if the result cannot be written.
     """
     if not path.is_file():
         raise TokenizerError(f"{path}: no such text file")
@@ -86,7 +87,7 @@ def encode_chunks(
 
     with (
         _Output(out, shard_ids) as output,
-        contextlib.closing(ordered(encode, noted(), threads, ahead=threads + 1)) as results,
+        contextlib.closing(ordered(encode, noted(), threads, ahead=threads)) as results,
     ):
         for ids in results:
             output.write(ids)
@@ -162,16 +163,19 @@ class _Output:
             if self._shard_ids is not None and self._room == 0:
                 self._next_file()
             n = len(ids) if self._shard_ids is None else min(self._room, len(ids))
-            self._file.write(ids[:n].data)
+            with explained(self._out):
+                self._file.write(ids[:n].data)
             self._room -= n
             ids = ids[n:]
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self._file.close()
-        for path in self.paths:
-            if kind is None:
-                _unfinished(path).replace(path)
-            else:
+        try:
+            with explained(self._out):
+                self._file.close()
+                for path in self.paths if kind is None else ():
+                    _unfinished(path).replace(path)
+        finally:
+            for path in self.paths:
                 _unfinished(path).unlink(missing_ok=True)
 
     def _next_file(self) -> None:
@@ -182,7 +186,8 @@ class _Output:
             self._room = self._shard_ids
             name = f"{self._out.stem}-{len(self.paths):05d}{self._out.suffix}"
         self.paths.append(self._out.with_name(name))
-        self._file = _unfinished(self.paths[-1]).open("wb")
+        with explained(self._out):
+            self._file = _unfinished(self.paths[-1]).open("wb")
 
 
 def _unfinished(path: Path) -> Path:

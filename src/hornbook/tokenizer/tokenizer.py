@@ -334,7 +334,7 @@ class Tokenizer:
         Raises:
             TokenizerError: for invalid UTF-8, with its byte offset in the file; for an unknown name; if there is no
                 such file.
-            OSError: if a file cannot be read or written.
+            StorageError: if the result cannot be written.
         """
         return self._encoder.file(
             Path(path),

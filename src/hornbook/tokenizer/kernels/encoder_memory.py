@@ -101,7 +101,7 @@ class State:
     def __init__(self, tables: Tables, dtype: np.dtype[Any], *, cache_bits: int = CACHE_BITS) -> None:
         assert dtype in (np.uint16, np.uint32)
         self._tables, self._dtype = tables, dtype
-        medium_bits, long_bits, ring_bits = max(3, cache_bits - 2), max(2, cache_bits - 4), max(9, cache_bits)
+        medium_bits, long_bits, ring_bits = max(3, cache_bits - 3), max(2, cache_bits - 5), max(9, cache_bits - 1)
         self._arrays = {
             "short": zeroed(8 * ((1 << cache_bits) + NEIGHBOURS)),
             "medium": zeroed(8 * ((1 << medium_bits) + NEIGHBOURS)),

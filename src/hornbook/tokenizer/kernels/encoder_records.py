@@ -13,7 +13,7 @@ LONGEST_KEPT = 256
 
 BATCH = 256
 """Words whose cache lines are asked for before the first of them is read."""
-SEGMENT = 1 << 17
+SEGMENT = 1 << 16
 """Bytes of text that are split at once: what splitting writes stays in the second-level cache."""
 
 NEIGHBOURS = 8
