@@ -82,6 +82,16 @@ def test_tokenizers_that_keep_every_id_are_right(dataset, tokenizer):
     dataset.check_tokenizer(with_special(tokenizer, [*tokenizer.special_tokens, "<|more|>"]))
 
 
+def test_ids_of_nobody_are_no_difference(dataset, tokenizer):
+    ids = tokenizer.special_tokens
+    dataset.check_tokenizer(Tokenizer(tokenizer.scheme, {**ids, "<|far|>": tokenizer.vocab_size + 9}))
+    moved = {**ids, "<|endoftext|>": tokenizer.vocab_size}
+    with pytest.raises(
+        DataError, match=rf"id {ids['<|endoftext|>']} is b'<\|endoftext\|>' in the data, nobody's in it"
+    ):
+        dataset.check_tokenizer(Tokenizer(tokenizer.scheme, moved))
+
+
 def test_other_tokenizers_are_refused(dataset, tokenizer):
     def refused(other, message):
         with pytest.raises(DataError, match=message + ".*prepare the data again"):

@@ -125,6 +125,14 @@ def test_logprobs_are_the_models_own(rotary_model):
 def test_ids_beyond_the_tokenizer_are_never_drawn(rotary_model):
     assert max(decode(rotary_model, [[1]], [0], sampling=SamplingConfig(temperature=5.0), new=11)[0][0]) >= 8
     assert max(decode(rotary_model, [[1]], [0], sampling=SamplingConfig(temperature=5.0), vocab_size=8)[0][0]) < 8
+    unused = {*range(8), 9}
+    drawn = decode(rotary_model, [[1]], [0], sampling=SamplingConfig(temperature=5.0), new=11, unused_ids=unused)[0][0]
+    assert unused.isdisjoint(drawn)
+    assert 9 < max(drawn) < 31
+    greedy = SamplingConfig(temperature=0.0)
+    free = decode(rotary_model, [[1]], [0], sampling=greedy, new=11)
+    others = set(range(31)) - set(free[0][0])
+    assert decode(rotary_model, [[1]], [0], sampling=greedy, new=11, unused_ids=others) == free
 
 
 def test_dropout_is_off_and_the_mode_is_restored(rotary_model):

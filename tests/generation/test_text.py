@@ -7,8 +7,9 @@ from hornbook.config.generate import GenerateConfig
 from hornbook.config.model import ModelConfig
 from hornbook.config.tokenizer import END_OF_TEXT, TokenizerConfig
 from hornbook.errors import GenerationError
-from hornbook.generation.text import generate_text, stream_text
+from hornbook.generation.text import encode_prompt, generate_text, stream_text
 from hornbook.models.transformer import Transformer
+from hornbook.tokenizer.special_tokens import SpecialTokens, Template
 from hornbook.tokenizer.tokenizer import Tokenizer
 
 CONFIG = GenerateConfig(temperature=1.0, max_new_tokens=40, context_overflow="slide")
@@ -125,6 +126,19 @@ def test_an_empty_prompt_without_end_of_text_is_an_error(model):
     bare = Tokenizer.train(["the cat"], TokenizerConfig(vocab_size=257, special_tokens="none"))
     with pytest.raises(GenerationError, match="prompt is empty"):
         generate_text(model, bare, [""], CONFIG)
+
+
+def test_a_template_begins_every_prompt(tokenizer):
+    """As in vocabularies that are trained with a mark of the beginning; its end is left out, for the text goes on."""
+    first, last = tokenizer.vocab_size, tokenizer.vocab_size + 5
+    special = SpecialTokens(
+        {**tokenizer.special_tokens, "<s>": first, "</s>": last}, template=Template(("<s>",), ("</s>",))
+    )
+    templated = Tokenizer(tokenizer.scheme, special)
+    assert encode_prompt(templated, "the") == [first, *tokenizer.encode("the")]
+    assert encode_prompt(templated, "") == [first]
+    [result] = generate_text(make_model(templated.vocab_size), templated, ["the"], changed(temperature=9.0))
+    assert set(result.tokens).isdisjoint(templated.unused_ids)
 
 
 def test_a_long_prompt_that_slides_says_what_was_dropped(model, tokenizer):

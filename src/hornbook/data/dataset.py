@@ -137,7 +137,12 @@ class Dataset:
 def _first_difference(own: Tokenizer, other: Tokenizer) -> str | None:
     own_specials = {number: text for text, number in own.special_tokens.items()}
     other_specials = {number: text for text, number in other.special_tokens.items()}
+    unused, missing = set(own.unused_ids), set(other.unused_ids)
     for number in range(own.vocab_size):
+        if number in unused:
+            continue
+        if number in missing:
+            return f"id {number} is {own.token_bytes(number)!r} in the data, nobody's in it"
         mine, theirs = own_specials.get(number), other_specials.get(number)
         if mine != theirs:
             return f"id {number} is {mine or 'an ordinary token'} in the data, {theirs or 'an ordinary token'} in it"

@@ -12,7 +12,7 @@ from collections.abc import Collection, Generator, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from hornbook.config.generate import SamplingConfig
@@ -30,7 +30,8 @@ class Autoregressive:
     A row's tokens depend on its prompt, its seed and the settings alone: not on the batch or the cache, up to
     rounding of the logits, which can matter only where the draw falls within rounding of a border between two tokens.
 
-    `vocab_size` is the tokenizer's, where the model's was rounded up: ids from there on are never drawn.
+    `vocab_size` is the tokenizer's, where the model's was rounded up: ids from there on are never drawn, nor are
+    `unused_ids` below it, which no token has.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class Autoregressive:
         cache: bool = True,
         context_overflow: ContextOverflow = "stop",
         vocab_size: int | None = None,
+        unused_ids: Collection[int] = (),
     ) -> None:
         self._sampling = sampling
         self._use_cache = cache
         self._overflow: ContextOverflow = context_overflow
         self._vocab_size = vocab_size
+        self._unused_ids = frozenset(unused_ids)
 
     def __call__(
         self,
@@ -113,10 +116,19 @@ class Autoregressive:
         if logits.device.type == "mps":
             logits = logits.cpu()  # Apple's GPUs have no float64
         noise = row_noise([rows[number].seed for number in live], [len(rows[number].tokens) for number in live])
-        known = slice(self._vocab_size)
+        known = self._known_ids(logits)
         chosen = choose(logits[:, known], seen[:, known].to(logits.device), noise.to(logits.device), self._sampling)
+        if isinstance(known, Tensor):
+            chosen = known[chosen]
         logprobs = logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(dim=-1)
         return chosen.tolist(), logprobs.tolist()
+
+    def _known_ids(self, logits: Float[Tensor, "live v"]) -> slice | Int64[Tensor, " known"]:
+        """The ids that may be drawn, as an index; a slice where it can be, which copies nothing."""
+        if not self._unused_ids:
+            return slice(self._vocab_size)
+        ids = range(logits.shape[-1])[: self._vocab_size]
+        return torch.tensor([i for i in ids if i not in self._unused_ids], device=logits.device)
 
 
 @runtime_checkable

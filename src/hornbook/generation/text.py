@@ -164,7 +164,11 @@ class _Batch:
         self._context = model.config.context_length
         self._started = time.perf_counter()
         decode = Autoregressive(
-            config, cache=config.cache, context_overflow=config.context_overflow, vocab_size=tokenizer.vocab_size
+            config,
+            cache=config.cache,
+            context_overflow=config.context_overflow,
+            vocab_size=tokenizer.vocab_size,
+            unused_ids=tokenizer.unused_ids,
         )
         end = tokenizer.end_of_text_id
         self._chunks = decode(
@@ -208,11 +212,15 @@ class _Batch:
 def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """Ids of a prompt's text; an empty one becomes the end-of-text token, after which documents begin.
 
+    A tokenizer that came with a template says what every text begins with; that stands first, and alone if the prompt
+    is empty. What the template puts at the end would end the text that is to go on, so it is left out.
+
     Raises:
         GenerationError: for an empty prompt, if the tokenizer has no end-of-text token.
     """
-    if prompt:
-        return tokenizer.encode(prompt)
+    if prompt or tokenizer.template.before:
+        ids = tokenizer.encode(prompt, template=True)
+        return ids[: len(ids) - len(tokenizer.template.after)]
     if tokenizer.end_of_text_id is None:
         raise GenerationError(
             "the prompt is empty and the tokenizer has no end-of-text token to start from; give a prompt of at least "
