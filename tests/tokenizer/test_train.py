@@ -3,13 +3,16 @@ import json
 import random
 
 import pytest
+from pydantic import ValidationError
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 from tokenizers import models, pre_tokenizers, trainers
 
 from data_paths import needs
-from hornbook.config.tokenizer import TokenizerConfig
+from hornbook.config.tokenizer import PATTERN_NAMES, TokenizerConfig
 from hornbook.errors import TokenizerError
+from hornbook.tokenizer import compiled, word_counting
 from hornbook.tokenizer.alphabet import BYTE_ORDER, printable
+from hornbook.tokenizer.patterns import PATTERNS
 from hornbook.tokenizer.reference import count_words
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tokenizer.train import TrainProgress
@@ -154,3 +157,72 @@ def test_invalid_utf8_names_the_document_or_file(tmp_path):
     path.write_bytes("naïve".encode("latin-1"))
     with pytest.raises(TokenizerError, match=r"latin1\.txt: invalid UTF-8: byte 0xef at byte offset 2"):
         Tokenizer.train(path)
+
+
+def test_patterns_with_names_are_those_of_the_configuration():
+    assert set(PATTERN_NAMES) == set(PATTERNS)
+
+
+def test_a_wrong_name_of_a_pattern_is_told_with_the_configuration():
+    with pytest.raises(ValidationError, match=r"pattern = 'gpt3' is no pattern; expected gpt2, smollm, cl100k"):
+        TokenizerConfig(pattern="gpt3")
+    assert TokenizerConfig(pattern="(?:gpt3)").pattern == "(?:gpt3)"
+
+
+@pytest.mark.parametrize("kernels", ["on", "off"])
+@pytest.mark.parametrize("tie_order", ["hf", "lexicographic"])
+def test_the_same_vocabulary_compiled_or_not_for_any_number_of_threads(tie_order, kernels, monkeypatch):
+    documents = [document + "<|end|>" for document in fuzzed_documents(11, n=200)]
+    config = TokenizerConfig(vocab_size=500, tie_order=tie_order)
+    expected = Tokenizer.train(documents, config).fingerprint
+    monkeypatch.setenv("HORNBOOK_KERNELS", kernels)
+    for threads in (1, 2, 3, 4):
+        assert Tokenizer.train(documents, config, threads=threads).fingerprint == expected
+    assert Tokenizer.train(iter(documents), config.model_copy(update={"threads": 3})).fingerprint == expected
+
+
+def test_a_pattern_of_ones_own_is_counted_in_python_and_merged_compiled(monkeypatch, caplog):
+    monkeypatch.setenv("HORNBOOK_KERNELS", "on")
+    monkeypatch.setattr(word_counting, "_told", set())
+    monkeypatch.setattr(compiled, "LOADING_PAYS", 1000)
+    config = plain(vocab_size=300, pattern=r"\w+|\W")
+    documents = fuzzed_documents(12)
+    tokenizer = Tokenizer.train(documents, config)
+    Tokenizer.train(documents, config)
+    [told] = caplog.records  # once
+    assert "is of your own" in told.getMessage()
+    monkeypatch.setenv("HORNBOOK_KERNELS", "off")
+    assert Tokenizer.train(documents, config).fingerprint == tokenizer.fingerprint
+
+
+@pytest.mark.parametrize("kernels", ["on", "off"])
+def test_the_first_error_of_the_text_is_the_one_that_is_told(kernels, tmp_path, monkeypatch):
+    monkeypatch.setenv("HORNBOOK_KERNELS", kernels)
+    path = tmp_path / "long.txt"
+    path.write_bytes(b"word " * 1_000_000 + b"\xff" + b" word" * 1_000_000 + b"\xfe")
+    for threads in (1, 4):
+        with pytest.raises(TokenizerError, match=r"long\.txt: invalid UTF-8: byte 0xff at byte offset 5000000 \("):
+            Tokenizer.train([path, b"\x80"], threads=threads)
+
+
+def test_too_many_words_are_one_message(monkeypatch):
+    monkeypatch.setenv("HORNBOOK_KERNELS", "on")
+    monkeypatch.setattr(compiled.kernels_for("train", 0).module("merging"), "_MOST_PLACES", 100)
+    with pytest.raises(
+        TokenizerError, match=r"the text has \d+ distinct words of \d+ bytes together, more than can be"
+    ):
+        Tokenizer.train(fuzzed_documents(1), plain(vocab_size=300))
+
+
+@pytest.mark.medium
+def test_lexicographic_merges_of_real_text_equal_the_reference(monkeypatch):
+    """The homework of Stanford's CS336: 500 ids from 130 kB, and its order among equals."""
+    story = sorted(needs("pretrain/tinystories").glob("*.txt"))[0].read_text(encoding="utf-8")[:130_000]
+    config = TokenizerConfig(
+        vocab_size=500, tie_order="lexicographic", special_tokens="none", extra_special_tokens=("<|endoftext|>",)
+    )
+    fingerprints = set()
+    for kernels in ("on", "off"):
+        monkeypatch.setenv("HORNBOOK_KERNELS", kernels)
+        fingerprints.add(Tokenizer.train([story], config).fingerprint)
+    assert len(fingerprints) == 1

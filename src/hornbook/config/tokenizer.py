@@ -28,16 +28,20 @@ SPECIAL_TOKENS: dict[str, tuple[str, ...]] = {
 """Special tokens by profile, in the order of their ids, which follow all ordinary tokens."""
 
 
+PATTERN_NAMES = ("gpt2", "smollm", "cl100k", "o200k", "llama3", "qwen2")
+"""The splitting patterns that have a name, see `tokenizer.patterns`."""
+
+
 class TokenizerConfig(Table):
     """How to train a tokenizer, and the directory that it is written to and read from."""
 
     path: Path = Path("tokenizers/default")
-    """Directory of the tokenizer: vocab.json, merges.txt, special_tokens.json."""
+    """Directory of the tokenizer: vocab.json, merges.txt, special_tokens.json. Counted words are kept in PATH.counts."""
     kind: Literal["bpe", "characters"] = "bpe"
     vocab_size: int = Field(default=4096, ge=257)
     """All ids of a bpe vocabulary: bytes, merges and special tokens. A character vocabulary takes what the text has."""
     pattern: str = "gpt2"
-    """How text is split before merging: gpt2, cl100k, o200k, llama3, qwen2, or a regular expression of your own."""
+    """How text is split before merging: gpt2, smollm, cl100k, o200k, llama3, qwen2, or your own regular expression."""
     tie_order: Literal["hf", "lexicographic"] = "hf"
     """Among equally frequent pairs: hf takes the smaller left id, then right id; lexicographic the greatest bytes."""
     special_tokens: Literal["pretraining", "chat", "none"] = "chat"
@@ -49,7 +53,12 @@ class TokenizerConfig(Table):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.pattern.isidentifier():  # a name is looked up where the patterns are; this is an expression
+        if self.pattern.isidentifier() and self.pattern not in PATTERN_NAMES:
+            raise ValueError(
+                f"pattern = {self.pattern!r} is no pattern; expected {', '.join(PATTERN_NAMES)}, "
+                f"or a regular expression (for these very letters: '(?:{self.pattern})')"
+            )
+        if self.pattern not in PATTERN_NAMES:
             import regex  # only here: it takes longer to import than a configuration to read
 
             try:

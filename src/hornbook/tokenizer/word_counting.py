@@ -19,13 +19,15 @@ from typing import Any
 from hornbook.tokenizer import compiled
 from hornbook.tokenizer.bulk import ordered
 from hornbook.tokenizer.documents import Documents
-from hornbook.tokenizer.patterns import Splitter
+from hornbook.tokenizer.patterns import PATTERNS, Splitter
 from hornbook.tokenizer.reference import count_words
 from hornbook.tokenizer.special_tokens import split_at_names
 from hornbook.tokenizer.text_blocks import TextBlock, text_blocks
 from hornbook.tokenizer.word_counts import WordCounts
 
 _logger = logging.getLogger(__name__)
+_told: set[str] = set()
+"""Patterns of users of which it was said that they are slow."""
 
 
 def count_documents(
@@ -92,9 +94,12 @@ def _file_size(path: Path) -> int:
 
 def _kernels(pattern: str, n_bytes: int) -> ModuleType | None:
     """The kernels for so much more text, if they pay and can split by this pattern."""
-    kernels = compiled.kernels_for("train", n_bytes)
-    if kernels is None or pattern in kernels.module("splitting").PATTERN_KINDS:
-        return kernels
+    if pattern in PATTERNS:
+        kernels = compiled.kernels_for("train", n_bytes)
+        return kernels if kernels and pattern in kernels.module("splitting").PATTERN_KINDS else None
+    if n_bytes >= compiled.LOADING_PAYS and pattern not in _told:
+        _told.add(pattern)
+        _logger.warning("The pattern %.60r is of your own: words are counted by regex, in Python, at 5 MB/s.", pattern)
     return None
 
 
