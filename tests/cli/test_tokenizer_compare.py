@@ -107,13 +107,13 @@ def test_files_of_ranks(run, places, tmp_path):
     import base64
 
     lines = [f"{base64.b64encode(bytes([byte])).decode()} {byte}" for byte in range(256)]
-    for name in ("gpt2.tiktoken", "mine.tiktoken"):
+    for name in ("r50k_base.tiktoken", "mine.tiktoken"):
         (tmp_path / name).write_text("\n".join([*lines, base64.b64encode(b"th").decode() + " 256"]))
-    _, events, _ = run("small", tmp_path / "gpt2.tiktoken", "--text", "th")
-    assert numbers(events, "--text")["gpt2"]["n_tokens"] == 1
+    _, events, _ = run("small", tmp_path / "r50k_base.tiktoken", "--text", "th")
+    assert numbers(events, "--text")["r50k_base"]["n_tokens"] == 1
     status, _, err = run(tmp_path / "mine.tiktoken")
     assert status == 2
-    assert "give --pattern" in err
+    assert "pattern" in err
     assert run(tmp_path / "mine.tiktoken", "--pattern", "gpt2")[0] == 0
 
 

@@ -22,7 +22,7 @@ from hornbook.errors import HornbookError
 
 VERBS = {
     "demo": ("hornbook.cli.demo", "the whole life of a small model, offline, in minutes"),
-    "tokenizer": ("hornbook.cli.tokenizer", "train a tokenizer; encode, decode and inspect with one"),
+    "tokenizer": ("hornbook.cli.tokenizer", "train a tokenizer; encode, decode, inspect, compare, import and export"),
     "data": ("hornbook.cli.data", "turn documents into token shards; count, inspect and fetch them"),
     "train": ("hornbook.cli.train", "train a model, or resume a run"),
     "generate": ("hornbook.cli.generate", "continue prompts"),

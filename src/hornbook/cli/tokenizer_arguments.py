@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from hornbook.tokenizer.tokenizer import Tokenizer
 
 
+HELP = "its directory, a tokenizer.json, a .tiktoken file, or gpt2, cl100k_base, ..."
+
+
 def add_tokenizer(parser: argparse.ArgumentParser) -> None:
     """The argument TOKENIZER."""
-    parser.add_argument("tokenizer", type=Path, metavar="TOKENIZER", help="its directory, or a tokenizer.json")
+    parser.add_argument("tokenizer", type=Path, metavar="TOKENIZER", help=HELP)
 
 
 def add_texts(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +38,26 @@ def add_special(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer at a path that the user gave."""
+def load_tokenizer(path: Path, *, pattern: str | None = None) -> Tokenizer:
+    """The tokenizer that the user named: a directory, a tokenizer.json, a .tiktoken file, or a name such as gpt2.
+
+    Repositories of the hub are left to `import`: a mistyped path looks like one.
+
+    Args:
+        path: where it is.
+        pattern: how the text of a .tiktoken file was split, if its name does not tell.
+
+    Raises:
+        TokenizerError: if it cannot be read.
+    """
+    from hornbook.tokenizer.published import NAMES, load_published
+    from hornbook.tokenizer.tiktoken_ranks import ENCODINGS
     from hornbook.tokenizer.tokenizer import Tokenizer
 
+    if path.suffix == ".tiktoken":
+        return Tokenizer.from_tiktoken(path, pattern=None if path.stem in ENCODINGS else pattern)
+    if str(path) in NAMES and not path.exists():
+        return load_published(str(path))
     return Tokenizer.load(path)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from hornbook.cli.tokenizer_arguments import load_tokenizer
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -24,15 +26,6 @@ PROGRESS_PAYS = 2**25
 
 Group = Literal["given", "language", "kind"]
 
-RANK_PATTERNS = {
-    "gpt2": "gpt2",
-    "r50k_base": "gpt2",
-    "p50k_base": "gpt2",
-    "cl100k_base": "cl100k",
-    "o200k_base": "o200k",
-}
-"""File of ranks -> how its text was split, which the file does not say."""
-
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "special_tokens.json")
 _SUFFIX_OF_RANKS = ".tiktoken"
 
@@ -45,10 +38,11 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "paths",
         nargs="+",
         metavar="[LABEL=]PATH",
-        help="tokenizers (directory, tokenizer.json, .tiktoken) and texts (any other file or directory), in any order",
+        help="tokenizers (directory, tokenizer.json, .tiktoken, or gpt2, cl100k_base, ...) and texts (any other file "
+        "or directory), in any order",
     )
     compare.add_argument("--text", dest="texts", action="append", default=[], metavar="TEXT", help="may be repeated")
-    compare.add_argument("--pattern", help="of .tiktoken files whose name does not tell: gpt2, cl100k, o200k, ...")
+    compare.add_argument("--pattern", help="of .tiktoken files whose name does not tell it: gpt2, cl100k, o200k, ...")
     compare.add_argument("--html", type=Path, metavar="OUT.html", help="write one HTML file instead")
     compare.set_defaults(carry_out=_compare)
 
@@ -105,7 +99,10 @@ def _compare(args: argparse.Namespace) -> None:
             "tokenizer.json or .tiktoken file"
         )
     names = _names(tokenizers)
-    loaded = {name: (path, _load(path, args.pattern)) for name, (_, path) in zip(names, tokenizers, strict=True)}
+    loaded = {
+        name: (path, load_tokenizer(path, pattern=args.pattern))
+        for name, (_, path) in zip(names, tokenizers, strict=True)
+    }
     kinds, skipped = _kinds([(label, path) for label, path in named if not _is_tokenizer(path)], args.texts)
     total = len(loaded) * sum(kind.size.n_bytes for kind in kinds)
     done = 0
@@ -170,23 +167,15 @@ def _labelled(argument: str) -> tuple[str | None, Path]:
 
 
 def _is_tokenizer(path: Path) -> bool:
+    from hornbook.tokenizer.published import NAMES
+
+    if not path.exists():
+        return path.suffix == _SUFFIX_OF_RANKS or str(path) in NAMES
     if path.is_dir():
         return any((path / name).exists() for name in _TOKENIZER_FILES)
-    if path.suffix == ".json" and path.is_file():
+    if path.suffix == ".json":
         return path.name == "tokenizer.json" or b'"merges"' in path.read_bytes()
     return path.suffix == _SUFFIX_OF_RANKS
-
-
-def _load(path: Path, pattern: str | None) -> Tokenizer:
-    from hornbook.errors import TokenizerError
-    from hornbook.tokenizer.tokenizer import Tokenizer
-
-    if path.suffix != _SUFFIX_OF_RANKS:
-        return Tokenizer.load(path)
-    pattern = RANK_PATTERNS.get(path.stem, pattern)
-    if pattern is None:
-        raise TokenizerError(f"{path}: a file of ranks does not say how its text was split; give --pattern")
-    return Tokenizer.from_tiktoken(path, pattern=pattern)
 
 
 def _names(tokenizers: Sequence[tuple[str | None, Path]]) -> list[str]:
