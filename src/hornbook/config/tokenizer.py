@@ -36,7 +36,7 @@ class TokenizerConfig(Table):
     """How to train a tokenizer, and the directory that it is written to and read from."""
 
     path: Path = Path("tokenizers/default")
-    """Directory of the tokenizer: vocab.json, merges.txt, special_tokens.json. Counted words are kept in PATH.counts."""
+    """Directory of the tokenizer: vocab.json, merges.txt, special_tokens.json. Counted words lie in PATH.counts."""
     kind: Literal["bpe", "characters"] = "bpe"
     vocab_size: int = Field(default=4096, ge=257)
     """All ids of a bpe vocabulary: bytes, merges and special tokens. A character vocabulary takes what the text has."""
