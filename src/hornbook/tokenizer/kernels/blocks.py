@@ -16,9 +16,8 @@ block before is in the top bits of its masks, which `preceding` shifts in.
 """
 
 import numpy as np
-from numba import njit
 
-from hornbook.tokenizer.kernels.machine import load_u8, ones, range_mask, store_u32, trailing_zeros
+from hornbook.tokenizer.kernels.machine import inner, load_u8, ones, range_mask, store_u32, trailing_zeros
 from hornbook.tokenizer.kernels.utf8 import KIND, LETTER, NUMBER, WHITE, character_at
 
 NONE = np.uint64(0)
@@ -28,13 +27,13 @@ TWO = np.uint64(2)
 TOP = np.uint64(63)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def preceding(mask, before):
     """A bit for every byte behind one that has a bit in `mask`; `before` is the mask of the block before."""
     return (mask << ONE) | (before >> TOP)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def block_masks(text, at, n, classes, spilled_kind, spilled_bytes):
     """The masks of the 64 bytes from `at` on; white behind the text.
 
@@ -49,12 +48,12 @@ def block_masks(text, at, n, classes, spilled_kind, spilled_bytes):
     if at >= n:
         return NONE, NONE, ALL, NONE, NONE, NONE, NONE, NONE
     here = text + np.uint64(at)
-    letters = range_mask(here, np.uint8(0x20), np.uint8(0x61), np.uint8(25))  # with bit 0x20, A to Z are a to z
-    digits = range_mask(here, np.uint8(0), np.uint8(0x30), np.uint8(9))
-    blanks = range_mask(here, np.uint8(0), np.uint8(0x20), np.uint8(0))
-    white = blanks | range_mask(here, np.uint8(0), np.uint8(0x09), np.uint8(4))
-    apostrophes = range_mask(here, np.uint8(0), np.uint8(0x27), np.uint8(0))
-    beyond_ascii = range_mask(here, np.uint8(0), np.uint8(0x80), np.uint8(0x7F))
+    letters = range_mask(here, 0x20, 0x61, 25)  # with bit 0x20, A to Z are a to z
+    digits = range_mask(here, 0, 0x30, 9)
+    blanks = range_mask(here, 0, 0x20, 0)
+    white = blanks | range_mask(here, 0, 0x09, 4)
+    apostrophes = range_mask(here, 0, 0x27, 0)
+    beyond_ascii = range_mask(here, 0, 0x80, 0x7F)
     if n - at < 64:
         inside = (ONE << np.uint64(n - at)) - ONE
         letters &= inside
@@ -73,7 +72,7 @@ def block_masks(text, at, n, classes, spilled_kind, spilled_bytes):
     return letters, digits, white, blanks, apostrophes, tails, spilled_kind, spilled_bytes
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _beyond_ascii(text, at, n, classes, beyond_ascii, spilled_kind, spilled_bytes):
     """Masks of the characters beyond ASCII of a block, a bit for each of their bytes.
 
@@ -103,7 +102,7 @@ def _beyond_ascii(text, at, n, classes, beyond_ascii, spilled_kind, spilled_byte
     return letters, digits, white, tails, spilled_kind, spilled_bytes
 
 
-@njit(nogil=True, cache=True)
+@inner
 def leads(last, tails, next_last, next_tails):
     """Bits on the last byte of a white character, moved to its first; a character has at most two tail bytes."""
     for _ in range(2):
@@ -113,7 +112,7 @@ def leads(last, tails, next_last, next_tails):
     return last
 
 
-@njit(nogil=True, cache=True)
+@inner
 def write_offsets(found, at, starts, count):
     """Append the offset at + k for every set bit k; returns the new count.
 

@@ -14,7 +14,7 @@ from numba import njit
 
 from hornbook.errors import TokenizerError
 from hornbook.tokenizer.kernels.blocks import ALL, NONE
-from hornbook.tokenizer.kernels.machine import load_u8
+from hornbook.tokenizer.kernels.machine import inner, load_u8
 from hornbook.tokenizer.kernels.splitting_cl100k import split_cl100k
 from hornbook.tokenizer.kernels.splitting_gpt2 import split_gpt2
 from hornbook.tokenizer.kernels.splitting_o200k import split_o200k
@@ -101,13 +101,13 @@ def find_cut(kind, text, low, high):
     return -1
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _is_white(byte):
     """Whether a byte is ASCII white space."""
     return byte == _BLANK or (byte >= _TAB and byte <= _CR)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _may_end_white(byte):
     """Whether a byte is ASCII white space or the last of one beyond."""
     if _is_white(byte) or (byte >= np.uint64(0x80) and byte <= np.uint64(0x8A)):
@@ -115,7 +115,7 @@ def _may_end_white(byte):
     return byte in (np.uint64(0x9F), np.uint64(0xA0), np.uint64(0xA8), np.uint64(0xA9), np.uint64(0xAF))
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _may_begin_white(byte):
     """Whether a byte is ASCII white space or the first of one beyond."""
     return _is_white(byte) or byte in (np.uint64(0xC2), np.uint64(0xE1), np.uint64(0xE2), np.uint64(0xE3))

@@ -24,14 +24,15 @@ long: a line end further on takes it back. It is then the last start that was fo
 """
 
 import numpy as np
-from numba import njit
 
 from hornbook.tokenizer.kernels.blocks import ALL, NONE, ONE, TOP, block_masks, leads, preceding, write_offsets
-from hornbook.tokenizer.kernels.machine import leading_zeros, range_mask, store_u32, trailing_zeros
+from hornbook.tokenizer.kernels.machine import inner, leading_zeros, range_mask, store_u32, trailing_zeros
 from hornbook.tokenizer.kernels.utf8 import ending_length
 
+_CASE_BIT = np.uint64(0x20)
 
-@njit(nogil=True, cache=True)
+
+@inner
 def split_cl100k(text, n, classes, starts, digits_alone, line_end_behind):
     """Write the offset of every word to the int32 at `starts`, then n; returns how many words there are.
 
@@ -44,14 +45,14 @@ def split_cl100k(text, n, classes, starts, digits_alone, line_end_behind):
         line_end_behind: all ones for cl100k, where white space at the end of a text is one word, just as if a line end
             stood behind it (`\\s+(?![\\s\\S])`); 0 for llama3 and qwen2, where it ends with its last line end.
     """
-    count = 0
+    count = np.int64(0)
     letters_before = digits_before = signs_before = white_before = blanks_before = spaces_before = NONE
     free_ends_before = taken_before = NONE  # line ends, without and with signs before them
     passed = NONE  # 1 if this block begins behind a sign that stood alone
-    n_digits = 0  # in the last word, if that is digits and reaches into this block
+    n_digits = np.int64(0)  # in the last word, if that is digits and reaches into this block
     open_start = NONE  # 1 if the last start found is a space behind a line end, and only spaces have followed
     also_start = NONE  # behind the ending of an apostrophe near the end of the block before
-    following = block_masks(text, 0, n, classes, NONE, NONE)
+    following = block_masks(text, np.int64(0), n, classes, NONE, NONE)
     for at in range(0, n + 1, 64):
         letters, digits, white, blanks, apostrophes, tails, spilled_kind, spilled_bytes = following
         following = block_masks(text, at + 64, n, classes, spilled_kind, spilled_bytes)
@@ -60,8 +61,8 @@ def split_cl100k(text, n, classes, starts, digits_alone, line_end_behind):
         line_ends = ~inside & line_end_behind
         if at < n:
             here = text + np.uint64(at)
-            is_end = range_mask(here, np.uint8(0), np.uint8(0x0A), np.uint8(0))
-            is_end |= range_mask(here, np.uint8(0), np.uint8(0x0D), np.uint8(0))
+            is_end = range_mask(here, 0, 0x0A, 0)
+            is_end |= range_mask(here, 0, 0x0D, 0)
             line_ends |= is_end & inside
         signs = ~(letters | digits | white)
         spaces = white & ~line_ends
@@ -120,7 +121,7 @@ def split_cl100k(text, n, classes, starts, digits_alone, line_end_behind):
         while candidates:
             k = trailing_zeros(candidates)
             candidates &= candidates - ONE
-            length = ending_length(text + np.uint64(at) + k)
+            length = ending_length(text + np.uint64(at) + k, _CASE_BIT)
             if length:
                 end = k + length
                 if end < np.uint64(64):
@@ -136,13 +137,13 @@ def split_cl100k(text, n, classes, starts, digits_alone, line_end_behind):
     return count
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _first_behind(mask):
     """The number of the bit above the highest one bit; 0 for an empty mask."""
     return np.uint64(64) - leading_zeros(mask)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _every_third(digits, first, n_digits):
     """Starts of words among digits.
 

@@ -19,13 +19,13 @@ and after an apostrophe that starts a word the endings s, t, re, ... join it, an
 """
 
 import numpy as np
-from numba import njit
 
 from hornbook.tokenizer.kernels.blocks import NONE, ONE, TOP, TWO, block_masks, leads, preceding, write_offsets
-from hornbook.tokenizer.kernels.machine import load_u32, store_u32, trailing_zeros
+from hornbook.tokenizer.kernels.machine import inner, store_u32, trailing_zeros
+from hornbook.tokenizer.kernels.utf8 import ending_length
 
 
-@njit(nogil=True, cache=True)
+@inner
 def split_gpt2(text, n, classes, starts, digits_alone):
     """Write the offset of every word to the int32 at `starts`, then n; returns how many words there are.
 
@@ -36,10 +36,10 @@ def split_gpt2(text, n, classes, starts, digits_alone):
         starts: address of n + 17 int32; all may be written.
         digits_alone: all ones for smollm, where each digit is a word and white space before one stays whole; else 0.
     """
-    count = 0
+    count = np.int64(0)
     letters_before = digits_before = white_before = blanks_before = other_before = NONE
     no_start = also_start = NONE  # what an apostrophe near the end of the block before says of starts in this one
-    following = block_masks(text, 0, n, classes, NONE, NONE)
+    following = block_masks(text, np.int64(0), n, classes, NONE, NONE)
     for at in range(0, n, 64):
         letters, digits, white, blanks, apostrophes, tails, spilled_kind, spilled_bytes = following
         following = block_masks(text, at + 64, n, classes, spilled_kind, spilled_bytes)
@@ -68,7 +68,7 @@ def split_gpt2(text, n, classes, starts, digits_alone):
         while candidates:
             k = trailing_zeros(candidates)
             candidates &= candidates - ONE
-            end = k + _ending_length(text + np.uint64(at) + k)
+            end = k + ending_length(text + np.uint64(at) + k, NONE)
             if end > k and np.int64(end) <= n - at:
                 found &= ~(TWO << k)  # nothing for k = 63
                 no_start = ONE if k == TOP else NONE
@@ -84,17 +84,3 @@ def split_gpt2(text, n, classes, starts, digits_alone):
         blanks_before, other_before = blanks, other
     store_u32(starts + np.uint64(4 * count), np.uint64(n))
     return count
-
-
-@njit(nogil=True, cache=True)
-def _ending_length(apostrophe):
-    """Bytes of an apostrophe and the ending s, t, m, d, re, ve or ll behind it; 0 without one. Reads 4 bytes."""
-    four = load_u32(apostrophe) >> np.uint64(8)
-    a, b = four & np.uint64(0xFF), (four >> np.uint64(8)) & np.uint64(0xFF)
-    if a == np.uint64(ord("s")) or a == np.uint64(ord("t")) or a == np.uint64(ord("m")) or a == np.uint64(ord("d")):
-        return TWO
-    if b == np.uint64(ord("e")) and (a == np.uint64(ord("r")) or a == np.uint64(ord("v"))):
-        return np.uint64(3)
-    if a == np.uint64(ord("l")) and b == a:
-        return np.uint64(3)
-    return NONE

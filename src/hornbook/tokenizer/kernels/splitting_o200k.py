@@ -13,16 +13,16 @@ fast as the others: still some twenty times a regular expression.
 """
 
 import numpy as np
-from numba import njit
 
-from hornbook.tokenizer.kernels.machine import load_u8, store_u32
+from hornbook.tokenizer.kernels.machine import inner, load_u8, store_u32
 from hornbook.tokenizer.kernels.utf8 import KIND, LETTER, LOWER, NUMBER, UPPER, WHITE, class_at, ending_length
 
 _OTHER = np.uint64(0)
+_CASE_BIT = np.uint64(0x20)
 _BLANK, _LF, _CR, _SLASH, _APOSTROPHE = (np.uint64(ord(c)) for c in " \n\r/'")
 
 
-@njit(nogil=True, cache=True)
+@inner
 def split_o200k(text, n, classes, starts):
     """Write the offset of every word to the int32 at `starts`, then n; returns how many words there are.
 
@@ -32,7 +32,7 @@ def split_o200k(text, n, classes, starts):
         classes: address of `class_table`.
         starts: address of n + 1 int32.
     """
-    count = at = 0
+    count = at = np.int64(0)
     while at < n:
         store_u32(starts + np.uint64(4 * count), np.uint64(at))
         count += 1
@@ -62,14 +62,14 @@ def split_o200k(text, n, classes, starts):
     return count
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _word_end(text, at, n, classes):
     """(end of the word whose letters and marks begin at `at`, whether it has an upper part only).
 
     The longest upper part is tried, with the lower part behind it. If there is none, the upper part gives characters
     back until the last can stand in a lower part too. If none can, the upper part is the word.
     """
-    last_lower_end = 0
+    last_lower_end = np.int64(0)
     entry, length = class_at(text, at, n, classes)
     while entry & UPPER:
         at += length
@@ -86,17 +86,17 @@ def _word_end(text, at, n, classes):
     return at, True
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _ending_end(text, at, n):
     """The end of 's, 't, 're, ... if that stands at `at`, else `at`."""
     if at < n and load_u8(text + np.uint64(at)) == _APOSTROPHE:
-        end = at + np.int64(ending_length(text + np.uint64(at)))
+        end = at + np.int64(ending_length(text + np.uint64(at), _CASE_BIT))
         if end <= n:
             return end
     return at
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _digits_end(text, at, n, classes):
     """The end of up to two more digits from `at` on."""
     for _ in range(2):
@@ -107,7 +107,7 @@ def _digits_end(text, at, n, classes):
     return at
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _signs_end(text, at, n, classes):
     """The end of the signs from `at` on, and of line ends and slashes behind them."""
     entry, length = class_at(text, at, n, classes)
@@ -122,11 +122,11 @@ def _signs_end(text, at, n, classes):
     return at
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _white_end(text, at, n, classes):
     """The end of the word that white space at `at` is: its last line end, or all but its last character."""
     start = last = at
-    after_line_end = 0
+    after_line_end = np.int64(0)
     while at < n:
         entry, length = class_at(text, at, n, classes)
         if entry & KIND != WHITE:

@@ -8,7 +8,7 @@ splitting malformed text is `data.decode("utf-8", "surrogateescape")` split by a
 import numpy as np
 from numba import njit
 
-from hornbook.tokenizer.kernels.machine import load_u8, load_u32, range_mask
+from hornbook.tokenizer.kernels.machine import inner, load_u8, load_u32, range_mask
 from hornbook.tokenizer.patterns import code_point_ranges
 
 LETTER, NUMBER, WHITE = np.uint64(1), np.uint64(2), np.uint64(3)
@@ -25,6 +25,9 @@ _WHITE_SPACE = (
 _ONE = np.uint64(1)
 _NONE = np.uint64(0)
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
+_S, _T, _M, _D, _R, _V, _E, _L = (np.uint64(ord(c)) for c in "stmdrvel")
+_LONG_S = np.uint64(0xBFC5)
+"""The bytes C5 BF, the first lowest."""
 
 
 def class_table() -> np.ndarray:
@@ -46,7 +49,7 @@ def class_table() -> np.ndarray:
     return table
 
 
-@njit(nogil=True, cache=True)
+@inner
 def character_at(text, at, n):
     """(code point, length in bytes) of the character at byte `at` < n; reads 4 bytes, but takes none behind n.
 
@@ -77,7 +80,7 @@ def character_at(text, at, n):
     return np.uint64(0xDC00) | lead, _ONE
 
 
-@njit(nogil=True, cache=True)
+@inner
 def class_at(text, at, n, classes):
     """(entry of the class table at address `classes`, length in bytes) of the character at byte `at`.
 
@@ -92,22 +95,22 @@ def class_at(text, at, n, classes):
     return load_u8(classes + point), np.int64(length)
 
 
-@njit(nogil=True, cache=True)
-def ending_length(apostrophe):
-    """Bytes of an apostrophe and the ending s, t, m, d, re, ve or ll behind it, in any case; 0 without one.
+@inner
+def ending_length(apostrophe, case_bit):
+    """Bytes of an apostrophe and the ending s, t, m, d, re, ve or ll behind it; 0 without one. Reads 4 bytes.
 
-    The long s, U+017F, is a form of s too. Reads 4 bytes.
+    Args:
+        apostrophe: its address.
+        case_bit: 0x20, by which the cases differ, to allow capitals and also U+017F, the long s; 0 for neither.
     """
-    four = load_u32(apostrophe) >> np.uint64(8)
-    if four & np.uint64(0xFFFF) == np.uint64(0xBFC5):
+    behind = load_u32(apostrophe) >> np.uint64(8)
+    if behind & np.uint64(0xFFFF) == _LONG_S and case_bit:
         return np.uint64(3)
-    lower = four | np.uint64(0x2020)
-    a, b = lower & np.uint64(0xFF), (lower >> np.uint64(8)) & np.uint64(0xFF)
-    if a == np.uint64(ord("s")) or a == np.uint64(ord("t")) or a == np.uint64(ord("m")) or a == np.uint64(ord("d")):
+    a = (behind & np.uint64(0xFF)) | case_bit
+    b = ((behind >> np.uint64(8)) & np.uint64(0xFF)) | case_bit
+    if a in (_S, _T, _M, _D):
         return np.uint64(2)
-    if b == np.uint64(ord("e")) and (a == np.uint64(ord("r")) or a == np.uint64(ord("v"))):
-        return np.uint64(3)
-    if a == np.uint64(ord("l")) and b == a:
+    if (b == _E and a in (_R, _V)) or (b == _L and a == _L):
         return np.uint64(3)
     return _NONE
 
@@ -132,24 +135,24 @@ def first_invalid_utf8(text, n):
     for start in range(0, n, 64):
         here, behind = text + np.uint64(start), text + np.uint64(start + 1)
         inside = _ALL if n - start >= 64 else (_ONE << np.uint64(n - start)) - _ONE
-        beyond_ascii = range_mask(here, np.uint8(0), np.uint8(0x80), np.uint8(0x7F)) & inside
+        beyond_ascii = range_mask(here, 0, 0x80, 0x7F) & inside
         if beyond_ascii | spilled == _NONE:
             continue
-        continues = range_mask(here, np.uint8(0), np.uint8(0x80), np.uint8(0x3F)) & inside
-        two = range_mask(here, np.uint8(0), np.uint8(0xC2), np.uint8(0x1D)) & inside
-        three = range_mask(here, np.uint8(0), np.uint8(0xE0), np.uint8(0x0F)) & inside
-        four = range_mask(here, np.uint8(0), np.uint8(0xF0), np.uint8(0x04)) & inside
+        continues = range_mask(here, 0, 0x80, 0x3F) & inside
+        two = range_mask(here, 0, 0xC2, 0x1D) & inside
+        three = range_mask(here, 0, 0xE0, 0x0F) & inside
+        four = range_mask(here, 0, 0xF0, 0x04) & inside
         one_more, two_more = two | three | four, three | four
         expected = spilled | (one_more << _ONE) | (two_more << np.uint64(2)) | (four << np.uint64(3))
         spilled = (one_more >> np.uint64(63)) | (two_more >> np.uint64(62)) | (four >> np.uint64(61))
         wrong = (expected ^ continues) | (beyond_ascii & ~(continues | one_more))
         if two_more:
-            next_below_90 = range_mask(behind, np.uint8(0), np.uint8(0x80), np.uint8(0x0F))
-            next_below_a0 = range_mask(behind, np.uint8(0), np.uint8(0x80), np.uint8(0x1F))
-            wrong |= three & next_below_a0 & range_mask(here, np.uint8(0), np.uint8(0xE0), np.uint8(0))
-            wrong |= three & ~next_below_a0 & range_mask(here, np.uint8(0), np.uint8(0xED), np.uint8(0))
-            wrong |= four & next_below_90 & range_mask(here, np.uint8(0), np.uint8(0xF0), np.uint8(0))
-            wrong |= four & ~next_below_90 & range_mask(here, np.uint8(0), np.uint8(0xF4), np.uint8(0))
+            next_below_90 = range_mask(behind, 0, 0x80, 0x0F)
+            next_below_a0 = range_mask(behind, 0, 0x80, 0x1F)
+            wrong |= three & next_below_a0 & range_mask(here, 0, 0xE0, 0)
+            wrong |= three & ~next_below_a0 & range_mask(here, 0, 0xED, 0)
+            wrong |= four & next_below_90 & range_mask(here, 0, 0xF0, 0)
+            wrong |= four & ~next_below_90 & range_mask(here, 0, 0xF4, 0)
         if wrong:
             return _first_malformed(text, n, start)
     if spilled:
@@ -157,7 +160,7 @@ def first_invalid_utf8(text, n):
     return -1
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _first_malformed(text, n, start):
     """The same from byte `start` on, before which all is well but for a character that may reach into what follows."""
     at = max(0, start - 3)
