@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -183,6 +184,10 @@ class Reader:
         return re.split(r"<[0-9]+>", self.file.getvalue())
 
 
+def given(where, ids):
+    return GivenTexts([(where, np.array(ids), 1000)])
+
+
 @pytest.fixture
 def stored(project, tokenizer):
     return StoredDocuments(Dataset.open(project / "data"), "train", tokenizer)
@@ -213,7 +218,7 @@ def test_paging_starts_where_asked_and_ends_at_the_end(stored, tokenizer):
 def test_a_long_document_takes_several_screens_which_hold_all_of_it(tokenizer):
     text = "".join(f"line {n} of the text\n" for n in range(60))
     ids = tokenizer.encode(text)
-    reader = Reader(GivenTexts([("a.txt", ids, len(text))]), tokenizer, [""] * 30, height=20)
+    reader = Reader(given("a.txt", ids), tokenizer, [""] * 30, height=20)
     screens = reader.screens()
     assert len(screens) > 5
     assert all(screen.count("\n") <= 20 for screen in screens)
@@ -223,7 +228,7 @@ def test_a_long_document_takes_several_screens_which_hold_all_of_it(tokenizer):
 
 
 def test_what_fits_a_screen_asks_nothing(tokenizer):
-    reader = Reader(GivenTexts([("a.txt", tokenizer.encode("the cat"), 7)]), tokenizer, [])
+    reader = Reader(given("a.txt", tokenizer.encode("the cat")), tokenizer, [])
     assert len(reader.screens()) == 1
     assert reader.asked == []
 
@@ -239,10 +244,33 @@ def test_search_finds_across_tokens_and_documents(stored, tokenizer):
 
 def test_search_shows_the_line_that_holds_it(tokenizer):
     text = "".join(f"line {n} of the text\n" for n in range(60))
-    documents = GivenTexts([("a.txt", tokenizer.encode(text), len(text))])
+    documents = given("a.txt", tokenizer.encode(text))
     screens = Reader(documents, tokenizer, ["/47 of", "q"], height=12).screens()
     assert "line 47 of the text" in screens[1].splitlines()[1]
     assert "line 46" not in screens[1]
+
+
+def test_search_finds_what_lies_across_two_parts_of_a_document(tokenizer, monkeypatch):
+    monkeypatch.setattr("hornbook.cli.token_pager._SEARCHED_TOKENS", 7)
+    text = "".join(f"line {n} of the text\n" for n in range(60))
+    ids = tokenizer.encode(text)
+    pager = Reader(given("a.txt", ids), tokenizer, []).pager
+    for wanted in range(1, 60):
+        token = pager._find(f"line {wanted} of".encode(), 0, 0)
+        assert tokenizer.decode(ids[:token]).count("\n") in (wanted, wanted - 1)
+        assert tokenizer.decode(ids[token : token + 30]).find(f"line {wanted} of") >= 0
+
+
+def test_a_reader_that_goes_away_ends_it(project):
+    """In the middle: what is left to write is more than a pipe holds."""
+    command = [sys.executable, "-m", "hornbook", "tokenizer", "inspect", str(project / "tokenizer")]
+    with subprocess.Popen(
+        [*command, "--data", str(project / "data")], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline().startswith(b'{"event": "document"')
+        process.stdout.close()
+        assert process.wait(50) == 141
+        assert process.stderr.read() == b""
 
 
 def terminal_session(command, answers, *, size=(30, 100)):

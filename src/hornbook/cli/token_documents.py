@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class GivenTexts:
     """Texts from the command line, files or stdin, each with its ids."""
 
-    def __init__(self, texts: Sequence[tuple[str, Sequence[int], int]]) -> None:
+    def __init__(self, texts: Sequence[tuple[str, np.ndarray, int]]) -> None:
         self._texts = texts
         """Where each comes from, its ids, and its bytes."""
 
@@ -35,7 +35,7 @@ class GivenTexts:
         """Where it comes from."""
         return self._texts[number][0]
 
-    def ids(self, number: int) -> Sequence[int]:
+    def ids(self, number: int) -> np.ndarray:
         """Its tokens."""
         return self._texts[number][1]
 

@@ -11,7 +11,7 @@ from hornbook.cli.token_rows import Row, rows, widths
 from hornbook.cli.token_text import tokens_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from rich.console import Console
 
@@ -24,6 +24,9 @@ _LEAST_LINES = 8
 _LONGEST_LEAD = 200
 """Bytes of its line that are shown before a text that was found."""
 
+_SEARCHED_TOKENS = 1 << 16
+"""Of a document at a time."""
+
 
 class Documents(Protocol):
     """What can be paged through."""
@@ -33,8 +36,8 @@ class Documents(Protocol):
     def title(self, number: int) -> str:
         """One line above the document."""
 
-    def ids(self, number: int) -> Sequence[int] | np.ndarray:
-        """Its tokens."""
+    def ids(self, number: int) -> np.ndarray:
+        """Its tokens: integers, (n,)."""
 
     def notes(self, number: int) -> list[str]:
         """Lines below the title."""
@@ -177,11 +180,14 @@ class Pager:
 
     def _find(self, sought: bytes, number: int, first_token: int) -> int | None:
         """The token of a document in which the text begins, or the one that begins its line."""
-        tokens = list(tokens_of(self._tokenizer, self._documents.ids(number)[first_token:]))
-        data = b"".join(token.data for token in tokens)
-        at = data.find(sought)
-        if at < 0:
-            return None
-        starts = np.cumsum([0, *(len(token.data) for token in tokens)])
-        line = max(data.rfind(b"\n", 0, at) + 1, at - _LONGEST_LEAD)
-        return first_token + int(np.searchsorted(starts, line, side="right")) - 1
+        ids = self._documents.ids(number)
+        for start in range(first_token, len(ids), _SEARCHED_TOKENS):
+            part = ids[start : start + _SEARCHED_TOKENS + len(sought)]  # what lies across the end is found, too
+            data = self._tokenizer.decode_bytes(part)
+            at = data.find(sought)
+            if at < 0:
+                continue
+            ends = np.cumsum([len(token.data) for token in tokens_of(self._tokenizer, part)])
+            line = max(data.rfind(b"\n", 0, at) + 1, at - _LONGEST_LEAD)
+            return start + int(np.searchsorted(ends, line, side="right"))
+        return None

@@ -11,6 +11,8 @@ from hornbook.cli.configuration import positive
 from hornbook.cli.tokenizer_arguments import add_special, add_texts, add_tokenizer, ids_of, load_tokenizer, texts
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hornbook.cli.token_documents import GivenTexts, StoredDocuments
     from hornbook.tokenizer.tokenizer import Tokenizer
 
@@ -67,7 +69,19 @@ def _given(args: argparse.Namespace, tokenizer: Tokenizer) -> GivenTexts:
         if getattr(args, option) is not None:
             raise TokenizerError(f"--{option} means nothing without --data DIR")
     filled = ((where, data) for where, data in texts(args) if data)
-    return GivenTexts([(where, ids_of(tokenizer, data, where, args.special), len(data)) for where, data in filled])
+    return GivenTexts([(where, _ids(tokenizer, data, where, args.special), len(data)) for where, data in filled])
+
+
+def _ids(tokenizer: Tokenizer, data: bytes, where: str, special: list[str]) -> np.ndarray:
+    """Ids of a text of any size as an array."""
+    import numpy as np
+
+    from hornbook.tokenizer.documents import decode_utf8
+
+    if special:
+        return np.array(ids_of(tokenizer, data, where, special), dtype=np.uint32)
+    decode_utf8(data, where)  # raises the error that names the file
+    return tokenizer.encode_batch([data])[0]
 
 
 def _stored(args: argparse.Namespace, tokenizer: Tokenizer) -> StoredDocuments:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hornbook.cli.token_text import tokens_of, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from hornbook.cli.token_documents import GivenTexts, StoredDocuments
@@ -50,7 +50,7 @@ def show_documents(
 
     numbers = range(len(documents)) if one is None else range(one, one + 1)
     if not speaks_to_people():
-        _emit_documents(documents, tokenizer, numbers)
+        _write_lines(documents, tokenizer, numbers)
         return
     from rich.console import Console
 
@@ -63,50 +63,49 @@ def show_documents(
         pager.show_all(numbers)
 
 
-def _emit_documents(documents: GivenTexts | StoredDocuments, tokenizer: Tokenizer, numbers: Iterable[int]) -> None:
+def _write_lines(documents: GivenTexts | StoredDocuments, tokenizer: Tokenizer, numbers: Iterable[int]) -> None:
+    """Not by `emit`, which goes on in silence when its reader has gone: these may be millions of lines."""
     from hornbook.cli.token_documents import GivenTexts
+    from hornbook.tracking.jsonl import json_line
 
     for number in numbers:
         if isinstance(documents, GivenTexts):
-            _emit_tokens(documents.where(number), tokenizer, documents.ids(number))
+            for line in _token_lines(documents.where(number), tokenizer, documents.ids(number)):
+                print(json_line(line))
         else:
-            _emit_document(documents, number)
+            print(json_line(_document_line(documents, number)))
 
 
-def _emit_tokens(where: str, tokenizer: Tokenizer, ids: Iterable[int]) -> None:
-    from hornbook.tracking.console import emit
-
+def _token_lines(where: str, tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[dict[str, object]]:
     start = 0
     for token in tokens_of(tokenizer, ids):
-        emit(
-            "token",
-            source=where,
-            id=token.id,
-            text=visible(token.data),
-            bytes=token.data.hex(),
-            start=start,
-            special=token.special,
-        )
+        yield {
+            "event": "token",
+            "source": where,
+            "id": token.id,
+            "text": visible(token.data),
+            "bytes": token.data.hex(),
+            "start": start,
+            "special": token.special,
+        }
         start += len(token.data)
 
 
-def _emit_document(documents: StoredDocuments, number: int) -> None:
+def _document_line(documents: StoredDocuments, number: int) -> dict[str, object]:
     """The document as the ids give it back, and the source where it can be had."""
-    from hornbook.tracking.console import emit
-
     ids, text, source = documents.ids(number), documents.text(number), documents.source(number)
-    emit(
-        "document",
-        split=documents.split,
-        document=number,
-        n_tokens=len(ids),
-        n_bytes=len(text),
-        text=text.decode("utf-8", "backslashreplace"),
-        ids=[int(i) for i in ids],
-        source=source.where,
-        source_text=source.text.decode() if source.text is not None else None,
-        source_is_same=source.text == text if source.text is not None else None,
-    )
+    return {
+        "event": "document",
+        "split": documents.split,
+        "document": number,
+        "n_tokens": len(ids),
+        "n_bytes": len(text),
+        "text": text.decode("utf-8", "backslashreplace"),
+        "ids": ids.tolist(),
+        "source": source.where,
+        "source_text": source.text.decode() if source.text is not None else None,
+        "source_is_same": source.text == text if source.text is not None else None,
+    }
 
 
 def longest_tokens(tokenizer: Tokenizer) -> list[str]:
