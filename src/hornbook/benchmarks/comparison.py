@@ -22,6 +22,7 @@ class Row:
     """One side of a case, in one pass."""
 
     case: str
+    note: str
     pass_name: str
     side: str
     threads: int
@@ -36,8 +37,10 @@ class Row:
     ratio: Interval | None
     """How many times as fast as this side ours is: above 1 it is faster. None for ours, and for a side run once."""
     verdicts: tuple[Verdict, ...]
+    same: tuple[str, ...]
+    """Checks that this side answers as ours does."""
     differs: tuple[str, ...]
-    """Checks that this side answers otherwise than ours."""
+    """Checks that it answers otherwise."""
     checks: dict[str, Any]
     idle: float
     failure: str | None
@@ -69,8 +72,11 @@ def _row(case: Case, name: str, result: Measured, ours: Measured) -> Row:
     ratio = None
     if result is not ours and len(seconds) > 1 and len(seconds) == len(ours.seconds.get(name, [])):
         ratio = median_interval([b / a for a, b in zip(ours.seconds[name], seconds, strict=True)])
+    compared = [key for key in case.equal if result is not ours and key in result.checks and key in ours.checks]
+    differs = tuple(key for key in compared if _differ(ours.checks[key], result.checks[key], case.equal[key]))
     return Row(
         case=case.name,
+        note=case.note,
         pass_name=name,
         side=result.name,
         threads=result.threads,
@@ -82,12 +88,8 @@ def _row(case: Case, name: str, result: Measured, ours: Measured) -> Row:
         memory=result.memory,
         ratio=ratio,
         verdicts=tuple(_verdicts(case, name, result, ours, ratio)),
-        differs=tuple(
-            key
-            for key, tolerance in case.equal.items()
-            if key in result.checks and key in ours.checks
-            if _differ(ours.checks[key], result.checks[key], tolerance)
-        ),
+        same=tuple(key for key in compared if key not in differs),
+        differs=differs,
         checks=result.checks,
         idle=result.idle,
         failure=result.failure,

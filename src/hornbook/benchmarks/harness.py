@@ -77,6 +77,8 @@ class Case:
     passes: tuple[str, ...] = ("",)
     equal: Mapping[str, float] = field(default_factory=dict)
     """Checks that must be the same for all sides that give them, with the difference that numbers may have."""
+    note: str = ""
+    """What is timed, where the name does not tell."""
     bars: Sequence[Bar] = ()
     blocks: int | None = None
     """Turns of each side; default: as many as asked for."""

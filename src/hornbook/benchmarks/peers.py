@@ -52,7 +52,7 @@ def install(names: list[str], say: Callable[[str], None]) -> None:
             say(f"{name}: {' '.join(wanted)} is there")
             continue
         say(f"{name}: installing {' '.join(wanted)} into {directory}")
-        venv.create(directory, with_pip=True)
+        venv.create(directory, with_pip=True, clear=True, symlinks=os.name != "nt")
         command = [str(_python_in(directory)), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         done = subprocess.run([*command, *wanted], capture_output=True, text=True, check=False)
         if done.returncode:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbook.benchmarks.comparison import Row, Verdict
+from hornbook.benchmarks.peers import pins
 from hornbook.storage.provenance import provenance
 
 IDLE_SHARE = 0.05
@@ -28,6 +29,7 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         **{key: known[key] for key in ("platform", "commit", "started", "command")},
         "versions": versions,
+        "peers": pins(),
     }
 
 
@@ -44,6 +46,8 @@ def table(rows: list[Row]) -> Iterator[str]:
     for name in dict.fromkeys(row.pass_name for row in rows):
         of_pass = [row for row in rows if row.pass_name == name]
         yield f"{of_pass[0].case}{', ' + name if name else ''}{_facts(of_pass[0])}"
+        if of_pass[0].note:
+            yield f"  ({of_pass[0].note})"
         yield from (f"  {_line(row)}" for row in of_pass)
 
 
@@ -61,6 +65,7 @@ def _line(row: Row) -> str:
         f"{row.side:<26}{row.seconds:>9.3f} s{row.throughput:>11,.1f} {row.unit}/s{row.memory / 1e6:>8,.0f} MB",
         f"{row.ratio.median:>8.2f} x ({row.ratio.low:.2f} to {row.ratio.high:.2f})" if row.ratio else "",
         *(_said(verdict) for verdict in row.verdicts),
+        *(f"{key} equal" for key in row.same),
         *(f"{key} DIFFER" for key in row.differs),
         f"used {row.idle:.0%} of a core while waiting" if row.idle > IDLE_SHARE else "",
         "one run" if row.blocks == 1 else "",

@@ -56,6 +56,7 @@ def train_cases(bench: Bench) -> Iterator[Case]:
                 unit="MB",
                 amount=corpus.n_bytes / 1e6,
                 equal={"merges": 0},
+                note="hornbook, gigabpe: calls after an uncounted one; tokenizers, rustbpe: every call, text in memory",
                 bars=_train_bars(corpus, threads) if size == 32_000 else (),
                 sides=[
                     _ours("train", settings, threads),
@@ -70,6 +71,7 @@ def train_cases(bench: Bench) -> Iterator[Case]:
                 amount=corpus.n_bytes / 1e6,
                 fresh=True,
                 clock="spawn",
+                note="from the start of a process, imports included",
                 bars=_bars(corpus, [Bar(kind="ratio", peer="gigabpe", value=1.4, aim=2.5)] if size == 32_000 else []),
                 sides=[
                     _ours("train", settings, threads),
@@ -115,6 +117,7 @@ def _encode_case(bench: Bench, vocabulary: Vocabulary, corpus: Corpus, threads: 
         fresh=True,
         passes=(COLD, WARM),
         equal={"ids": 0},
+        note="file to file; cold: first pass of a process, vocabulary loaded; warm: second pass",
         bars=_encode_bars(vocabulary, corpus, threads, main=main),
         sides=[
             _ours("encode", _with_out(bench, settings, "hornbook"), threads),
@@ -155,6 +158,7 @@ def _sample_case(bench: Bench, vocabulary: Vocabulary, threads: int) -> Case:
         fresh=True,
         passes=(COLD,),
         equal={"ids": 0},
+        note="file to file, on a sample since one side is slow",
         sides=[
             _ours("encode", _with_out(bench, settings, "hornbook"), threads),
             *_peer(bench, "tokenizers", "encode", settings, threads),

@@ -101,6 +101,7 @@ def _tokenizer_bench(args: argparse.Namespace, directory: Path) -> Bench:
     from hornbook.benchmarks import corpus, vocabularies
     from hornbook.benchmarks.tokenizer import Bench
 
+    threads, peers = _threads(args.threads), _peers(args.peers)
     wanted = corpus.QUICK_BYTES if args.quick else corpus.FULL_BYTES
     if own := args.text or args.corpus:
         corpora = [corpus.corpus_of(own, directory, wanted)]
@@ -123,8 +124,8 @@ def _tokenizer_bench(args: argparse.Namespace, directory: Path) -> Bench:
         corpora=corpora,
         sample=corpus.sample_of(corpora[0], corpus.QUICK_BYTES, directory),
         vocabularies=[vocabulary for vocabulary in found if vocabulary],
-        threads=_threads(args.threads),
-        peers=_peers(args.peers),
+        threads=threads,
+        peers=peers,
         repeated_bytes=100_000_000 if args.quick else 1_000_000_000,
     )
 

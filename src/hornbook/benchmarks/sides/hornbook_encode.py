@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from hornbook.tokenizer.compiled import warm_up
+from hornbook.tokenizer.compiled import kernels_for, warm_up
 from hornbook.tokenizer.tokenizer import Tokenizer
 
 END = "<|endoftext|>"
+WORD_SAMPLE_BYTES = 8_000_000
+"""How much of the beginning of the text is split to say how long its words are; its last character may be cut."""
 
 
 def setup(settings: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[Any], dict[str, Any]]]:
@@ -32,6 +34,11 @@ def setup(settings: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[Any], 
         with out.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         shown = {"tokens": f"{n_tokens:,}", "bytes per token": f"{path.stat().st_size / n_tokens:.2f}"}
+        if kernels := kernels_for("encode", WORD_SAMPLE_BYTES):
+            with path.open("rb") as file:
+                text = file.read(WORD_SAMPLE_BYTES)
+            n_words = len(kernels.module("splitting").word_starts(settings["pattern"], text)) - 1
+            shown["bytes per word"] = f"{len(text) / n_words:.2f}"
         return {"ids": digest, "shown": shown, "torch imported": "torch" in sys.modules}
 
     return block, checks

@@ -1,0 +1,96 @@
+"""The benchmark's own promise: both sides compute the same thing. Speed is never a test."""
+
+import json
+
+import pytest
+
+from data_paths import DATA, needs
+from hornbook.benchmarks import transformer
+from hornbook.benchmarks.comparison import rows_of
+from hornbook.benchmarks.harness import run_case
+from hornbook.cli.main import main
+
+TEXT = "".join(f"Chapter {i}: it's the {i}th naïve 東京 story.\n\n  It ends.<|endoftext|>" for i in range(300))
+
+
+def bench(*arguments):
+    return main(["bench", "tokenizer", "--blocks", "1", "--threads", "1", *map(str, arguments)])
+
+
+@pytest.fixture
+def text(tmp_path, monkeypatch):
+    monkeypatch.setenv("HORNBOOK_DATA", str(DATA))
+    path = tmp_path / "own.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.mark.medium
+def test_tokenizers_agree_on_a_text_of_ones_own(text, tmp_path, capsys):
+    needs("tokenizer/gpt2")
+    needs("tokenizer/cl100k_base.tiktoken")
+    only = ("--only", "train", "--only", "encode", "--only", "decode")
+    assert bench("--text", text, *only, "--peers", "tokenizers,tiktoken", "--json", tmp_path / "rows.json") == 0
+    report = json.loads((tmp_path / "rows.json").read_text())
+    rows = report["rows"]
+    assert report["machine"]["cores"] >= 1
+    assert [row["failure"] for row in rows if row["failure"]] == []
+    same = {(row["case"].split(",")[0], row["side"]): tuple(row["same"]) for row in rows if row["side"] != "hornbook"}
+    assert same == {
+        ("train 32k in process", "tokenizers"): ("merges",),
+        ("train 8k in process", "tokenizers"): ("merges",),
+        ("encode gpt2", "tiktoken"): ("ids",),
+        ("encode gpt2", "tokenizers"): ("ids",),
+        ("encode cl100k_base", "tiktoken"): ("ids",),
+        ("decode gpt2", "tiktoken"): ("text",),
+        ("decode cl100k_base", "tiktoken"): ("text",),
+    }
+    captured = capsys.readouterr()
+    lines = [json.loads(line) for line in captured.out.splitlines()]
+    assert [line["side"] for line in lines] == [row["side"] for row in rows], "a pipe gets JSON lines and nothing else"
+    assert "ids equal" in captured.err
+
+
+@pytest.mark.medium
+def test_a_small_text_trains_as_a_whole_command(text, tmp_path):
+    path = tmp_path / "small.json"
+    assert bench("--text", text, "--only", "small", "--peers", "none", "--json", path) == 0
+    ours, python = json.loads(path.read_text())["rows"]
+    assert ours["checks"]["files written"] >= 3
+    assert python["verdicts"][0]["bar"]["value"] == 1.5
+
+
+def test_missing_peers_and_vocabularies_are_told(text, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HORNBOOK_PEERS", str(tmp_path))
+    monkeypatch.setenv("HORNBOOK_DATA", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("hornbook.cli.bench._compile", lambda _: None)
+    assert bench("--text", text, "--only", "decode", "--peers", "gigatoken,fastokens") == 0
+    said = capsys.readouterr().err
+    assert "not installed, so left out: gigatoken, fastokens; to have them: hornbook bench peers" in said
+    assert "name it with --gpt2 DIR" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--threads", "1,x"), "--threads 1,x: expected positive numbers"),
+        (("--threads", "0"), "--threads 0: expected positive numbers"),
+        (("--peers", "nobody"), "--peers nobody: no peer is called nobody; there are tokenizers,"),
+        (("--text", "/no/such/file"), "/no/such/file: no such file or folder"),
+    ],
+)
+def test_mistakes_are_one_message(arguments, message, text, capsys):
+    given = arguments if arguments[0] == "--text" else ("--text", text, *arguments)
+    assert main(["bench", "tokenizer", *map(str, given)]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("cases", [transformer.train_cases, transformer.decode_cases])
+def test_the_same_llama_trains_and_decodes_alike(cases, tmp_path):
+    pytest.importorskip("transformers")
+    for case in cases(tmp_path, d_model=64):
+        _, theirs = rows_of(case, run_case(case, blocks=1))
+        assert (theirs.failure, theirs.differs) == (None, ())
+        assert theirs.same
