@@ -1,11 +1,13 @@
 """Preparation gives the same bytes however it is run: in one piece, killed and restarted, by one thread or by more."""
 
+import gzip
 import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -151,6 +153,66 @@ def test_two_workers_write_the_same_bytes(tmp_path, corpus, tokenizer, small_ste
     prepare(config(corpus, tmp_path / "one"), tokenizer)
     prepare(config(corpus, tmp_path / "two", workers=2), tokenizer)
     assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize("kind", ["line", "blank_line", "cat", "jsonl", "jsonl.gz"])
+def test_whatever_the_workers_and_the_sizes_the_bytes_are_the_same(tmp_path, corpus, tokenizer, monkeypatch, kind):
+    """With a limit too, though it is reached by a document of one split between those of others."""
+    corpus.write_bytes(corpus.read_bytes().replace(b"7 sat on", b"7 sat\n\non"))
+    source = TextSource(paths=(corpus,), document_separator=kind)
+    if kind.startswith("jsonl"):
+        records = [{"text": line.decode(errors="replace")} for line in corpus.read_bytes().splitlines()]
+        data = "".join(json.dumps(record) + "\n" for record in records).encode()
+        (tmp_path / f"a.{kind}").write_bytes(gzip.compress(data) if kind.endswith("gz") else data)
+        source = JsonlSource(paths=(tmp_path / f"a.{kind}",))
+    for name, limits in (("all", {}), ("limited", {"max_tokens": 900}), ("position", {"split": "position"})):
+        made = []
+        for workers, size in ((1, 200), (3, 200), (2, 1 << 19)):
+            monkeypatch.setattr(files, "BLOCK_BYTES", size)
+            path = tmp_path / f"{name}-{workers}"
+            prepare(config(corpus, path, source=source, workers=workers, **limits), tokenizer)
+            made.append({name: data for name, data in content(path).items() if name.endswith(".bin")})
+        assert made[0] == made[1] == made[2]
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_an_interruption_may_fall_inside_a_block(tmp_path, corpus, tokenizer, monkeypatch):
+    """Blocks of the next attempt may be of another size: it goes on after so many pieces, wherever those end."""
+    settings = config(corpus, tmp_path / "data")
+
+    def stop(at):
+        if at.documents > 100:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(settings, tokenizer, progress=stop)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 1 << 19)
+    prepare(settings, tokenizer)
+    prepare(config(corpus, tmp_path / "unbroken"), tokenizer)
+    for file in (tmp_path / "unbroken").glob("*.bin"):
+        assert (settings.path / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.medium
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent in another way there")
+def test_ctrl_c_is_prompt_and_what_was_done_is_kept(tmp_path, letters):
+    letters.save(tmp_path / "tokenizer")
+    (tmp_path / "a.txt").write_text("some words in a line\n" * 2_000_000)
+    source = TextSource(paths=(tmp_path / "a.txt",), document_separator="line")
+    settings = DataConfig(path=tmp_path / "data", source=source, end_of_text=False, workers=2)
+    command = [sys.executable, "-c", SCRIPT, settings.model_dump_json(), str(tmp_path / "tokenizer")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        journal = tmp_path / "data.partial" / "journal.json"
+        while not journal.exists() or not json.loads(journal.read_text())["pieces"]:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        asked = time.monotonic()
+        assert process.wait(timeout=60) != 0
+        assert time.monotonic() - asked < 5
+        assert b"KeyboardInterrupt" in process.stderr.read()
+    assert json.loads(journal.read_text())["pieces"] > 0
 
 
 @pytest.mark.medium

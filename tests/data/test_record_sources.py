@@ -4,16 +4,19 @@ import gzip
 import json
 import sys
 import types
+import zlib
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hornbook.config.data import HubSource, JsonlSource, ParquetSource
-from hornbook.data import record_sources
+from hornbook.data import files, record_sources
 from hornbook.data.documents import SourceReport
-from hornbook.data.sources import open_source
+from hornbook.data.sources import open_blocks, open_source
 from hornbook.errors import DataError, MissingExtraError
 from hub_stub import Rows
 
@@ -75,6 +78,138 @@ def test_deep_nesting_is_broken_json(tmp_path, read):
     assert read(JsonlSource(paths=(tmp_path,)), on_error="skip")[1].skipped == {"broken JSON": 1}
 
 
+STRANGE_LINES = [
+    b'{"text": "a", "n": NaN}',
+    b'{"text": "a", "n": [Infinity, -Infinity]}',
+    b'{"text": "a", "text": "b"}',
+    b'{"text": "a", "text": 1}',
+    b'{"text": 123456789012345678901234567890}',
+    b'{"n": 123456789012345678901234567890, "text": "a"}',
+    b'{"n": 1e999, "text": "a"}',
+    b'{"text": 1.5}',
+    b'{"text": null}',
+    b'{"text": ["a"]}',
+    b'{"text": {"encode": 1}}',
+    b'{"text": ""}',
+    b'{"text": "\\ud83d\\ude00 \\u0000 \\u2028 \\/"}',
+    b'{"text": "\\ud83d"}',
+    b'{"\\ud83d": 1, "text": "a"}',
+    b'{"text": "a\tb"}',
+    b'{"text": "a\x7fb"}',
+    b'{"text": "\xc3\xa9\xf0\x9f\x98\x80"}',
+    b'{"text": "\xed\xa0\xbd"}',
+    b'{"text": "\xc0\xaf"}',
+    b'\xef\xbb\xbf{"text": "a"}',
+    b'  {"text": "a"}\t \r',
+    b'\x0b{"text": "a"}',
+    b"\x0c",
+    b'{"text": "a"} {"text": "b"}',
+    b'{"text": "a",}',
+    b"{'text': 'a'}",
+    b'{"text": 01}',
+    b'"text"',
+    b'["text"]',
+    b"[1]",
+    b"true",
+    b"{}",
+    b"\x00",
+    b'{"text": "a"}\x00',
+    b"\xff",
+]
+
+
+def both_ways(path, **settings):
+    """Documents, report and error, with the fast parser and with Python's own, which defines what is right."""
+    found = []
+    for loads in (record_sources.orjson.loads, refuse):
+        report, documents, error = SourceReport(), [], None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(record_sources, "orjson", types.SimpleNamespace(loads=loads))
+            try:
+                documents = [
+                    (d.text, d.where) for d in open_source(JsonlSource(paths=(path,)), report=report, **settings)
+                ]
+            except DataError as stopped:
+                error = str(stopped)
+        found.append((documents, report, error))
+    return found
+
+
+def refuse(line):
+    raise ValueError("not by this parser")
+
+
+def test_the_fast_parser_changes_nothing(tmp_path):
+    path = tmp_path / "a.jsonl"
+    for line in STRANGE_LINES:
+        path.write_bytes(line + b'\n{"text": "good"}\n' + line)
+        for on_error in ("skip", "stop"):
+            fast, defined = both_ways(path, on_error=on_error)
+            assert fast == defined, line
+
+
+JSON_PARTS = [
+    b"{",
+    b"}",
+    b'"text"',
+    b'"x"',
+    b":",
+    b",",
+    b"1",
+    b"[",
+    b"]",
+    b" ",
+    b"\\",
+    b"n",
+    b"\xc3\xa9",
+    b"NaN",
+    b"\n",
+]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.one_of(
+            st.just(b'{"text": "abc"}\n'),
+            st.lists(st.sampled_from(JSON_PARTS), max_size=8).map(b"".join),
+            st.dictionaries(st.sampled_from(["text", "x"]), st.one_of(st.text(max_size=5), st.floats(), st.none())).map(
+                lambda record: json.dumps(record).encode() + b"\n"
+            ),
+        ),
+        max_size=5,
+    )
+)
+def test_the_fast_parser_changes_nothing_in_whatever_lines(tmp_path, parts):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"".join(parts))
+    fast, defined = both_ways(path, on_error="skip")
+    assert fast == defined
+
+
+def test_nothing_behind_the_last_wanted_record_is_looked_at(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "a"}\nbroken\n{"text": ""}\n{"text": "b"}\nbroken\n{"text": "c"}\n')
+    for wanted, expected in ((1, (1, 0, {})), (2, (2, 1, {"broken JSON": 1})), (5, (3, 1, {"broken JSON": 2}))):
+        report = SourceReport()
+        blocks = open_blocks(JsonlSource(paths=(path,)), on_error="skip", report=report, max_documents=wanted)
+        assert sum(len(block) for block in blocks) == report.documents
+        assert (report.documents, report.empty, report.skipped) == expected
+
+
+def test_good_records_before_the_damage_of_a_file_come_out(tmp_path, read):
+    records = [json.dumps({"text": f"record {i * 7919 % 10007}"}).encode() + b"\n" for i in range(2000)]
+    data = b"".join(records)
+    packed = gzip.compress(data)
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(packed[: len(packed) // 2])
+    whole_lines = zlib.decompressobj(31).decompress(packed[: len(packed) // 2]).count(b"\n")
+    documents, report = read(JsonlSource(paths=(path,)), on_error="skip")
+    assert texts(documents) == [json.loads(record)["text"] for record in records[:whole_lines]]
+    assert whole_lines > 900
+    assert report.skipped == {"truncated file": 1}
+
+
 def test_a_file_without_records(tmp_path, read):
     (tmp_path / "a.jsonl").write_bytes(b"\n")
     with pytest.raises(DataError, match="holds no records"):
@@ -91,6 +226,46 @@ def test_parquet_rows(tmp_path, read):
     documents, _ = read(ParquetSource(paths=(tmp_path,)))
     assert texts(documents) == TEXTS
     assert documents[3].where == f"{tmp_path / 'a.parquet'}:4"
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_every_kind_of_text_column(tmp_path, read, monkeypatch, kind):
+    """Also with rows that are empty, in blocks that end anywhere."""
+    path = tmp_path / "a.parquet"
+    rows = [*TEXTS, "", *TEXTS * 30]
+    write_parquet(path, {"text": pa.array(rows).cast(kind)}, row_group_size=50)
+    for size in (40, 1 << 19):
+        monkeypatch.setattr(files, "BLOCK_BYTES", size)
+        documents, report = read(ParquetSource(paths=(path,)))
+        assert texts(documents) == TEXTS * 31
+        assert [d.where for d in documents[3:5]] == [f"{path}:4", f"{path}:6"]
+        assert report.empty == 1
+
+
+@pytest.mark.medium
+def test_a_parquet_text_that_is_no_text(tmp_path, read):
+    path = tmp_path / "a.parquet"
+    raw = pa.array([b"good", b"\xff", b"", b"fine"], type=pa.binary())
+    write_parquet(path, {"text": pa.Array.from_buffers(pa.string(), 4, raw.buffers())})
+    with pytest.raises(DataError, match=r"a\.parquet:2: byte 0 of 'text' is not valid UTF-8"):
+        read(ParquetSource(paths=(path,)))
+    documents, report = read(ParquetSource(paths=(path,)), on_error="skip")
+    assert texts(documents) == ["good", "fine"]
+    assert (report.empty, report.skipped) == (1, {"invalid UTF-8": 1})
+    write_parquet(path, {"text": raw})
+    with pytest.raises(DataError, match=r"a\.parquet:1: 'text' is of type bytes, expected text"):
+        read(ParquetSource(paths=(path,)))
+
+
+@pytest.mark.medium
+def test_nothing_behind_the_last_wanted_row_is_looked_at(tmp_path):
+    path = tmp_path / "a.parquet"
+    write_parquet(path, {"text": ["a", None, "b", None]})
+    report = SourceReport()
+    blocks = open_blocks(ParquetSource(paths=(path,)), on_error="skip", report=report, max_documents=2)
+    assert [text for block in blocks for text in block.texts] == [b"a", b"b"]
+    assert report.skipped == {"field is not text": 1}
 
 
 def test_bad_parquet(tmp_path, read):

@@ -1,6 +1,7 @@
 """Text files become documents byte for byte, with the place that each comes from, in bounded memory."""
 
 import gzip
+import io
 import tracemalloc
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from hornbook.config.data import TextSource
 from hornbook.data import files
 from hornbook.data.documents import Gate, SourceReport
-from hornbook.data.text_source import between, text_blocks
+from hornbook.data.sources import open_blocks
+from hornbook.data.text_source import between, lines, paragraphs, text_blocks
 from hornbook.errors import DataError
 
 SEPARATOR = "<|endoftext|>"
@@ -63,6 +65,48 @@ def test_a_literal_may_straddle_any_two_reads(parts, chunk):
     for text, line, offset in pieces:
         assert data[offset : offset + len(text)] == text
         assert line == 1 + data.count(b"\n", 0, offset)
+
+
+def line_by_line(data):
+    """Lines and paragraphs as (text, line, offset), by a loop that nobody can misread."""
+    lines, paragraphs, held, offset = [], [], [], 0
+    for number, line in enumerate([*io.BytesIO(data), b"\n"], start=1):
+        if not line.isspace():
+            lines.append((without_end(line), number, offset))
+            held.append((line, number, offset))
+        elif held:
+            paragraphs.append((without_end(b"".join(line for line, _, _ in held)), *held[0][1:]))
+            held = []
+        offset += len(line)
+    return lines, paragraphs
+
+
+def without_end(text):
+    return text.removesuffix(b"\n").removesuffix(b"\r") if text.endswith(b"\n") else text
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b"bc", b" ", b"\t", b"\r", b"\n", b"\n", b"\r\n", b"\x0b", b"\xff"])),
+    st.integers(1, 9),
+)
+def test_blocks_may_end_anywhere(parts, size):
+    data = b"".join(parts)
+    blocks = [data[i : i + size] for i in range(0, len(data), size)]
+    for split, expected in zip((lines, paragraphs), line_by_line(data), strict=True):
+        assert [x for p in split(blocks) for x in zip(p.texts, p.lines, p.offsets, strict=True)] == expected
+
+
+@pytest.mark.parametrize("separator", ["line", "blank_line", SEPARATOR])
+def test_nothing_behind_the_last_wanted_document_is_looked_at(tmp_path, separator):
+    mark = {"line": b"\n", "blank_line": b"\n\n"}.get(separator, separator.encode())
+    path = write(tmp_path / "a.txt", mark.join([b"one", b"bad \xff", b"two", b"three", b"bad \xff", b"four"]))
+    for wanted, bad in ((1, 0), (2, 1), (3, 1), (4, 2), (9, 2)):
+        report = SourceReport()
+        source = TextSource(paths=(path,), document_separator=separator)
+        blocks = list(open_blocks(source, on_error="skip", report=report, max_documents=wanted))
+        texts = [text for block in blocks for text in block.texts]
+        assert texts == [b"one", b"two", b"three", b"four"][:wanted]
+        assert (report.documents, report.skipped.get("invalid UTF-8", 0)) == (len(texts), bad)
 
 
 def test_an_empty_separator(tmp_path, read):

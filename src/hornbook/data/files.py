@@ -82,24 +82,20 @@ def _opened_file(path: Path) -> BinaryIO:
     return path.open("rb", buffering=0)
 
 
-def cut_blocks(blocks: Iterable[bytes], place: Callable[[bytes], int]) -> Iterator[tuple[bytes, int, int]]:
-    """The same bytes, cut elsewhere, with the number of the first line (from 1) and where that starts (from 0).
+def cut_blocks(blocks: Iterable[bytes], place: Callable[[bytes], int]) -> Iterator[bytes]:
+    """The same bytes, cut elsewhere.
 
     `place` gives where a block may be cut, and 0 where it may not: then blocks are joined until one may. It does not
     see what stands before the block.
     """
     held: list[bytes] = []
-    line, offset = 1, 0
     for block in blocks:
         if cut := place(block):
-            data = b"".join([*held, memoryview(block)[:cut]])
-            yield data, line, offset
-            line += data.count(b"\n")
-            offset += len(data)
+            yield b"".join([*held, memoryview(block)[:cut]])
             held = []
         held.append(block[cut:])
     if rest := b"".join(held):
-        yield rest, line, offset
+        yield rest
 
 
 def after_last_line(block: bytes) -> int:

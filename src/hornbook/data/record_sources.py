@@ -20,12 +20,13 @@ def jsonl_blocks(source: JsonlSource, gate: Gate) -> Iterator[Block]:
     """One document for each JSON object, one object a line; blank lines are passed over."""
     for path in input_files(source.paths, JSONL_SUFFIXES, gate):
         with opened(path, gate) as blocks:
-            found = False
-            for data, number, _ in cut_blocks(blocks, after_last_line):
+            found, first = False, 1
+            for data in cut_blocks(blocks, after_last_line):
                 found = found or not data.isspace()
                 lines = BytesIO(data).readlines()
                 for part in gate.parts(len(lines)):
-                    yield _json_block(lines[part], source.text_field, path, number + part.start, gate)
+                    yield _json_block(lines[part], source.text_field, path, first + part.start, gate)
+                first += len(lines)
             if not found:
                 gate.refuse("empty file", f"{path}: the file holds no records; remove it from data.source.paths")
 

@@ -79,19 +79,23 @@ def whole(blocks: Iterable[bytes]) -> Iterator[Pieces]:
 
 def lines(blocks: Iterable[bytes]) -> Iterator[Pieces]:
     """Each line that is not blank, without its line end."""
-    for data, first, start in cut_blocks(blocks, after_last_line):
+    line, offset = 1, 0
+    for data in cut_blocks(blocks, after_last_line):
         found = BytesIO(data).readlines()
-        numbers: Sequence[int] = range(first, first + len(found))
-        offsets: Sequence[int] = list(accumulate(map(len, found[:-1]), initial=start))
+        numbers: Sequence[int] = range(line, line + len(found))
+        offsets: Sequence[int] = list(accumulate(map(len, found[:-1]), initial=offset))
+        line += len(found)
+        offset += len(data)
         if any(map(bytes.isspace, found)):
-            kept = [i for i, line in enumerate(found) if not line.isspace()]
+            kept = [i for i, text in enumerate(found) if not text.isspace()]
             found, numbers, offsets = [found[i] for i in kept], [numbers[i] for i in kept], [offsets[i] for i in kept]
-        yield Pieces([_without_line_end(line) for line in found], numbers, offsets)
+        yield Pieces([_without_line_end(text) for text in found], numbers, offsets)
 
 
 def paragraphs(blocks: Iterable[bytes]) -> Iterator[Pieces]:
     """Each run of lines that are not blank, with the line ends between them."""
-    for data, line, offset in cut_blocks(blocks, _after_last_blank_line):
+    line, offset = 1, 0
+    for data in cut_blocks(blocks, _after_last_blank_line):
         starts, ends = _line_bounds(data)
         is_blank = _blank_lines(data, starts, ends)
         blank_or_end = np.concatenate([[True], is_blank, [True]])
@@ -100,6 +104,8 @@ def paragraphs(blocks: Iterable[bytes]) -> Iterator[Pieces]:
         bounds = zip(starts[first].tolist(), ends[last].tolist(), strict=True)
         texts = [_without_line_end(data[start:end]) for start, end in bounds]
         yield Pieces(texts, (first + line).tolist(), (starts[first] + offset).tolist())
+        line += len(ends)
+        offset += len(data)
 
 
 def _after_last_blank_line(block: bytes) -> int:
@@ -124,7 +130,7 @@ def _blank_lines(data: bytes, starts: np.ndarray, ends: np.ndarray) -> np.ndarra
     """Whether each line is white space: those that begin and end with it are looked at one by one."""
     codes = np.frombuffer(data, dtype=np.uint8)
     is_blank: np.ndarray = _IS_SPACE[codes[starts]] & _IS_SPACE[codes[np.maximum(starts, ends - 2)]]
-    for i in np.flatnonzero(is_blank & (ends - starts > 2)).tolist():
+    for i in np.flatnonzero(is_blank & (ends - starts > 1)).tolist():
         is_blank[i] = data[starts[i] : ends[i]].isspace()
     return is_blank
 
