@@ -17,14 +17,18 @@ block before is in the top bits of its masks, which `preceding` shifts in.
 
 import numpy as np
 
-from hornbook.tokenizer.kernels.machine import inner, load_u8, ones, range_mask, store_u32, trailing_zeros
-from hornbook.tokenizer.kernels.utf8 import KIND, LETTER, NUMBER, WHITE, character_at
+from hornbook.tokenizer.kernels.machine import inner, load_u8, load_u16, ones, range_mask, store_u32, trailing_zeros
+from hornbook.tokenizer.kernels.utf8 import character_at
 
 NONE = np.uint64(0)
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 ONE = np.uint64(1)
 TWO = np.uint64(2)
+THREE = np.uint64(3)
 TOP = np.uint64(63)
+
+NOTHING_BEFORE = (NONE, NONE, NONE, NONE, NONE, NONE, NONE)
+"""What `block_masks` takes for the block before the first."""
 
 
 @inner
@@ -34,76 +38,112 @@ def preceding(mask, before):
 
 
 @inner
-def block_masks(text, at, n, classes, spilled_kind, spilled_bytes):
-    """The masks of the 64 bytes from `at` on; white behind the text.
+def block_masks(text, at, n, classes, before):
+    """The masks of the 64 bytes from `at` on; all is white behind the text.
 
     Args:
-        text, at, n, classes: as in `split_gpt2`.
-        spilled_kind, spilled_bytes: class and mask of the bytes here of a character that began in the block before.
+        text: address of n bytes, and PADDING more.
+        at: offset of the block.
+        n: how many bytes the text has.
+        classes: address of `class_table`.
+        before: what this returned for the block before; NOTHING_BEFORE for the first.
 
     Returns:
-        letters, digits, white, blanks, apostrophes, tails (bytes of characters but their first), spilled_kind and
-        spilled_bytes for the next block.
+        letters, digits, white, blanks, apostrophes, tails; and spilled, the bytes in the next block of a character that
+        begins in this one.
     """
     if at >= n:
-        return NONE, NONE, ALL, NONE, NONE, NONE, NONE, NONE
+        return NONE, NONE, ALL, NONE, NONE, NONE, NONE
     here = text + np.uint64(at)
-    letters = range_mask(here, 0x20, 0x61, 25)  # with bit 0x20, A to Z are a to z
-    digits = range_mask(here, 0, 0x30, 9)
-    blanks = range_mask(here, 0, 0x20, 0)
-    white = blanks | range_mask(here, 0, 0x09, 4)
-    apostrophes = range_mask(here, 0, 0x27, 0)
-    beyond_ascii = range_mask(here, 0, 0x80, 0x7F)
-    if n - at < 64:
-        inside = (ONE << np.uint64(n - at)) - ONE
-        letters &= inside
-        digits &= inside
-        blanks &= inside
-        white |= ~inside
-        apostrophes &= inside
-        beyond_ascii &= inside
-    tails = NONE
+    inside = lowest_bits(n - at)
+    letters = range_mask(here, 0x20, 0x61, 25) & inside  # with bit 0x20, A to Z are a to z
+    digits = range_mask(here, 0, 0x30, 9) & inside
+    blanks = range_mask(here, 0, 0x20, 0) & inside
+    white = blanks | range_mask(here, 0, 0x09, 4) | ~inside
+    apostrophes = range_mask(here, 0, 0x27, 0) & inside
+    beyond_ascii = range_mask(here, 0, 0x80, 0x7F) & inside
+    tails = spilled = NONE
     if beyond_ascii:
-        more = _beyond_ascii(text, at, n, classes, beyond_ascii, spilled_kind, spilled_bytes)
-        letters |= more[0]
-        digits |= more[1]
-        white |= more[2]
-        tails, spilled_kind, spilled_bytes = more[3], more[4], more[5]
-    return letters, digits, white, blanks, apostrophes, tails, spilled_kind, spilled_bytes
+        more_letters, more_digits, more_white, tails, spilled = _beyond_ascii(here, n - at, classes)
+        from_before = before[6]
+        letters |= more_letters | (from_before if before[0] >> TOP else NONE)
+        digits |= more_digits | (from_before if before[1] >> TOP else NONE)
+        white |= more_white | (from_before if before[2] >> TOP else NONE)
+        tails |= from_before
+    return letters, digits, white, blanks, apostrophes, tails, spilled
 
 
 @inner
-def _beyond_ascii(text, at, n, classes, beyond_ascii, spilled_kind, spilled_bytes):
-    """Masks of the characters beyond ASCII of a block, a bit for each of their bytes.
+def _beyond_ascii(here, left, classes):
+    """Masks of the characters beyond ASCII that begin in a block with `left` bytes of text from its first on.
+
+    How many bytes they have and whether they are well-formed is seen for all at once, from masks of the bytes one, two
+    and three places further on. Only the class is looked up for each, and nothing there waits for the character before.
+
+        text      a  D0 B6  .  E4 BD A0  .  E2 82  b      the last is cut short
+        two       .  1  .   .  .  .  .   .  .  .   .
+        three     .  .  .   .  1  .  .   .  .  .   .
+        tails     .  .  1   .  .  1  1   .  .  .   .
 
     Returns:
-        letters, digits, white, tails (bytes of characters but their first), and the class and the bytes in the next
-        block of a character that reaches into it.
+        letters, digits, white, tails, and the tails that lie in the next block.
     """
-    letters = spilled_bytes if spilled_kind == LETTER else NONE
-    digits = spilled_bytes if spilled_kind == NUMBER else NONE
-    white = spilled_bytes if spilled_kind == WHITE else NONE
-    tails = spilled_bytes
-    spilled_kind = spilled_bytes = NONE
-    remaining = beyond_ascii & ~tails
+    tail_1 = range_mask(here + ONE, 0, 0x80, 0x3F) & lowest_bits(left - 1)
+    tail_2 = range_mask(here + TWO, 0, 0x80, 0x3F) & lowest_bits(left - 2)
+    tail_3 = range_mask(here + THREE, 0, 0x80, 0x3F) & lowest_bits(left - 3)
+    two = range_mask(here, 0, 0xC2, 0x1D) & tail_1
+    three = range_mask(here, 0, 0xE0, 0x0F) & tail_1 & tail_2
+    four = range_mask(here, 0, 0xF0, 0x04) & tail_1 & tail_2 & tail_3
+    if three | four:  # without the forms that are too long, surrogates, and what is beyond U+10FFFF
+        below_90 = range_mask(here + ONE, 0, 0x80, 0x0F)
+        below_a0 = range_mask(here + ONE, 0, 0x80, 0x1F)
+        three &= ~(range_mask(here, 0, 0xE0, 0) & below_a0 | range_mask(here, 0, 0xED, 0) & ~below_a0)
+        four &= ~(range_mask(here, 0, 0xF0, 0) & below_90 | range_mask(here, 0, 0xF4, 0) & ~below_90)
+
+    low = high = NONE  # the two bits of each character's class, at its first byte
+    remaining = two
     while remaining:
         k = trailing_zeros(remaining)
-        point, length = character_at(text, at + np.int64(k), n)
-        kind = load_u8(classes + point) & KIND
-        whole = (ONE << length) - ONE
-        bits = whole << k
-        remaining &= ~bits
-        tails |= bits ^ (ONE << k)
-        letters |= bits if kind == LETTER else NONE
-        digits |= bits if kind == NUMBER else NONE
-        white |= bits if kind == WHITE else NONE
-        if k + length > np.uint64(64):
-            spilled_kind, spilled_bytes = kind, whole >> (np.uint64(64) - k)
-    return letters, digits, white, tails, spilled_kind, spilled_bytes
+        remaining &= remaining - ONE
+        pair = load_u16(here + k)
+        kind = load_u8(classes + (((pair & np.uint64(31)) << np.uint64(6)) | ((pair >> np.uint64(8)) & np.uint64(63))))
+        low |= (kind & ONE) << k
+        high |= ((kind >> ONE) & ONE) << k
+    remaining = three | four
+    while remaining:
+        k = trailing_zeros(remaining)
+        remaining &= remaining - ONE
+        point, _ = character_at(here, np.int64(k), left)
+        kind = load_u8(classes + point)
+        low |= (kind & ONE) << k
+        high |= ((kind >> ONE) & ONE) << k
+
+    longer = three | four
+    letters = _whole(low & ~high, longer, four)
+    digits = _whole(high & ~low, longer, four)
+    white = _whole(low & high, longer, four)
+    begun = two | longer
+    tails = _whole(begun, longer, four) ^ begun
+    spilled = (begun >> TOP) | (longer >> np.uint64(62)) | (four >> np.uint64(61))
+    return letters, digits, white, tails, spilled
 
 
 @inner
-def leads(last, tails, next_last, next_tails):
+def _whole(first, longer, four):
+    """All bytes of the characters that have their first byte in a mask; each has two, `longer` ones three or `four`."""
+    return first | (first << ONE) | ((first & longer) << TWO) | ((first & four) << THREE)
+
+
+@inner
+def lowest_bits(n):
+    """A mask of the first n bytes of a block; n may be negative or more than 64."""
+    if n >= 64:
+        return ALL
+    return (ONE << np.uint64(n)) - ONE if n > 0 else NONE
+
+
+@inner
+def first_bytes(last, tails, next_last, next_tails):
     """Bits on the last byte of a white character, moved to its first; a character has at most two tail bytes."""
     for _ in range(2):
         from_next = next_last & next_tails & ONE

@@ -25,7 +25,17 @@ long: a line end further on takes it back. It is then the last start that was fo
 
 import numpy as np
 
-from hornbook.tokenizer.kernels.blocks import ALL, NONE, ONE, TOP, block_masks, leads, preceding, write_offsets
+from hornbook.tokenizer.kernels.blocks import (
+    ALL,
+    NONE,
+    NOTHING_BEFORE,
+    ONE,
+    TOP,
+    block_masks,
+    first_bytes,
+    preceding,
+    write_offsets,
+)
 from hornbook.tokenizer.kernels.machine import inner, leading_zeros, range_mask, store_u32, trailing_zeros
 from hornbook.tokenizer.kernels.utf8 import ending_length
 
@@ -52,10 +62,10 @@ def split_cl100k(text, n, classes, starts, digits_alone, line_end_behind):
     n_digits = np.int64(0)  # in the last word, if that is digits and reaches into this block
     open_start = NONE  # 1 if the last start found is a space behind a line end, and only spaces have followed
     also_start = NONE  # behind the ending of an apostrophe near the end of the block before
-    following = block_masks(text, np.int64(0), n, classes, NONE, NONE)
+    following = block_masks(text, np.int64(0), n, classes, NOTHING_BEFORE)
     for at in range(0, n + 1, 64):
-        letters, digits, white, blanks, apostrophes, tails, spilled_kind, spilled_bytes = following
-        following = block_masks(text, at + 64, n, classes, spilled_kind, spilled_bytes)
+        letters, digits, white, blanks, apostrophes, tails, _ = following
+        following = block_masks(text, at + 64, n, classes, following)
         next_white, next_tails = following[2], following[5]
         inside = ALL if n - at >= 64 else (ONE << np.uint64(n - at)) - ONE
         line_ends = ~inside & line_end_behind
@@ -93,7 +103,7 @@ def split_cl100k(text, n, classes, starts, digits_alone, line_end_behind):
         # The last space of a run, if something follows (behind the text all is white).
         last = spaces & ~((white >> ONE) | (next_white << TOP))
         if (spaces & tails) | (next_white & next_tails):
-            last = leads(last, tails, next_white & ~(next_white >> ONE), next_tails)
+            last = first_bytes(last, tails, next_white & ~(next_white >> ONE), next_tails)
         found |= last
 
         # The space behind a line end, unless another line end is behind this and more spaces.

@@ -20,7 +20,17 @@ and after an apostrophe that starts a word the endings s, t, re, ... join it, an
 
 import numpy as np
 
-from hornbook.tokenizer.kernels.blocks import NONE, ONE, TOP, TWO, block_masks, leads, preceding, write_offsets
+from hornbook.tokenizer.kernels.blocks import (
+    NONE,
+    NOTHING_BEFORE,
+    ONE,
+    TOP,
+    TWO,
+    block_masks,
+    first_bytes,
+    preceding,
+    write_offsets,
+)
 from hornbook.tokenizer.kernels.machine import inner, store_u32, trailing_zeros
 from hornbook.tokenizer.kernels.utf8 import ending_length
 
@@ -39,10 +49,10 @@ def split_gpt2(text, n, classes, starts, digits_alone):
     count = np.int64(0)
     letters_before = digits_before = white_before = blanks_before = other_before = NONE
     no_start = also_start = NONE  # what an apostrophe near the end of the block before says of starts in this one
-    following = block_masks(text, np.int64(0), n, classes, NONE, NONE)
+    following = block_masks(text, np.int64(0), n, classes, NOTHING_BEFORE)
     for at in range(0, n, 64):
-        letters, digits, white, blanks, apostrophes, tails, spilled_kind, spilled_bytes = following
-        following = block_masks(text, at + 64, n, classes, spilled_kind, spilled_bytes)
+        letters, digits, white, blanks, apostrophes, tails, _ = following
+        following = block_masks(text, at + 64, n, classes, following)
         next_digits, next_white, next_tails = following[1], following[2], following[5]
 
         # A change of class, unless a blank precedes.
@@ -58,7 +68,7 @@ def split_gpt2(text, n, classes, starts, digits_alone):
         next_keeps_run = next_white | (next_digits & digits_alone)
         last = white & ~((keeps_run >> ONE) | (next_keeps_run << TOP))
         if (white & tails) | (next_white & next_tails):
-            last = leads(last, tails, next_white & ~(next_keeps_run >> ONE), next_tails)
+            last = first_bytes(last, tails, next_white & ~(next_keeps_run >> ONE), next_tails)
         found |= last
 
         # An apostrophe that starts a word: an ending joins it, and what follows the ending starts a word.
