@@ -341,11 +341,7 @@ def _merges(value: object, where: str) -> WrittenMerges:
         raise TokenizerError(f"{where}: model.merges is {value!r:.60}; expected a JSON list")
     if all(type(merge) is str for merge in value):
         return WrittenMerges(split_merges(value, place), place)
-    pairs = []
     for i, merge in enumerate(value):
-        match merge:
-            case [str(left), str(right)]:
-                pairs.append((left, right))
-            case _:
-                raise TokenizerError(f"{place(i)}: got {merge!r:.60}; expected two tokens")
-    return WrittenMerges(pairs, place)
+        if type(merge) is not list or list(map(type, merge)) != [str, str]:
+            raise TokenizerError(f"{place(i)}: got {merge!r:.60}; expected two tokens")
+    return WrittenMerges(value, place)

@@ -148,29 +148,29 @@ def byte_pair_scheme(
     tokens = [
         None if name is None else from_printable(name) or _not_printable(name, ids[name], where) for name in names
     ]
-    pairs = None if merges is None else _pairs_of_ids(merges, ids, where)
     try:
         return BytePairScheme(
             tokens,
-            pairs,
+            None if merges is None else [(ids[left], ids[right]) for left, right in merges.pairs],
             pattern=pattern,
             whole_words_first=whole_words_first,
             normalizer=normalizer,
             drops_bytes=drops_bytes,
         )
-    except TokenizerError as error:
+    except (KeyError, TokenizerError) as error:
+        if merges is not None:
+            _check_merges(merges, ids, where)  # an error that names the place goes first
         raise TokenizerError(f"{where}: {error}") from error
 
 
-def _pairs_of_ids(merges: WrittenMerges, ids: Mapping[str, int], where: str) -> list[tuple[int, int]]:
+def _check_merges(merges: WrittenMerges, ids: Mapping[str, int], where: str) -> None:
     for i, (left, right) in enumerate(merges.pairs):
-        if left not in ids or right not in ids or left + right not in ids:
-            missing = next(part for part in (left, right, left + right) if part not in ids)
-            raise TokenizerError(
-                f"{merges.place(i)}: the merge {left!r} {right!r} needs the token {missing!r}, which is not "
-                f"in {where}; do both belong together?"
-            )
-    return [(ids[left], ids[right]) for left, right in merges.pairs]
+        for part in (left, right, left + right):
+            if part not in ids:
+                raise TokenizerError(
+                    f"{merges.place(i)}: the merge {left!r} {right!r} needs the token {part!r}, which is not "
+                    f"in {where}; do both belong together?"
+                )
 
 
 def _not_printable(name: str, token_id: int, where: str) -> NoReturn:
