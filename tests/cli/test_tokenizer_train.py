@@ -112,6 +112,7 @@ def test_an_interrupted_merge_keeps_the_counts(train, project, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
+    monkeypatch.setenv("HORNBOOK_KERNELS", "off")
     with monkeypatch.context() as patch:
         patch.setattr(training, "learn_merges", interrupted)
         status, said = train()
