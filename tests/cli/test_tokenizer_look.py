@@ -101,6 +101,7 @@ def test_the_page_holds_every_token_and_nothing_breaks_out(run, tokenizer, tmp_p
     assert {int(i) for i in vocabulary} == set(ids)
     for i in ids:
         assert vocabulary[str(i)][0] == tokenizer.token_bytes(i).hex()
+    assert text.count('data-of="你"') == 3
     merged = next(i for i in ids if 256 <= i < 284)
     assert vocabulary[str(merged)][1][0] == "rank"
     assert "://" not in text

@@ -79,7 +79,7 @@ def _texts(compared: Sequence[Compared], kinds: Sequence[Kind], used: dict[str, 
             used[one.name].update(ids)
             yield f'<p class="facts">{escape(one.name)}: {len(ids):,} tokens</p>'
             yield '<div class="row"><pre class="tokens" dir="auto">'
-            yield from token_page.spans(tokens_of(one.tokenizer, ids), one.name)
+            yield from token_page.spans(list(tokens_of(one.tokenizer, ids)), one.name)
             yield "</pre></div>\n"
         yield "</section>\n"
 

@@ -38,7 +38,9 @@ def write_page(out: Path, tokenizer: Tokenizer, path: Path, documents: Documents
         number += 1
     n_tokens = max_tokens - left
     omitted = len(documents) - number
-    note = f"{n_tokens:,} tokens of {number - first:,} of {len(documents):,} documents"
+    note = f"{n_tokens:,} tokens"
+    if len(documents) > 1:
+        note += f" in {number - first:,} of {len(documents):,} documents"
     if cut or omitted:
         note += f", cut at {max_tokens:,} tokens; --max-tokens shows more"
     body = [

@@ -9,7 +9,8 @@ for (const token of tokens) counts.set(token.dataset.i, (counts.get(token.datase
 function describe(token) {
   const [hex, ...facts] = vocabulary[token.dataset.v || ""][token.dataset.i];
   const rows = [["id", token.dataset.i], ["bytes", hex.replace(/(..)(?=.)/g, "$1 ")], ...facts];
-  rows.push(["on this page", `${counts.get(token.dataset.i).toLocaleString()} times`]);
+  if (token.dataset.of) rows.push(["part of", token.dataset.of]);
+  rows.push(["on this page", counts.get(token.dataset.i).toLocaleString()]);
   const list = document.createElement("dl");
   for (const [name, value] of rows) {
     list.appendChild(document.createElement("dt")).textContent = name;

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hornbook.cli.token_text import parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from hornbook.cli.token_text import Token
     from hornbook.tokenizer.tokenizer import Tokenizer
@@ -68,12 +68,34 @@ def document(title: str, notes: Iterable[str], tokens: Iterable[Token]) -> Itera
     yield "</section>\n"
 
 
-def spans(tokens: Iterable[Token], vocabulary: str = "") -> Iterator[str]:
-    """One element a token."""
+def spans(tokens: Sequence[Token], vocabulary: str = "") -> Iterator[str]:
+    """One element a token; one that holds part of a character says of which in `data-of`."""
+    data = b"".join(token.data for token in tokens)
     of = f' data-v="{escape(vocabulary)}"' if vocabulary else ""
+    start = 0
     for token in tokens:
+        end = start + len(token.data)
         kind = ' class="special"' if token.special else ""
-        yield f'<b{kind}{of} data-i="{token.id}">{_marked(token.data)}</b>'
+        part = f' data-of="{escape(whole)}"' if (whole := _characters_around(data, start, end)) else ""
+        yield f'<b{kind}{of}{part} data-i="{token.id}">{_marked(token.data)}</b>'
+        start = end
+
+
+def _characters_around(data: bytes, start: int, end: int) -> str:
+    """The characters of which data[start:end] holds only a part with them; nothing if it holds whole ones only."""
+    first, last = start, end
+    while first > 0 and first < len(data) and _continues(data[first]):
+        first -= 1
+    while last < len(data) and _continues(data[last]):
+        last += 1
+    if (first, last) == (start, end):
+        return ""
+    return "".join(part.text for part in parts(data[first:last]))
+
+
+def _continues(byte: int) -> bool:
+    """Whether it is not the first of its character: 10xxxxxx."""
+    return byte & 0xC0 == 0x80
 
 
 def facts(tokenizer: Tokenizer, ids: Iterable[int]) -> dict[int, Facts]:
