@@ -17,7 +17,16 @@ block before is in the top bits of its masks, which `preceding` shifts in.
 
 import numpy as np
 
-from hornbook.tokenizer.kernels.machine import inner, load_u8, load_u16, ones, range_mask, store_u32, trailing_zeros
+from hornbook.tokenizer.kernels.machine import (
+    inner,
+    load_u8,
+    load_u16,
+    load_u32,
+    ones,
+    range_mask,
+    store_u32,
+    trailing_zeros,
+)
 from hornbook.tokenizer.kernels.utf8 import character_at
 
 NONE = np.uint64(0)
@@ -26,8 +35,9 @@ ONE = np.uint64(1)
 TWO = np.uint64(2)
 THREE = np.uint64(3)
 TOP = np.uint64(63)
+_6, _8, _12, _15, _16, _31, _63 = (np.uint64(number) for number in (6, 8, 12, 15, 16, 31, 63))
 
-NOTHING_BEFORE = (NONE, NONE, NONE, NONE, NONE, NONE, NONE)
+NOTHING_BEFORE = (NONE,) * 7
 """What `block_masks` takes for the block before the first."""
 
 
@@ -105,11 +115,20 @@ def _beyond_ascii(here, left, classes):
     while remaining:
         k = trailing_zeros(remaining)
         remaining &= remaining - ONE
-        pair = load_u16(here + k)
-        kind = load_u8(classes + (((pair & np.uint64(31)) << np.uint64(6)) | ((pair >> np.uint64(8)) & np.uint64(63))))
+        bytes_2 = load_u16(here + k)
+        kind = load_u8(classes + (((bytes_2 & _31) << _6) | ((bytes_2 >> _8) & _63)))
         low |= (kind & ONE) << k
         high |= ((kind >> ONE) & ONE) << k
-    remaining = three | four
+    remaining = three
+    while remaining:
+        k = trailing_zeros(remaining)
+        remaining &= remaining - ONE
+        bytes_3 = load_u32(here + k)
+        point = ((bytes_3 & _15) << _12) | (((bytes_3 >> _8) & _63) << _6) | ((bytes_3 >> _16) & _63)
+        kind = load_u8(classes + point)
+        low |= (kind & ONE) << k
+        high |= ((kind >> ONE) & ONE) << k
+    remaining = four
     while remaining:
         k = trailing_zeros(remaining)
         remaining &= remaining - ONE

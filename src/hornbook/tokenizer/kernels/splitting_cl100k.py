@@ -33,6 +33,7 @@ from hornbook.tokenizer.kernels.blocks import (
     TOP,
     block_masks,
     first_bytes,
+    lowest_bits,
     preceding,
     write_offsets,
 )
@@ -47,7 +48,7 @@ def split_cl100k(text, n, classes, starts, digits_alone, line_end_behind):
     """Write the offset of every word to the int32 at `starts`, then n; returns how many words there are.
 
     Args:
-        text: address of n bytes; 64 more are readable.
+        text: address of n bytes, and PADDING more that are readable.
         n: how many bytes.
         classes: address of `class_table`.
         starts: address of n + 17 int32; all may be written.
@@ -67,7 +68,7 @@ def split_cl100k(text, n, classes, starts, digits_alone, line_end_behind):
         letters, digits, white, blanks, apostrophes, tails, _ = following
         following = block_masks(text, at + 64, n, classes, following)
         next_white, next_tails = following[2], following[5]
-        inside = ALL if n - at >= 64 else (ONE << np.uint64(n - at)) - ONE
+        inside = lowest_bits(n - at)
         line_ends = ~inside & line_end_behind
         if at < n:
             here = text + np.uint64(at)

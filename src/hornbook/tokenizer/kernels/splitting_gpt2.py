@@ -28,6 +28,7 @@ from hornbook.tokenizer.kernels.blocks import (
     TWO,
     block_masks,
     first_bytes,
+    lowest_bits,
     preceding,
     write_offsets,
 )
@@ -40,7 +41,7 @@ def split_gpt2(text, n, classes, starts, digits_alone):
     """Write the offset of every word to the int32 at `starts`, then n; returns how many words there are.
 
     Args:
-        text: address of n bytes; 64 more are readable.
+        text: address of n bytes, and PADDING more that are readable.
         n: how many bytes.
         classes: address of `class_table`.
         starts: address of n + 17 int32; all may be written.
@@ -87,9 +88,7 @@ def split_gpt2(text, n, classes, starts, digits_alone):
                 else:
                     also_start |= ONE << (end - np.uint64(64))
 
-        if n - at < 64:
-            found &= (ONE << np.uint64(n - at)) - ONE
-        count = write_offsets(found, at, starts, count)
+        count = write_offsets(found & lowest_bits(n - at), at, starts, count)
         letters_before, digits_before, white_before = letters, digits, white
         blanks_before, other_before = blanks, other
     store_u32(starts + np.uint64(4 * count), np.uint64(n))

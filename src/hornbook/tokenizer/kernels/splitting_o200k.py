@@ -27,7 +27,7 @@ def split_o200k(text, n, classes, starts):
     """Write the offset of every word to the int32 at `starts`, then n; returns how many words there are.
 
     Args:
-        text: address of n bytes; 64 more are readable.
+        text: address of n bytes, and PADDING more that are readable.
         n: how many bytes.
         classes: address of `class_table`.
         starts: address of n + 1 int32.
