@@ -45,7 +45,7 @@ class TokenizerConfig(Table):
     tie_order: Literal["hf", "lexicographic"] = "hf"
     """Among equally frequent pairs: hf takes the smaller left id, then right id; lexicographic the greatest bytes."""
     special_tokens: Literal["pretraining", "chat", "none"] = "chat"
-    """pretraining: end of text, pad, mask. chat: these, then system, user, assistant, end (of a turn), nine reserved."""
+    """pretraining: end of text, pad, mask. chat: these, then system, user, assistant, end of a turn, nine reserved."""
     extra_special_tokens: tuple[str, ...] = ()
     """More names, behind those of `special_tokens`."""
     max_bytes: PositiveInt | None = None
