@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from hornbook.cli.token_text import tokens_of, visible
+from hornbook.cli.token_text import quoted, tokens_of, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,22 +19,29 @@ LONGEST_SHOWN = 10
 
 def show_tokenizer(tokenizer: Tokenizer, path: Path) -> None:
     """What a tokenizer is."""
-    from hornbook.tokenizer.byte_pair import BytePairScheme
     from hornbook.tracking.console import emit, speaks_to_people
+    from hornbook.tracking.figures import printable
 
     scheme = tokenizer.scheme
     facts: dict[str, object] = {
         "path": str(path),
         "kind": scheme.kind,
         "vocab_size": tokenizer.vocab_size,
-        "pattern": scheme.pattern if isinstance(scheme, BytePairScheme) else None,
+        "pattern": getattr(scheme, "pattern", None),
+        "normalizer": getattr(scheme, "normalizer", None),
         "special_tokens": tokenizer.special_tokens,
+        "added_tokens": tokenizer.added_tokens,
+        "template": tokenizer.template._asdict() if any(tokenizer.template) else None,
         "longest_tokens": longest_tokens(tokenizer),
         "fingerprint": tokenizer.fingerprint,
     }
     if speaks_to_people():
+        facts["longest_tokens"] = "  ".join(quoted(longest_of(tokenizer)))
         for name, value in facts.items():
-            print(f"{name:<16}{value}")
+            if isinstance(value, dict):
+                value = ", ".join(f"{key} = {what}" for key, what in value.items())
+            if value:
+                print(f"{name.replace('_', ' '):<16}{printable(str(value))}")
     emit("tokenizer", console="auto", **facts)
 
 
