@@ -5,8 +5,8 @@ r"""o200k's pattern, character by character.
     |\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
 
 A word has an upper part and a lower part. Letters without case and marks may stand in either, so where one part ends
-can depend on all that follows, and marks are signs besides. That is no work for masks, so this splitter is a tenth as
-fast as the others: still some twenty times a regular expression.
+can depend on all that follows, and marks are signs besides. That is no work for masks, so this splitter is an eighth as
+fast as the others: still some thirty times a regular expression.
 
     text      . H T T P S e r v e r ' s . P D F s ! / \n / 1 2 3 4        . is a blank
     words    |. H T T P S e r v e r ' s|. P D F s|! / \n /|1 2 3|4|
@@ -14,7 +14,7 @@ fast as the others: still some twenty times a regular expression.
 
 import numpy as np
 
-from hornbook.tokenizer.kernels.machine import inner, load_u8, store_u32
+from hornbook.tokenizer.kernels.machine import inner, load_u8, range_mask, store_u32, trailing_zeros
 from hornbook.tokenizer.kernels.utf8 import KIND, LETTER, LOWER, NUMBER, UPPER, WHITE, class_at, ending_length
 
 _OTHER = np.uint64(0)
@@ -78,7 +78,9 @@ def _word_end(text, at, n, classes):
         entry, length = class_at(text, at, n, classes)
     if entry & LOWER:
         while entry & LOWER:
-            at += length
+            # a to z are passed 64 at once: a loop of unknown length costs a mispredicted branch for each word
+            a_to_z = range_mask(text + np.uint64(at + length), 0, 0x61, 25)
+            at = min(n, at + length + np.int64(trailing_zeros(~a_to_z)))
             entry, length = class_at(text, at, n, classes)
         return at, False
     if last_lower_end:
