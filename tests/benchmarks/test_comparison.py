@@ -4,8 +4,9 @@ from dataclasses import replace
 import pytest
 
 from hornbook.benchmarks.comparison import failed, rows_of
-from hornbook.benchmarks.harness import Bar, Case, Measured, Side
+from hornbook.benchmarks.harness import Bar, Case, Measured
 from hornbook.benchmarks.report import machine, table
+from hornbook.benchmarks.side import Side
 
 CASE = Case(
     name="encode",

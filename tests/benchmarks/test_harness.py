@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hornbook.benchmarks import harness
-from hornbook.benchmarks.harness import Case, Side, SideProcess, environment, run_case
+from hornbook.benchmarks import harness, side
+from hornbook.benchmarks.harness import Case, run_case
+from hornbook.benchmarks.side import Side, SideProcess, environment
 
 TOY = """
 import os, sys, time
@@ -63,7 +64,7 @@ def test_standing_sides_warm_up_and_then_take_turns_with_the_order_alternating(t
     ours, theirs = run_case(case, blocks=3)
     assert names_in(toy.diary) == ["ours", "theirs", *["ours", "theirs"], *["theirs", "ours"], *["ours", "theirs"]]
     assert processes_in(toy.diary) == 2
-    assert [len(side.seconds[""]) for side in (ours, theirs)] == [3, 3]
+    assert [len(one.seconds[""]) for one in (ours, theirs)] == [3, 3]
     assert ours.checks == theirs.checks == {"answer": 42}
     assert len(ours.setup_seconds) == 1
     assert ours.memory > 1_000_000
@@ -111,7 +112,7 @@ def test_a_peer_that_fails_is_one_line_and_the_others_go_on(toy, settings, failu
         Case(name="toy", unit="MB", amount=1, sides=sides, fresh=fresh, passes=passes), blocks=3
     )
     assert theirs.failure == failure
-    assert all(len(seconds) == 3 for side in (ours, other) for seconds in side.seconds.values())
+    assert all(len(seconds) == 3 for one in (ours, other) for seconds in one.seconds.values())
     assert ours.failure is other.failure is None
 
 
@@ -135,7 +136,7 @@ def test_an_answer_that_changes_from_block_to_block_is_a_failure(toy):
 
 
 def test_a_side_that_does_not_answer_is_ended(toy, monkeypatch):
-    monkeypatch.setattr(harness, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(side, "PATIENCE_SECONDS", 0.5)
     sides = [toy("ours"), toy("theirs", sleep=600)]
     _, theirs = run_case(Case(name="toy", unit="MB", amount=1, sides=sides), blocks=1)
     assert theirs.failure.startswith("ended with status -")

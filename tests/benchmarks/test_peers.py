@@ -6,7 +6,7 @@ import pytest
 
 from hornbook.benchmarks import peers
 from hornbook.benchmarks.peers import PeerError, install, peer_python, pins
-from hornbook.benchmarks.tokenizer import PEERS
+from hornbook.benchmarks.tokenizer_sides import PEERS
 
 SIDES = Path(peers.__file__).parent / "sides"
 

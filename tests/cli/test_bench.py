@@ -8,6 +8,8 @@ from data_paths import DATA, needs
 from hornbook.benchmarks import transformer
 from hornbook.benchmarks.comparison import rows_of
 from hornbook.benchmarks.harness import run_case
+from hornbook.benchmarks.tokenizer import GROUPS
+from hornbook.cli import bench as bench_verb
 from hornbook.cli.main import main
 
 TEXT = "".join(f"Chapter {i}: it's the {i}th naïve 東京 story.\n\n  It ends.<|endoftext|>" for i in range(300))
@@ -84,6 +86,10 @@ def test_mistakes_are_one_message(arguments, message, text, capsys):
     given = arguments if arguments[0] == "--text" else ("--text", text, *arguments)
     assert main(["bench", "tokenizer", *map(str, given)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_groups_are_those_that_there_are():
+    assert set(bench_verb.GROUPS) == set(GROUPS)
 
 
 @pytest.mark.medium

@@ -11,78 +11,61 @@ there; <|endoftext|> becomes its id. Those ids, and merges, are compared within 
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hornbook.benchmarks.corpus import Corpus, repeated
-from hornbook.benchmarks.harness import Bar, Case, Side
+from hornbook.benchmarks.harness import Bar, Case
+from hornbook.benchmarks.side import Side
+from hornbook.benchmarks.tokenizer_sides import Bench, bars_for, threads_text
 from hornbook.benchmarks.vocabularies import Vocabulary
 from hornbook.config.tokenizer import SPECIAL_TOKENS
 from hornbook.tokenizer.patterns import PATTERNS
 
-FULL_SIZE = 100_000_000
-"""Bars are for corpora of at least so many bytes."""
-
 COLD, WARM = "cold", "warm"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """All that the cases are made of."""
-
-    directory: Path
-    """For files of ids; deleted afterwards."""
-    corpora: Sequence[Corpus]
-    sample: Corpus
-    """About 10 MB of the first corpus, for what is slow."""
-    vocabularies: Sequence[Vocabulary]
-    threads: Sequence[int]
-    peers: dict[str, str]
-    """Interpreters of the peers that are there."""
-    repeated_bytes: int = 1_000_000_000
 
 
 def train_cases(bench: Bench) -> Iterator[Case]:
     """Vocabularies of 8,192 and 32,000 ids: in a standing process, then with everything that a process costs."""
     corpus = bench.corpora[0]
     for size, name in ((32_000, "32k"), (8_192, "8k")):
-        slow_once = size == 8_192  # the first 8k merges of 32k are the same work again
+        slow_once = size == 8_192  # learning fewer merges takes the slow ones as long
         for threads in bench.threads:
             settings = _train_settings(corpus, size)
             yield Case(
-                name=f"train {name} in process, {corpus.name}, {_threads(threads)}",
+                name=f"train {name} in process, {corpus.name}, {threads_text(threads)}",
                 unit="MB",
                 amount=corpus.n_bytes / 1e6,
                 equal={"merges": 0},
                 note="hornbook, gigabpe: calls after an uncounted one; tokenizers, rustbpe: every call, text in memory",
                 bars=_train_bars(corpus, threads) if size == 32_000 else (),
                 sides=[
-                    _ours("train", settings, threads),
-                    *_peer(bench, "tokenizers", "train", settings, threads, warm_up=False, once=slow_once),
-                    *_peer(bench, "rustbpe", "train", settings, threads, warm_up=False, once=slow_once),
-                    *_peer(bench, "gigabpe", "train", settings, threads),
+                    bench.ours("train", settings, threads),
+                    *bench.peer("tokenizers", "train", settings, threads, warm_up=False, once=slow_once),
+                    *bench.peer("rustbpe", "train", settings, threads, warm_up=False, once=slow_once),
+                    *bench.peer("gigabpe", "train", settings, threads),
                 ],
             )
             yield Case(
-                name=f"train {name} fresh, {corpus.name}, {_threads(threads)}",
+                name=f"train {name} fresh, {corpus.name}, {threads_text(threads)}",
                 unit="MB",
                 amount=corpus.n_bytes / 1e6,
                 fresh=True,
                 clock="spawn",
                 note="from the start of a process, imports included",
-                bars=_bars(corpus, [Bar(kind="ratio", peer="gigabpe", value=1.4, aim=2.5)] if size == 32_000 else []),
+                bars=bars_for(
+                    corpus, [Bar(kind="ratio", peer="gigabpe", value=1.4, aim=2.5)] if size == 32_000 else []
+                ),
                 sides=[
-                    _ours("train", settings, threads),
-                    *_peer(bench, "gigabpe", "train", settings, threads),
+                    bench.ours("train", settings, threads),
+                    *bench.peer("gigabpe", "train", settings, threads),
                 ],
             )
 
 
 def _train_bars(corpus: Corpus, threads: int) -> list[Bar]:
     floors = {1: 25, 2: 20}
-    return _bars(
+    return bars_for(
         corpus, [Bar(kind="ratio", peer="tokenizers", value=floors[threads], aim=45)] if threads in floors else []
     )
 
@@ -111,7 +94,7 @@ def _encode_case(bench: Bench, vocabulary: Vocabulary, corpus: Corpus, threads: 
     settings = {**vocabulary.settings, "path": str(corpus.path)}
     main = corpus is bench.corpora[0]
     return Case(
-        name=f"encode {vocabulary.name}, {corpus.name}, {_threads(threads)}",
+        name=f"encode {vocabulary.name}, {corpus.name}, {threads_text(threads)}",
         unit="MB",
         amount=corpus.n_bytes / 1e6,
         fresh=True,
@@ -120,27 +103,31 @@ def _encode_case(bench: Bench, vocabulary: Vocabulary, corpus: Corpus, threads: 
         note="file to file; cold: first pass of a process, vocabulary loaded; warm: second pass",
         bars=_encode_bars(vocabulary, corpus, threads, main=main),
         sides=[
-            _ours("encode", _with_out(bench, settings, "hornbook"), threads),
+            bench.ours("encode", settings, threads),
             # It keeps no words, so its second pass is like its first; on the second corpus it only checks the ids.
-            *_peer(bench, "tiktoken", "encode", settings, threads, n_passes=1, once=not main),
-            *_peer(bench, "gigatoken", "encode", settings, threads),
-            *(
-                _peer(bench, "gigatoken", "encode", {**settings, "call": "encode_batch"}, threads, " encode_batch")
-                if main and vocabulary.name == "gpt2"
-                else ()
-            ),
-            *_peer(bench, "fastokens", "encode", settings, threads),
+            *bench.peer("tiktoken", "encode", settings, threads, n_passes=1, once=not main),
+            *bench.peer("gigatoken", "encode", settings, threads),
+            *(_other_calls(bench, settings, threads) if main and vocabulary.name == "gpt2" else ()),
+            *bench.peer("fastokens", "encode", settings, threads),
         ],
     )
+
+
+def _other_calls(bench: Bench, settings: dict[str, Any], threads: int) -> list[Side]:
+    """Calls of the peers that may suit somebody better."""
+    return [
+        *bench.peer("tiktoken", "encode", settings, threads, call="encode_to_numpy", n_passes=1),
+        *bench.peer("gigatoken", "encode", settings, threads, call="encode_batch"),
+    ]
 
 
 def _encode_bars(vocabulary: Vocabulary, corpus: Corpus, threads: int, *, main: bool) -> list[Bar]:
     if vocabulary.name != "gpt2" or threads not in (1, 2):
         return []
     if not main:
-        return _bars(corpus, [Bar(kind="ratio", peer="gigatoken", value=0.8, aim=1.2, for_pass=COLD)])
+        return bars_for(corpus, [Bar(kind="ratio", peer="gigatoken", value=0.8, aim=1.2, for_pass=COLD)])
     tiktoken, gigatoken = {1: ((11, 20), (0.95, 1.4)), 2: ((13, 25), (1.1, 1.6))}[threads]
-    return _bars(
+    return bars_for(
         corpus,
         [
             Bar(kind="ratio", peer="tiktoken", value=tiktoken[0], aim=tiktoken[1], for_pass=COLD),
@@ -152,7 +139,7 @@ def _encode_bars(vocabulary: Vocabulary, corpus: Corpus, threads: int, *, main: 
 def _sample_case(bench: Bench, vocabulary: Vocabulary, threads: int) -> Case:
     settings = {**vocabulary.settings, "path": str(bench.sample.path)}
     return Case(
-        name=f"encode {vocabulary.name}, {bench.sample.name}, {_threads(threads)}",
+        name=f"encode {vocabulary.name}, {bench.sample.name}, {threads_text(threads)}",
         unit="MB",
         amount=bench.sample.n_bytes / 1e6,
         fresh=True,
@@ -160,8 +147,8 @@ def _sample_case(bench: Bench, vocabulary: Vocabulary, threads: int) -> Case:
         equal={"ids": 0},
         note="file to file, on a sample since one side is slow",
         sides=[
-            _ours("encode", _with_out(bench, settings, "hornbook"), threads),
-            *_peer(bench, "tokenizers", "encode", settings, threads),
+            bench.ours("encode", settings, threads),
+            *bench.peer("tokenizers", "encode", settings, threads),
         ],
     )
 
@@ -177,7 +164,7 @@ def decode_cases(bench: Bench) -> Iterator[Case]:
                 amount=bench.sample.n_bytes / 1e6,
                 equal={"text": 0},
                 bars=[Bar(kind="ratio", peer="tiktoken", value=1.0)],
-                sides=[_ours("decode", settings, 1), *_peer(bench, "tiktoken", "decode", settings, 1)],
+                sides=[bench.ours("decode", settings, 1), *bench.peer("tiktoken", "decode", settings, 1)],
             )
 
 
@@ -192,7 +179,7 @@ def limit_cases(bench: Bench) -> Iterator[Case]:
             unit="MB",
             amount=corpus.n_bytes / 1e6,
             sides=[
-                _ours("encode", settings, 1),
+                bench.ours("encode", settings, 1),
                 Side(
                     name="wc -w",
                     file="command.py",
@@ -209,25 +196,25 @@ def memory_cases(bench: Bench) -> Iterator[Case]:
     threads = max(bench.threads)
     full = corpus.n_bytes >= 1_000_000_000
     for vocabulary in bench.vocabularies[:1]:
-        settings = _with_out(bench, {**vocabulary.settings, "path": str(corpus.path)}, "hornbook")
+        settings = {**vocabulary.settings, "path": str(corpus.path)}
         bars = [Bar(kind="memory", value=250e6)] if full and threads == 2 else []
         yield Case(
-            name=f"memory: encode {vocabulary.name}, {corpus.name}, {_threads(threads)}",
+            name=f"memory: encode {vocabulary.name}, {corpus.name}, {threads_text(threads)}",
             unit="MB",
             amount=corpus.n_bytes / 1e6,
             fresh=True,
             blocks=1,
             bars=bars,
-            sides=[_ours("encode", settings, threads)],
+            sides=[bench.ours("encode", settings, threads)],
         )
     yield Case(
-        name=f"memory: train 32k, {corpus.name}, {_threads(threads)}",
+        name=f"memory: train 32k, {corpus.name}, {threads_text(threads)}",
         unit="MB",
         amount=corpus.n_bytes / 1e6,
         fresh=True,
         blocks=1,
         bars=[Bar(kind="memory", value=1e9)] if full else [],
-        sides=[_ours("train", _train_settings(corpus, 32_000), threads)],
+        sides=[bench.ours("train", _train_settings(corpus, 32_000), threads)],
     )
 
 
@@ -262,39 +249,3 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Case]]] = {
     "small": small_cases,
 }
 """What `--only` chooses from, in the order in which it runs."""
-
-PEERS = ("tokenizers", "tiktoken", "rustbpe", "gigabpe", "gigatoken", "fastokens")
-
-
-def _threads(n: int) -> str:
-    return f"{n} thread{'s' if n > 1 else ''}"
-
-
-def _bars(corpus: Corpus, bars: list[Bar]) -> list[Bar]:
-    return bars if corpus.n_bytes >= FULL_SIZE else []
-
-
-def _ours(work: str, settings: dict[str, Any], threads: int) -> Side:
-    return Side(name="hornbook", file=f"hornbook_{work}.py", settings=settings, threads=threads)
-
-
-def _peer(
-    bench: Bench, peer: str, work: str, settings: dict[str, Any], threads: int, call: str = "", **how: Any
-) -> list[Side]:
-    """The peer's side, or none if it is not installed."""
-    if peer not in bench.peers:
-        return []
-    return [
-        Side(
-            name=peer + call,
-            file=f"{peer}_{work}.py",
-            settings=_with_out(bench, settings, peer),
-            threads=threads,
-            python=bench.peers[peer],
-            **how,
-        )
-    ]
-
-
-def _with_out(bench: Bench, settings: dict[str, Any], name: str) -> dict[str, Any]:
-    return {**settings, "out": str(bench.directory / f"{name}.ids")}

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hornbook.benchmarks.harness import Case, Side, SideProcess
+from hornbook.benchmarks.harness import Case
 from hornbook.benchmarks.peers import peer_python
+from hornbook.benchmarks.side import Side, SideProcess
 from hornbook.errors import MissingExtraError
 
 LEARNING_RATE = 1e-4

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from hornbook.benchmarks.comparison import Row
     from hornbook.benchmarks.harness import Case
-    from hornbook.benchmarks.tokenizer import Bench
+    from hornbook.benchmarks.tokenizer_sides import Bench
 
 GROUPS = ("train", "encode", "decode", "memory", "limits", "small")
 EXIT_WRONG = 1
@@ -99,7 +99,7 @@ def _bench_tokenizer(args: argparse.Namespace) -> int:
 
 def _tokenizer_bench(args: argparse.Namespace, directory: Path) -> Bench:
     from hornbook.benchmarks import corpus, vocabularies
-    from hornbook.benchmarks.tokenizer import Bench
+    from hornbook.benchmarks.tokenizer_sides import Bench
 
     threads, peers = _threads(args.threads), _peers(args.peers)
     wanted = corpus.QUICK_BYTES if args.quick else corpus.FULL_BYTES
@@ -143,7 +143,7 @@ def _threads(text: str) -> list[int]:
 def _peers(wanted: str | None) -> dict[str, str]:
     """The interpreters of the peers that are asked for and there; which are missing is said."""
     from hornbook.benchmarks.peers import peer_python
-    from hornbook.benchmarks.tokenizer import PEERS
+    from hornbook.benchmarks.tokenizer_sides import PEERS
 
     names = PEERS if wanted is None else () if wanted == "none" else tuple(wanted.split(","))
     unknown = sorted(set(names) - set(PEERS))
@@ -157,7 +157,7 @@ def _peers(wanted: str | None) -> dict[str, str]:
 
 def _compile(bench: Bench) -> None:
     """Compile what is not compiled yet in a process of its own, before anything is timed."""
-    from hornbook.benchmarks.harness import Side, SideProcess
+    from hornbook.benchmarks.side import Side, SideProcess
 
     with SideProcess(Side(name="hornbook", file="hornbook_kernels.py", settings={})) as process:
         process.set_up()

@@ -1,8 +1,10 @@
-"""tiktoken: a file of text to a file of ids, document by document in its own thread pool."""
+"""tiktoken: a file of text to a file of ids, by its own batches or by `encode_to_numpy`, which makes no lists."""
 
 import hashlib
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +28,26 @@ def setup(settings: dict[str, Any]) -> tuple[Callable[[], None], Callable[[None]
     encoder, out, dtype = encoding(settings), Path(settings["out"]), np.dtype(settings["dtype"])
     end = encoder.eot_token
 
-    def block() -> None:
-        documents = Path(settings["path"]).read_bytes().decode().split("<|endoftext|>")[:-1]
-        rows = encoder.encode_ordinary_batch(documents, num_threads=settings["threads"])
+    def batch() -> None:
+        rows = encoder.encode_ordinary_batch(_documents(settings), num_threads=settings["threads"])
         with out.open("wb") as file:
             for row in rows:
                 row.append(end)
                 np.array(row, dtype=dtype).tofile(file)
 
+    def to_numpy() -> None:
+        ending = np.array([end], dtype=dtype)
+        with ThreadPoolExecutor(settings["threads"]) as pool, out.open("wb") as file:
+            for row in pool.map(partial(encoder.encode_to_numpy, disallowed_special=()), _documents(settings)):
+                row.astype(dtype, copy=False).tofile(file)
+                ending.tofile(file)
+
     def checks(_: None) -> dict[str, Any]:
         with out.open("rb") as file:
             return {"ids": hashlib.file_digest(file, "sha256").hexdigest()}
 
-    return block, checks
+    return to_numpy if settings.get("call") == "encode_to_numpy" else batch, checks
+
+
+def _documents(settings: dict[str, Any]) -> list[str]:
+    return Path(settings["path"]).read_bytes().decode().split("<|endoftext|>")[:-1]
