@@ -164,7 +164,6 @@ BOS = {"type": "TemplateProcessing", "single": [], "special_tokens": {"<s>": {"i
         (["pre_tokenizer"], None, "unsupported pre_tokenizer null"),
         (["post_processor"], BOS, "unsupported post_processor TemplateProcessing; hornbook reads ByteLevel, and one"),
         (["decoder"], {"type": "Metaspace"}, "unsupported decoder Metaspace"),
-        (["added_tokens", 0, "lstrip"], True, r"unsupported added token '<\|endoftext\|>' with lstrip = true"),
         (
             ["added_tokens", 0, "id"],
             0,

@@ -105,6 +105,20 @@ def smollm2():
     )
 
 
+def phi4():
+    """Names that swallow the white space beside them, or count only as words of their own."""
+    tokenizer = trained(pre_tokenizer=split_by("cl100k"), normalizer=normalizers.NFC())
+    tokenizer.add_special_tokens(
+        [
+            AddedToken("<|endoftext|>", lstrip=True, rstrip=True, normalized=False),
+            AddedToken("<|im_end|>", rstrip=True, normalized=False),
+            AddedToken("<mask>", lstrip=True, normalized=False),
+        ]
+    )
+    tokenizer.add_tokens([AddedToken("word", single_word=True), AddedToken("\u1eaf;", lstrip=True, rstrip=True)])
+    return tokenizer
+
+
 def o200k_with_end():
     """Tokens on both sides, as some GPT-2 files have them."""
     tokenizer = trained(first=["<s>", "</s>"], pre_tokenizer=split_by("o200k"))
@@ -114,8 +128,8 @@ def o200k_with_end():
     return tokenizer
 
 
-THEIRS = {make.__name__: make() for make in (gpt2, gpt_neox, llama3, qwen2, smollm2, o200k_with_end)}
-PATTERN = {"gpt_neox": "gpt2", "smollm2": "smollm", "o200k_with_end": "o200k"}
+THEIRS = {make.__name__: make() for make in (gpt2, gpt_neox, llama3, qwen2, smollm2, phi4, o200k_with_end)}
+PATTERN = {"gpt_neox": "gpt2", "phi4": "cl100k", "smollm2": "smollm", "o200k_with_end": "o200k"}
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +155,24 @@ def exported(ours):
 def texts(name):
     """Strange text full of the names of this kind's tokens, and of what becomes one by NFC."""
     names = [token.content for token in THEIRS[name].get_added_tokens_decoder().values()]
-    fragments = [*names, "\xe9t", "e\u0301", "<|im_end|>\u0338", "   ", " " * 30, "\u037e", "\U00042000", "12 345"]
+    fragments = [
+        *names,
+        "word",
+        "word\u0301",
+        "_word ",
+        "ắ;",
+        "\u3000 ",
+        "\x1c",
+        "\u200d",
+        "\xe9t",
+        "e\u0301",
+        "<|im_end|>\u0338",
+        "   ",
+        " " * 30,
+        "\u037e",
+        "\U00042000",
+        "12 345",
+    ]
     return st.lists(st.one_of(st.sampled_from(fragments), strange_text), max_size=8).map("".join)
 
 

@@ -120,6 +120,11 @@ def test_ids_of_nobody():
         (lambda: SpecialTokens({"<a>": 10**9}), "the id of '<a>' is 1000000000; expected 0 to 16777215"),
         (lambda: SpecialTokens({"<a>": 5}, template=Template(("<b>",))), "'<b>' is used but has no id"),
         (
+            lambda: SpecialTokens({"<a>": 5}, flags={"<a>": ("middle",)}),
+            "the flag 'middle' is unknown; expected lstrip",
+        ),
+        (lambda: SpecialTokens({"<a>": 5}, flags={"<b>": ("lstrip",)}), "'<b>' is used but has no id"),
+        (
             lambda: Tokenizer(sparse().scheme, {"<a>": 98}),
             "'<a>' has the id 98, which is that of the ordinary token b'a'",
         ),
@@ -159,6 +164,30 @@ def test_normalized_names_are_looked_for_after_the_others_and_in_the_normal_form
     assert tokenizer.encode("<a>;", allowed_special="all") == [256, ord(";")]
     assert tokenizer.encode("<a>\u0338", allowed_special="all") == [256, *"\u0338".encode()]
     assert tokenizer.encode("<a>\u0338") == list("<a\u226f".encode())
+
+
+def with_flags():
+    scheme = BytePairScheme([bytes([byte]) for byte in range(256)], [])
+    flags = {"<m>": ("lstrip", "rstrip"), "cat": ("single_word",), "...": ("rstrip",)}
+    return Tokenizer(scheme, SpecialTokens({"<m>": 256}, added={"cat": 257, "...": 258}, flags=flags))
+
+
+def test_white_space_beside_names():
+    tokenizer = with_flags()
+    assert tokenizer.encode("a \n<m>\u3000<m> b", allowed_special="all") == [97, 256, 256, 98]
+    assert tokenizer.encode("<m> ") == [*b"<m> "]
+    assert tokenizer.encode("cat,cat's") == [257, *b",", 257, *b"'s"]
+    assert tokenizer.encode("cats _cat") == [*b"cats _cat"]
+
+
+@pytest.mark.medium
+def test_white_space_beside_names_however_much(tmp_path):
+    tokenizer = with_flags()
+    long = b"x..." + b" " * 5_000_000 + b"y"  # longer than the pieces of long documents, which must not be cut here
+    assert tokenizer.encode_batch([long])[0].tolist() == [*b"x", 258, *b"y"]
+    (tmp_path / "long.txt").write_bytes(long)
+    tokenizer.encode_file(tmp_path / "long.txt", tmp_path / "ids.bin")
+    assert (tmp_path / "ids.bin").read_bytes() == b"x\0\2\1y\0"
 
 
 def test_none_of_them():

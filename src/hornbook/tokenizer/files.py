@@ -65,6 +65,7 @@ def contents(scheme: BytePairScheme | CharacterScheme, special: SpecialTokens, f
         about["added_tokens"] = special.added
         about["normalized_tokens"] = sorted(special.normalized)
         about["template"] = special.template._asdict()
+        about["flags"] = special.flags
     about["fingerprint"] = fingerprint
     return {**files, SPECIAL: _json_text(about)}
 
@@ -79,6 +80,7 @@ def gpt2_files(scheme: BytePairScheme, special: SpecialTokens) -> dict[str, str]
         f"text is brought to the form {scheme.normalizer} first": scheme.normalizer is not None,
         "bytes of text have no id": scheme.drops_bytes,
         "added tokens count in any text": bool(special.added),
+        "names swallow white space or are words of their own": bool(special.flags),
         "its words become tokens that merging does not reach": scheme.whole_words_first and any(scheme.unreached()),
     }
     if reasons := [reason for reason, applies in refusals.items() if applies]:
@@ -106,7 +108,7 @@ def _format_needed(scheme: BytePairScheme | CharacterScheme, special: SpecialTok
     plain = None not in scheme.tokens and follows(special.ids, len(scheme.tokens))
     if isinstance(scheme, BytePairScheme):
         plain = plain and -1 not in scheme.byte_ids and not scheme.by_rank
-    return 1 if plain and not special.added and not special.normalized and not any(special.template) else FORMAT
+    return 1 if plain and special.is_plain else FORMAT
 
 
 def save(files: Mapping[str, str], directory: Path, *, overwrite: bool = False) -> None:
@@ -243,22 +245,23 @@ def _load_ours(path: Path) -> Loaded:
 
 def _special_tokens(about: Mapping[str, object], where: str) -> SpecialTokens:
     """What special_tokens.json says of them; format 1 knows nothing but names with ids."""
-    plain = {"added_tokens": {}, "normalized_tokens": [], "template": {"before": [], "after": []}}
+    plain = {"added_tokens": {}, "normalized_tokens": [], "template": {"before": [], "after": []}, "flags": {}}
     match {**plain, **about}:
         case {
             "special_tokens": dict(special),
             "added_tokens": dict(added),
             "normalized_tokens": list(normalized),
             "template": {"before": list(before), "after": list(after)},
+            "flags": dict(flags),
         }:
             pass
         case _:
-            raise TokenizerError(f"{where}: added_tokens, normalized_tokens or template is damaged")
+            raise TokenizerError(f"{where}: added_tokens, normalized_tokens, template or flags is damaged")
     names_by_id(special, where)
     names_by_id(added, where)
     try:
         template = Template(tuple(before), tuple(after))
-        return SpecialTokens(special, added=added, normalized=normalized, template=template)
+        return SpecialTokens(special, added=added, normalized=normalized, template=template, flags=flags)
     except TokenizerError as error:
         raise TokenizerError(f"{where}: {error}") from error
 

@@ -3,7 +3,7 @@
 Their special tokens count in any text; ours only where they are allowed, so `encode(text, allowed_special="all")` is
 what equals them, and with `template=True` their encoding with special tokens put around. Their other added tokens count
 in any text for us, too. Whatever would change ids and we do not do (other models, other normalizers, blanks put before
-a text, names that take the blanks beside them) is an error that names the part. Truncation and padding are not read.
+a text) is an error that names the part. Truncation and padding are not read.
 Source: https://github.com/huggingface/tokenizers
 """
 
@@ -16,7 +16,7 @@ from hornbook.errors import TokenizerError
 from hornbook.tokenizer.alphabet import printable
 from hornbook.tokenizer.byte_pair import BYTES_OF_TEXT, BytePairScheme, Normalizer
 from hornbook.tokenizer.patterns import PATTERNS
-from hornbook.tokenizer.special_tokens import SpecialTokens, Template, follows
+from hornbook.tokenizer.special_tokens import FLAGS, SpecialTokens, Template, follows
 from hornbook.tokenizer.vocabulary import (
     WrittenMerges,
     byte_pair_scheme,
@@ -27,7 +27,6 @@ from hornbook.tokenizer.vocabulary import (
 
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
 _BY_WORDS = {**_BYTE_LEVEL, "use_regex": True}
-_FLAGS = {"single_word": False, "lstrip": False, "rstrip": False}
 
 
 def parse(text: str, where: str) -> tuple[BytePairScheme, SpecialTokens]:
@@ -74,16 +73,7 @@ def dump(scheme: BytePairScheme, special: SpecialTokens) -> str:
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [
-            {
-                "id": i,
-                "content": name,
-                **_FLAGS,
-                "normalized": name in special.normalized,
-                "special": name in special.ids,
-            }
-            for name, i in names.items()
-        ],
+        "added_tokens": [_written_name(name, i, special) for name, i in names.items()],
         "normalizer": {"type": scheme.normalizer} if scheme.normalizer else None,
         "pre_tokenizer": _written_pattern(scheme),
         "post_processor": _written_template(special),
@@ -241,6 +231,7 @@ def _special_tokens(
             added={name: token.token_id for name, token in added.items() if not token.special},
             normalized=normalized,
             template=template,
+            flags={name: token.flags for name, token in added.items()},
         )
     except TokenizerError as error:
         raise TokenizerError(f"{where}: added_tokens: {error}") from error
@@ -250,6 +241,7 @@ class _Added(NamedTuple):
     token_id: int
     special: bool
     normalized: bool
+    flags: tuple[str, ...]
 
 
 def _added_tokens(value: object, entries: Mapping[str, object], where: str) -> dict[str, _Added]:
@@ -261,9 +253,6 @@ def _added_tokens(value: object, entries: Mapping[str, object], where: str) -> d
                 pass
             case _:
                 raise TokenizerError(f"{where}: added_tokens: {token!r:.60}; expected an object with content and id")
-        for flag in _FLAGS:
-            if token.get(flag):
-                raise _unsupported(where, f"added token {content!r} with {flag} = true", "added tokens without it")
         if content in added:
             raise TokenizerError(f"{where}: added_tokens: {content!r} stands there twice; expected it once")
         if (expected := entries.get(content, following)) != i:
@@ -273,7 +262,8 @@ def _added_tokens(value: object, entries: Mapping[str, object], where: str) -> d
             )
         following = max(following, i + 1)
         special = token.get("special") is True
-        added[content] = _Added(i, special, token.get("normalized", not special) is True)
+        flags = tuple(flag for flag in FLAGS if token.get(flag))
+        added[content] = _Added(i, special, token.get("normalized", not special) is True, flags)
     return added
 
 
@@ -311,6 +301,12 @@ def _around(pieces: list[object], tokens: Mapping[str, object], names: Mapping[i
             case _:
                 return None
     return Template(tuple(sides[0]), tuple(sides[1])) if len(sides) == 2 else None
+
+
+def _written_name(name: str, token_id: int, special: SpecialTokens) -> dict[str, object]:
+    flags = {flag: flag in special.flags.get(name, ()) for flag in FLAGS}
+    kind = {"normalized": name in special.normalized, "special": name in special.ids}
+    return {"id": token_id, "content": name, **flags, **kind}
 
 
 def _written_template(special: SpecialTokens) -> dict[str, object] | None:

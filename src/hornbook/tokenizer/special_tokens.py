@@ -13,12 +13,20 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+import regex
+
 from hornbook.errors import TokenizerError
 
 AllowedSpecial = Collection[str] | Literal["all"]
 
+FLAGS = ("lstrip", "rstrip", "single_word")
+
 HIGHEST_ID = 2**24 - 1
 """Tables have an entry for every id, used or not, so a damaged file must not ask for billions."""
+
+
+_WHITE = frozenset("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000") | set(map(chr, range(0x2000, 0x200B)))
+_WORD = regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u200C\u200D]")
 
 
 class Template(NamedTuple):
@@ -37,9 +45,11 @@ class SpecialTokens:
         normalized: those of the names that are looked for after the text was brought to its normal form (and in that
             form), not before.
         template: what `Tokenizer.encode` puts around a text when asked.
+        flags: name -> some of FLAGS: the white space before or after a name is swallowed with it, or it counts only
+            where no letter, digit or underscore touches it.
 
     Raises:
-        TokenizerError: for an empty or unknown name, an id that stands there twice or is out of range.
+        TokenizerError: for an empty or unknown name or flag, an id that stands there twice or is out of range.
     """
 
     def __init__(
@@ -49,11 +59,18 @@ class SpecialTokens:
         added: Mapping[str, int] | None = None,
         normalized: Collection[str] = (),
         template: Template = Template(),  # noqa: B008  # immutable
+        flags: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self.ids = dict(sorted(ids.items(), key=lambda item: item[1]))
         self.added = dict(sorted((added or {}).items(), key=lambda item: item[1]))
         self.normalized, self.template = frozenset(normalized), template
+        self.flags = {name: sorted(own) for name, own in sorted((flags or {}).items()) if own}
         self._check()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing but names that count where they are allowed."""
+        return not (self.added or self.normalized or self.flags or any(self.template))
 
     @property
     def all_ids(self) -> dict[str, int]:
@@ -90,10 +107,11 @@ class SpecialTokens:
             normalize: brings text to its normal form.
         """
         late = {normalize(name): name for name in names & self.normalized}
-        for part, name in split_at_names(text, names - self.normalized):
+        late_flags = {form: self.flags[name] for form, name in late.items() if name in self.flags}
+        for part, name in split_at_names(text, names - self.normalized, self.flags):
             rest = normalize(part)
             if late:
-                *before, (rest, _) = split_at_names(rest, frozenset(late))
+                *before, (rest, _) = split_at_names(rest, frozenset(late), late_flags)
                 for ordinary, found in before:
                     yield ordinary, self._id(late[str(found)])
             yield rest, None if name is None else self._id(name)
@@ -116,7 +134,9 @@ class SpecialTokens:
                     f"special tokens: {owners[i]!r} and {name!r} both have the id {i}; expected distinct ids"
                 )
             owners[i] = name
-        used = {*self.normalized, *self.template.before, *self.template.after}
+        if wrong := {flag for own in self.flags.values() for flag in own} - set(FLAGS):
+            raise TokenizerError(f"special tokens: the flag {min(wrong)!r} is unknown; expected {', '.join(FLAGS)}")
+        used = {*self.normalized, *self.template.before, *self.template.after, *self.flags}
         if unknown := used - set(names):
             raise TokenizerError(f"special tokens: {min(unknown)!r} is used but has no id; expected it to be a token")
 
@@ -126,16 +146,39 @@ def follows(ids: Mapping[str, int], first: int) -> bool:
     return list(ids.values()) == list(range(first, first + len(ids)))
 
 
-def split_at_names(text: str, names: frozenset[str]) -> Iterator[tuple[str, str | None]]:
-    """The text in pairs (ordinary text, the special name that ends it or None); texts may be empty."""
+def split_at_names(
+    text: str, names: frozenset[str], flags: Mapping[str, Collection[str]] | None = None
+) -> Iterator[tuple[str, str | None]]:
+    """The text in pairs (ordinary text, the special name that ends it or None); texts may be empty.
+
+    Args:
+        text: any text.
+        names: what to look for.
+        flags: see `SpecialTokens`.
+    """
     if not names:
         yield text, None
         return
     start = 0
     for match in _finder(names).finditer(text):
-        yield text[start : match.start()], match.group()
-        start = match.end()
+        found = _with_flags(text, match, start, flags[match[0]]) if flags and match[0] in flags else match.span()
+        if found is not None:
+            yield text[start : found[0]], match[0]
+            start = found[1]
     yield text[start:], None
+
+
+def _with_flags(text: str, match: re.Match[str], start: int, flags: Collection[str]) -> tuple[int, int] | None:
+    """From where to where a name counts in a text that is done up to `start`; None if it does not."""
+    first, last = match.span()
+    beside = text[first - 1 : first] + text[last : last + 1]
+    if first < start or ("single_word" in flags and _WORD.search(beside)):
+        return None
+    while "lstrip" in flags and first > start and text[first - 1] in _WHITE:
+        first -= 1
+    while "rstrip" in flags and last < len(text) and text[last] in _WHITE:
+        last += 1
+    return first, last
 
 
 @lru_cache(maxsize=64)

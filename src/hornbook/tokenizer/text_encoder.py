@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import regex
 
 from hornbook.errors import TokenizerError
 from hornbook.tokenizer.batch import Errors, encode_compiled, encode_purely
@@ -51,7 +52,7 @@ class TextEncoder:
         self, documents: Sequence[bytes], *, errors: Errors, threads: int, end_id: int | None, dtype: npt.DTypeLike
     ) -> tuple[Array, npt.NDArray[np.int64]]:
         """Ids of documents in one row, and their offsets."""
-        of_ids, names, cut = self._checked(dtype), frozenset(self._special.added), self._scheme.cut
+        of_ids, names, cut = self._checked(dtype), frozenset(self._special.added), self._cut
         _check_threads(threads)
         name_ids = self._name_ids(names)
         if encoder := self._compiled(sum(map(len, documents)), names):
@@ -95,23 +96,30 @@ class TextEncoder:
             path,
             out,
             encode,
-            cut=self._scheme.cut,
+            cut=self._cut,
             names=name_ids,
             threads=threads if encoder else 1,
             shard_ids=shard_tokens,
             progress=progress,
         )
 
+    @property
+    def _cut(self) -> regex.Pattern[bytes] | None:
+        """Where documents may be cut: nowhere if a name swallows the white space beside it, however much."""
+        return None if self._special.flags else self._scheme.cut
+
     def _compiled(self, n_bytes: int, names: frozenset[str]) -> BulkEncoder | None:
         """The compiled encoder for so much more text in which these names count, None where pure Python is to do it."""
         return encoder_for(self._scheme, n_bytes) if self._in_one_search(names) else None
 
     def _in_one_search(self, names: frozenset[str]) -> bool:
-        """Whether names that are looked for in two rounds can be looked for in one.
+        """Whether names that are looked for in two rounds can be looked for in one, as they are written.
 
         The second round is for names in the normal form of text. If no character is in names of both rounds, no two of
         them overlap.
         """
+        if not names.isdisjoint(self._special.flags):
+            return False
         late = names & self._special.normalized
         if not late:
             return True

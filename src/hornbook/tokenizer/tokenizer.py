@@ -32,7 +32,6 @@ from hornbook.tokenizer.text_encoder import TextEncoder
 from hornbook.tokenizer.tiktoken_ranks import dump_ranks, known_encoding, load_ranks
 from hornbook.tokenizer.train import ProgressCallback, special_names, train_scheme
 
-
 _END_OF_TEXT = (END_OF_TEXT, "<|end_of_text|>", "</s>")
 
 
@@ -248,8 +247,8 @@ class Tokenizer:
             content["normalizer"] = scheme.normalizer
             if scheme.by_rank:
                 content["by_rank"] = True
-        if special.added or special.normalized or any(special.template):
-            content["added_tokens"] = [special.added, sorted(special.normalized), special.template]
+        if not special.is_plain:
+            content["added_tokens"] = [special.added, sorted(special.normalized), special.template, special.flags]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def encode(self, text: str, *, allowed_special: AllowedSpecial = (), template: bool = False) -> list[int]:
