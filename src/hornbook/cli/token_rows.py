@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _LEAST_RAW = 16
-_ESCAPE_STYLE = "dim italic"
+_ESCAPE_STYLE = "italic underline"
 _GAP = "   "
 
 
@@ -85,7 +85,7 @@ class _Cell:
 def _cell(token: Token, number: int, *, with_bytes: bool) -> _Cell:
     from rich.text import Text
 
-    style = SPECIAL_STYLE if token.special else f"white {COLOURS[number % len(COLOURS)]}"
+    style = SPECIAL_STYLE if token.special else COLOURS[number % len(COLOURS)]
     shown = Text()
     for part in parts(token.data):
         shown.append(part.text, f"{style} {_ESCAPE_STYLE}" if part.is_escape else style)

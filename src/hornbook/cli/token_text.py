@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from hornbook.tokenizer.tokenizer import Tokenizer
 
-COLOURS = ("on blue", "on green", "on magenta", "on cyan", "on red")
-"""Behind neighbouring tokens on a terminal, in turn."""
+COLOURS = tuple(f"#ffffff on {colour}" for colour in ("#1d4f91", "#2b6b2f", "#7a4a12", "#6b2f7a", "#0f6468"))
+"""Of neighbouring tokens on a terminal, in turn: dark enough for white letters, whatever its own colours are."""
 SPECIAL_STYLE = "bold reverse"
 CARRIER = "◌"
 """Shown before a token that begins with a mark, such as an accent, which would sit on the token before it."""
