@@ -1,4 +1,5 @@
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -51,10 +52,17 @@ def test_merges_equal_a_full_recount_of_300_corpora(tie_order):
 
 @pytest.mark.parametrize("tie_order", TIE_ORDERS)
 def test_many_words_and_merges_equal_the_reference(tie_order, monkeypatch):
-    monkeypatch.setattr(merging, "_FEWEST_PAIRS", 2**17)  # which the bytes alone fill by half, so that they must grow
+    monkeypatch.setattr(merging, "_FEWEST_PAIRS", 2**14)  # which pairs of bytes nearly fill
+    grown, make_room = [], merging._Memory.make_room_for_pairs
+    monkeypatch.setattr(merging._Memory, "make_room_for_pairs", lambda self: grown.append(make_room(self)))
     rng = random.Random(2)
-    words = {bytes(rng.choices(range(256), k=rng.randint(2, 9))): rng.randint(1, 3) for _ in range(3000)}
+    words, pairs = {}, set()
+    while len(pairs) < 16_300:
+        word = bytes(rng.choices(range(256), k=rng.randint(2, 9)))
+        words[word] = rng.randint(1, 3)
+        pairs.update(pairwise(word))
     assert compiled(words, 1500, tie_order) == learn_merges(words, BYTE_ORDER, 1500, tie_order=tie_order)
+    assert grown
 
 
 @pytest.mark.parametrize("tie_order", TIE_ORDERS)

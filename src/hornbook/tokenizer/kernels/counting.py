@@ -84,6 +84,7 @@ JOB = np.dtype(
         ("stretch", np.uint64),  # bytes of text that it is for
         ("scratch", np.uint64),
         ("starts", np.uint64),
+        ("masks", np.uint64),  # for lengths of 0 to 15: two uint64, which cut a word out of the 16 bytes at its start
         ("keys", np.uint64),  # of a batch of words: (two uint64 of the key, address of the slot)
         # The text, and how far it is counted.
         ("text", np.uint64),
@@ -306,12 +307,10 @@ def _write_keys(job, table, text, first, n):
     for i in range(n):
         end = load_u32(starts + (uint64(i) << uint64(2)) + uint64(4))
         length = end - start
-        kept = min(length, _INLINE) << uint64(3)  # in bits
-        # A shift by 64 is not defined, so both masks are made with shifts of 0 to 63.
-        low_mask = ~uint64(0) >> (uint64(64) - max(_ONE, min(kept, uint64(64))))
-        high_mask = (_ONE << (max(kept, uint64(64)) - uint64(64))) - _ONE
-        low = load_u64(text + start) & low_mask
-        high = (load_u64(text + start + uint64(8)) & high_mask) | (kept << uint64(53))
+        kept = min(length, _INLINE)
+        mask = job.masks + (kept << uint64(4))
+        low = load_u64(text + start) & load_u64(mask)
+        high = (load_u64(text + start + uint64(8)) & load_u64(mask + uint64(8))) | (kept << uint64(56))
         slot = slots + ((_hash(low, high) >> shift) << uint64(5))
         prefetch(slot)
         store_u64(keys, low)
@@ -451,8 +450,8 @@ class WordTable:
         Words that begin alike hold the same pairs of bytes, so sorting them lets merging find places side by side.
         """
         slots = self.slots.reshape(-1, 4)
-        slots = slots[slots[:, 1] != 0]
-        slots = np.ascontiguousarray(slots[np.argsort(slots[:, 0].byteswap())])
+        slots = slots.take(np.flatnonzero(slots[:, 1]), axis=0)
+        slots = slots.take(np.argsort(slots[:, 0].byteswap()), axis=0)
         high = slots[:, 1]
         lengths = np.where(high < _LONG, high >> np.uint64(56), high & _LOW_56).astype(np.int64)
         starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
@@ -479,6 +478,7 @@ class WordCounter:
         self._job["kind"] = PATTERN_KINDS[pattern]
         self._arrays: dict[str, npt.NDArray[Any]] = {}
         self._keep("classes", _classes())
+        self._keep("masks", np.tri(16, 16, -1, np.uint8) * np.uint8(255))
         self._keep("keys", np.empty(3 * _BATCH, np.uint64))
         self._make_scratch(_STRETCH)
         self._keep_names(sorted(names, key=len, reverse=True))

@@ -39,7 +39,7 @@ FENCE = uint64(0xFFFFFFFF)
 _INSIDE = uint64(0xFFFFFFFE)
 """In place of a symbol that has been merged into another."""
 _MOST_PLACES = 2**32 - 1
-_FEWEST_PAIRS = 2**18
+_FEWEST_PAIRS = 2**17
 _FIRST_SLICE = 64
 _AHEAD = uint64(12)
 """How many occurrences ahead memory is asked for."""
@@ -569,7 +569,8 @@ class _Memory:
             for side in ("before", "after"):
                 self._keep(f"{name}_{side}", np.empty(size, np.uint64 if name == "born" else np.uint32))
         self.merges = self._keep("merges", np.zeros(n_merges, np.uint64))
-        self._make_pairs(_FEWEST_PAIRS)
+        # A guess that fits a vocabulary of 32,000; for each pair that follows there are many places.
+        self._make_pairs(max(_FEWEST_PAIRS, 1 << (n_cells // 8).bit_length()))
 
     def make_room_for_pairs(self) -> None:
         """Twice as much memory for pairs, with the present ones in it."""
