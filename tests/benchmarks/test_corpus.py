@@ -131,3 +131,10 @@ def test_handbooks_are_told_apart_by_language(tmp_path, place, foreign):
     (tmp_path / place).write_text("x")
     tree = corpus._Tree(root=root, suffixes=(".html", ".txt"), foreign=True)
     assert bool(list(corpus._files(tree))) is foreign
+
+
+def test_a_corpus_a_little_larger_than_wanted_is_its_own_sample(tmp_path):
+    path = tmp_path / "whole.txt"
+    path.write_bytes((b"some text" + END) * 100)
+    whole = Corpus(name="whole", path=path, n_bytes=path.stat().st_size)
+    assert sample_of(whole, whole.n_bytes - 5, tmp_path) is whole

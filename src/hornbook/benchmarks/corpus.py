@@ -107,11 +107,12 @@ def corpus_of(path: Path, directory: Path, wanted: int) -> Corpus:
 
 def sample_of(corpus: Corpus, wanted: int, directory: Path) -> Corpus:
     """About `wanted` bytes of a corpus: every n-th document of it, so that all kinds of text are in it."""
-    if corpus.n_bytes <= wanted:
+    step = round(corpus.n_bytes / wanted)
+    if step < 2:
         return corpus
     documents = corpus.path.read_bytes().split(_SEPARATOR)
     path = directory / f"{corpus.name}-sample.txt"
-    _write(path, iter(documents[:: -(-corpus.n_bytes // wanted)]), corpus.n_bytes)
+    _write(path, iter(documents[::step]), corpus.n_bytes)
     return Corpus(name=f"{corpus.name} sample", path=path, n_bytes=path.stat().st_size)
 
 
