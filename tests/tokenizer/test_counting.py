@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hornbook.errors import TokenizerError
 from hornbook.tokenizer import kernels, word_counting
 from hornbook.tokenizer.patterns import PATTERNS, Splitter
 from hornbook.tokenizer.reference import count_words
@@ -47,7 +48,7 @@ def compiled_counts(documents, pattern="gpt2", names=()):
 
 
 @pytest.mark.parametrize("pattern", PATTERN_NAMES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(documents=st.lists(strange_text, max_size=4))
 def test_counts_equal_the_reference(pattern, documents):
     for names in ((), NAMES):
@@ -153,7 +154,7 @@ def test_the_same_counts_for_any_number_of_threads_and_any_blocks(choice, small_
     monkeypatch.setenv("HORNBOOK_KERNELS", choice)
     rng = random.Random(4)
     parts = ["word", " two", "  ", "\n\n", "<|endoftext|>", "é", "123", "日本", "x" * 90, "<|", "'s", " b"]
-    documents = ["".join(rng.choices(parts, k=rng.randint(0, 100))) for _ in range(12)]
+    documents = ["".join(rng.choices(parts, k=rng.randint(0, 100))) for _ in range(6)]
     expected = reference_counts(documents, names=NAMES)
     for threads in (1, 2, 3, 4):
         counts = word_counting.count_documents(documents, Splitter("gpt2"), NAMES, threads=threads)
@@ -183,3 +184,10 @@ def test_a_known_size_is_asked_for_once(tmp_path, monkeypatch):
     word_counting.count_documents(path, Splitter("gpt2"), max_bytes=4)
     word_counting.count_documents(iter(["text"]), Splitter("gpt2"), n_bytes=7)
     assert asked == [18, 4, 7]
+
+
+def test_a_text_without_a_place_to_cut_that_is_too_long_is_one_message(monkeypatch):
+    monkeypatch.setenv("HORNBOOK_KERNELS", "on")
+    monkeypatch.setattr(counting, "_LONGEST_STRETCH", counting._STRETCH)
+    with pytest.raises(TokenizerError, match=r"document 0: [0-9,]+ bytes without a place between words; put white"):
+        word_counting.count_documents(["a" * 100_000], Splitter("gpt2"))

@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare `train`."""
     text = "learn a vocabulary from [data.source] as [tokenizer] says, and write tokenizer.path"
-    train = actions.add_parser("train", help=text, description=text)
+    more = (
+        "Among equally frequent pairs the order is that of Hugging Face tokenizers, unless tokenizer.tie_order says "
+        "lexicographic. Of large texts the counted words are kept in tokenizer.path with .counts behind it: the same "
+        "command goes on from them after an interruption, and so does one with another vocab_size or tie_order."
+    )
+    train = actions.add_parser("train", help=text, description=f"{text}. {more}")
     add_config_arguments(train, required=True)
     train.add_argument("--force", action="store_true", help="replace another tokenizer that stands at tokenizer.path")
     train.set_defaults(carry_out=_train)

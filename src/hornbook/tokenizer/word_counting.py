@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from hornbook.errors import TokenizerError
 from hornbook.tokenizer import compiled
 from hornbook.tokenizer.bulk import ordered
 from hornbook.tokenizer.documents import Documents
@@ -119,8 +120,12 @@ def _count_compiled(
 
     def work(block: TextBlock) -> int:
         counter = counters.get()
-        broken = counter.count(block.memory, block.bounds)
-        counters.put(counter)
+        try:
+            broken = counter.count(block.memory, block.bounds)
+        except OverflowError as error:
+            raise TokenizerError(f"{block.places[-1][0]}: {error}; put white space or line ends into it") from None
+        finally:
+            counters.put(counter)
         if broken is not None:
             list(block.texts())  # raises the error that names the place
             raise AssertionError(f"byte {broken} of a block is no UTF-8, but Python reads it")

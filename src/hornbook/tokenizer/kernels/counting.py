@@ -53,7 +53,7 @@ _INLINE = uint64(15)
 _LONG = uint64(0xFF) << uint64(56)
 _LOW_56 = uint64(0x00FFFFFFFFFFFFFF)
 _BATCH = 256
-_STRETCH = 2**16
+_STRETCH, _LONGEST_STRETCH = 2**16, 2**31 - 1024  # the splitter writes offsets as int32
 _FEWEST_SLOTS = 2**17
 _SMALLEST_ARENA = 2**18
 _ONE = uint64(1)
@@ -492,6 +492,9 @@ class WordCounter:
 
         Returns:
             None, or where the text is not UTF-8; then only what stands before that has been counted.
+
+        Raises:
+            OverflowError: for 2 GB of text without a place to cut.
         """
         assert text.dtype == np.uint8
         assert text.flags.c_contiguous
@@ -514,6 +517,8 @@ class WordCounter:
                     return int(job["needed"])
 
     def _make_scratch(self, stretch: int) -> None:
+        if stretch > _LONGEST_STRETCH:
+            raise OverflowError(f"{stretch:,} bytes without a place between words")
         self._keep("scratch", np.empty(scratch_bytes(stretch), np.uint8))
         self._keep("starts", np.empty(starts_entries(stretch), np.int32))
         self._job["stretch"] = stretch
