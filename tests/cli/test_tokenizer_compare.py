@@ -32,6 +32,9 @@ def places(tmp_path_factory):
 def run(places, capsysbinary, monkeypatch):
     """Runs `compare`; gives (status, JSON lines, stderr)."""
     monkeypatch.chdir(places)
+    monkeypatch.setenv(
+        "HORNBOOK_KERNELS", "off"
+    )  # so little text is not worth loading them, all these runs together are
 
     def run(*arguments):
         status = main(["tokenizer", "compare", *map(str, arguments)])
