@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from data_paths import needs
 from hornbook.config.tokenizer import TokenizerConfig
 from hornbook.errors import TokenizerError
+from hornbook.tokenizer.special_tokens import SpecialTokens, Template
 from hornbook.tokenizer.tokenizer import Tokenizer
 from strange_text import strange_text
 
@@ -130,6 +131,29 @@ def test_fingerprints_and_files_of_plain_tokenizers_stay_what_they_were(saved):
         *("format", "kind", "pattern", "whole_words_first", "normalizer", "special_tokens", "fingerprint"),
     ]
     assert about["format"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"normalized_tokens": [["x"]]}, "added_tokens, normalized_tokens, template or flags is damaged"),
+        ({"flags": {"<|end|>": 5}}, "added_tokens, normalized_tokens, template or flags is damaged"),
+        ({"added_tokens": []}, "added_tokens, normalized_tokens, template or flags is damaged"),
+        ({"template": {"before": ["<|nobody|>"], "after": []}}, r"'<\|nobody\|>' is used but has no id"),
+        ({"added_tokens": {"x": -1}}, "the id of 'x' is -1; expected 0 to"),
+        ({"added_tokens": {"x": 3}}, "'x' has the id 3, which is that of the ordinary token b'\\$'"),
+        ({"flags": {"<|end|>": ["upside_down"]}}, "the flag 'upside_down' is unknown"),
+        ({"normalized_tokens": ["<|end|>"]}, "a file was changed or comes from another tokenizer"),
+    ],
+)
+def test_wrong_settings_of_format_2(tmp_path, change, message):
+    special = SpecialTokens({"<|end|>": 500}, added={"  ": 400}, template=Template(("<|end|>",)))
+    Tokenizer(TOKENIZER.scheme, special).save(tmp_path / "t")
+    assert json.loads((tmp_path / "t" / "special_tokens.json").read_text(encoding="utf-8"))["format"] == 2
+    assert Tokenizer.load(tmp_path / "t").vocab_size == 501
+    edit(tmp_path / "t" / "special_tokens.json", lambda about: {**about, **change})
+    with pytest.raises(TokenizerError, match=message):
+        Tokenizer.load(tmp_path / "t")
 
 
 def test_a_gap_and_a_missing_byte(saved):

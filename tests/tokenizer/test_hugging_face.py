@@ -179,6 +179,63 @@ def test_unsupported_and_damaged_parts_are_named(path, to, message):
         load(changed(*path, to=to))
 
 
+@pytest.mark.parametrize(
+    "split",
+    [
+        {"pattern": {"String": "at. "}, "behavior": "Isolated", "invert": False},
+        {"pattern": {"Regex": r"\d|\s+"}, "behavior": "Isolated", "invert": False},
+        {"pattern": {"Regex": PATTERNS["llama3"].expression}, "behavior": "Removed", "invert": True},
+    ],
+)
+def test_ways_to_split(split):
+    """The last keeps what matches, as older files of the Llama 3 kind have it; that is every text."""
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    steps = [{"type": "Split", **split}, byte_level]
+    whole = changed("pre_tokenizer", to={"type": "Sequence", "pretokenizers": steps})
+    ours, theirs = load(whole), HuggingFaceTokenizer.from_str(json.dumps(whole))
+    for text in [*TEXTS, "cat. cat.  sat.at. at", "a1b22  c", "\r\n x"]:
+        assert ours.encode(text, allowed_special="all") == theirs.encode(text).ids
+    back = load(json.loads(ours.to_hugging_face()))
+    assert back.fingerprint == ours.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("behavior", "invert"), [("Removed", False), ("Isolated", True), ("MergedWithNext", False), ("Contiguous", False)]
+)
+def test_ways_to_split_that_are_not_ours(behavior, invert):
+    split = {"type": "Split", "pattern": {"Regex": " "}, "behavior": behavior, "invert": invert}
+    steps = [split, {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}]
+    with pytest.raises(
+        TokenizerError, match=rf"unsupported pre_tokenizer Split \(behavior = {behavior}, invert = {invert}"
+    ):
+        load(changed("pre_tokenizer", to={"type": "Sequence", "pretokenizers": steps}))
+
+
+@pytest.mark.parametrize(
+    "single",
+    [
+        [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        [{"Sequence": {"id": "B", "type_id": 0}}],
+        [{"SpecialToken": {"id": "<x>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        [{"SpecialToken": {"id": "<y>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    ],
+)
+def test_templates_that_are_not_ours(single):
+    template = {"type": "TemplateProcessing", "single": single, "special_tokens": {"<x>": {"id": "<x>", "ids": [0]}}}
+    with pytest.raises(TokenizerError, match="unsupported post_processor TemplateProcessing"):
+        load(changed("post_processor", to=template))
+
+
+def test_an_unknown_token_instead_of_missing_bytes():
+    whole = json.loads(EXPORTED["gpt2"].to_hugging_face())
+    whole["model"]["unk_token"] = "<|pad|>"
+    assert load(whole).fingerprint == EXPORTED["gpt2"].fingerprint  # never needed
+    del whole["model"]["vocab"][printable(b"\xf1")]
+    whole["added_tokens"] = []
+    with pytest.raises(TokenizerError, match=r"unsupported model.unk_token = '<\|pad\|>', where bytes are missing"):
+        load(whole)
+
+
 def test_post_processor_that_adds_nothing_is_fine():
     whole = changed("post_processor", to={"type": "Sequence", "processors": [{"type": "ByteLevel"}]})
     assert load(whole).fingerprint == EXPORTED["gpt2"].fingerprint

@@ -253,7 +253,7 @@ def _special_tokens(about: Mapping[str, object], where: str) -> SpecialTokens:
             "normalized_tokens": list(normalized),
             "template": {"before": list(before), "after": list(after)},
             "flags": dict(flags),
-        }:
+        } if _are_names(normalized, before, after, *flags.values()):
             pass
         case _:
             raise TokenizerError(f"{where}: added_tokens, normalized_tokens, template or flags is damaged")
@@ -264,6 +264,11 @@ def _special_tokens(about: Mapping[str, object], where: str) -> SpecialTokens:
         return SpecialTokens(special, added=added, normalized=normalized, template=template, flags=flags)
     except TokenizerError as error:
         raise TokenizerError(f"{where}: {error}") from error
+
+
+def _are_names(*values: object) -> bool:
+    """Whether each of these JSON values is a list of strings."""
+    return all(isinstance(value, list) and all(isinstance(name, str) for name in value) for value in values)
 
 
 def _characters(names: Sequence[str | None], where: str) -> CharacterScheme:
