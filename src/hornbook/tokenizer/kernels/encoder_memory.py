@@ -109,7 +109,6 @@ class State:
             "ring": zeroed(1 << ring_bits),
             "batch": np.zeros((BATCH, 3), np.uint64),
             "ranks": np.zeros(LONGEST_KEPT, np.uint32),
-            "minima": np.zeros(16, np.uint32),
             "following": np.zeros(LONGEST_KEPT + 1, np.uint16),
             "preceding": np.zeros(LONGEST_KEPT + 1, np.uint16),
         }

@@ -50,7 +50,6 @@ STATE = np.dtype(
         ("ring_head", np.uint64),  # words ever written
         ("batch", np.uint64),  # uint64[BATCH, 3]: keys and bucket of each word of a batch
         ("ranks", np.uint64),  # uint32[LONGEST_KEPT]: rank << 8 | place of the pair that starts at a place
-        ("minima", np.uint64),  # uint32[16]: the smallest of each sixteen ranks
         ("following", np.uint64),  # uint16[LONGEST_KEPT + 1]: the next place that is in use
         ("preceding", np.uint64),  # uint16[LONGEST_KEPT + 1]: the one before
         ("symbols", np.uint64),  # uint32[capacity + 1]: the ids of the word being merged

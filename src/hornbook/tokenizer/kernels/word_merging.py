@@ -3,7 +3,7 @@
 The definition is `reference.merge_word`. Three ways to find the lowest rank, by the length of the word:
 
     to 15 bytes   one vector minimum of sixteen; which places are in use is known from the digits of two numbers
-    to 256        a vector minimum of the minima of sixteen blocks of sixteen
+    to 256        the vector minima of as many blocks of sixteen as it takes
     beyond        a heap
 
 A merge has a number, its rank. Only the order of ranks counts, so they are 0, 1, 2, ...; where several pairs make the
@@ -187,15 +187,13 @@ def _merge_short(tables, state, text, n):
 
 @njit(nogil=True, cache=True)
 def _merge_medium(tables, state, text, n):
-    """At most LONGEST_KEPT bytes; like `_merge_short`, but a block of sixteen ranks has its minimum in `minima`.
+    """At most LONGEST_KEPT bytes; like `_merge_short`, but with as many blocks of sixteen ranks as it takes.
 
-    ranks    [ 16 ranks ][ 16 ranks ] ...      a merge changes the minima of at most three blocks
-    minima     one         one        ...      16 of them
+    A minimum has to wait until the ranks written just before have arrived in the cache. All blocks wait together, so
+    looking at four of them costs little more than at one.
     """
-    symbols, ranks, minima, pairs, shift = state.symbols, state.ranks, state.minima, tables.pairs, tables.pairs_shift
+    symbols, ranks, pairs, shift = state.symbols, state.ranks, tables.pairs, tables.pairs_shift
     following, preceding = state.following, state.preceding
-    for i in range(8):
-        store_u64(minima + U64(8 * i), ALL)
     n_blocks = (n + 15) >> 4
     for i in range(8 * n_blocks):
         store_u64(ranks + U64(8 * i), ALL)
@@ -212,10 +210,10 @@ def _merge_medium(tables, state, text, n):
         if merge != NONE:
             store_u32(ranks + ((place - U64(1)) << U64(2)), (merge << U64(8)) | (place - U64(1)))
         byte = after
-    for block in range(n_blocks):
-        store_u32(minima + U64(4 * block), minimum_16(ranks + U64(64 * block)))
     while True:
-        best = minimum_16(minima)
+        best = minimum_16(ranks)
+        for block in range(1, n_blocks):
+            best = min(best, minimum_16(ranks + U64(64 * block)))
         if best == NONE:
             break
         at = best & U64(0xFF)
@@ -233,18 +231,12 @@ def _merge_medium(tables, state, text, n):
             if merge != NONE:
                 merge = (merge << U64(8)) | at
         store_u32(ranks + (at << U64(2)), merge)
-        block = at >> U64(4)
         if at > U64(0):
             left = load_u16(preceding + (at << U64(1)))
             merge = merge_of(pairs, shift, load_u32(symbols + (left << U64(2))), new)
             if merge != NONE:
                 merge = (merge << U64(8)) | left
             store_u32(ranks + (left << U64(2)), merge)
-            if left >> U64(4) != block:
-                store_u32(minima + ((left >> U64(4)) << U64(2)), minimum_16(ranks + ((left >> U64(4)) << U64(6))))
-        store_u32(minima + (block << U64(2)), minimum_16(ranks + (block << U64(6))))
-        if gone >> U64(4) != block:
-            store_u32(minima + ((gone >> U64(4)) << U64(2)), minimum_16(ranks + ((gone >> U64(4)) << U64(6))))
     return _without_gaps(symbols, n)
 
 
