@@ -119,6 +119,7 @@ def test_every_published_pattern_has_a_splitter():
         *("it'S we'LL they'Re o'\u017f x'\u212a", " 's !'s ''s 's's", "camelCase HTTPServer's ABc \u4e2dAB \u4e2dABc"),
         *(
             "e\u0301 !\u0301a !!\u0301a \u0301Ab \u0301A",
+            "\u0301AB 1\u0301A\n\u0301Ab\n\u0301\u0301A\n\u0301'S",
             "a!\n/b //\r\n/c \n/",
             "\u0661\u0662\u0663\u0664 12\u0663\u00b24",
         ),
@@ -233,6 +234,21 @@ def test_nothing_is_read_or_written_out_of_bounds(pattern):
 
 
 @pytest.mark.parametrize("pattern", KINDS)
+def test_what_stands_behind_a_text_does_not_matter(pattern):
+    rng = random.Random(9)
+    classes = splitting.class_table()
+    fixed = "aB'Re've 's'll \u00a0\u3000\u20ac\U0001f600 12345 !\n/\n  \n x\u0301A".encode()
+    for data in [fixed, *(b"a" * k + fixed for k in range(20, 64, 3)), *(random_text(rng)[:150] for _ in range(5))]:
+        text = padded(data)
+        starts = np.zeros(splitting.starts_entries(len(data)), np.int32)
+        scratch = np.zeros(splitting.scratch_bytes(len(data)), np.uint8)
+        for n in range(len(data)):
+            splitter_arguments = (address(text), n, address(classes), address(scratch), address(starts))
+            count = splitting.split(KINDS[pattern], *splitter_arguments)
+            assert starts[:count].tolist() == splitting.word_starts(pattern, data[:n]).tolist()
+
+
+@pytest.mark.parametrize("pattern", KINDS)
 @pytest.mark.parametrize(
     "unit", ["a", " ", "\n", "\n ", " \n", "'", "'s", "1", "!", "\u4e2dA", "\u00a0", "\u0301", "aB", "!\n/"]
 )
@@ -296,6 +312,7 @@ def test_invalid_utf8_is_found_where_python_finds_it(n_texts):
 
 
 def test_every_two_bytes_and_every_edge_of_a_block():
+    assert splitting.first_invalid_utf8(address(padded(b"a" * 62 + b"\xe2\x82", b"\xac")), 64) == 62
     for lead in range(0x80, 0x100):
         for second in (0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF):
             for at in (0, 60, 61, 62, 63, 64):

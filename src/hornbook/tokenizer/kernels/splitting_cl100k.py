@@ -6,10 +6,10 @@ r"""cl100k's pattern as bit logic on 64 bytes at once, and its relatives llama3 
 Masks are those of `blocks`; "sign" is what is neither letter nor digit nor white, and "space" any white space but the
 line ends \r and \n. Whatever the expression would try first, these are the places where a word starts (. is a blank):
 
-  letters   the first of a run, unless the character before goes with it: a space, or a sign that stands alone (see
-            "signs": one not behind a blank)                                                          .two|(a|b|)
+  letters   the first of a run, unless the character before goes with it: a space, or a sign alone,
+            which is one that starts a word itself                                                    .two|(a|.b|)
   digits    the first of a run and every third after it (qwen2: each)                                 123|45
-  signs     the first of a run, unless a blank precedes it                                            a|.!?|b|!
+  signs     the first of a run, unless a blank precedes it                                            a|,!?|.b|.!
   white     the first of a run, after the line ends that belong to the signs before it                !\n|..\n
             the space behind the last line end of a run                                               .\n|..|.a
             the last space of a run, if something follows: it goes with that, or alone                ..|.a  ..|\t|1
