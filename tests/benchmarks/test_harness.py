@@ -1,6 +1,8 @@
 """Toy sides in processes of their own. Nothing here depends on how fast this machine is."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -203,3 +205,36 @@ def test_closing_twice_and_never_starting_are_no_errors(toy):
     process.start()
     process.close()
     process.close()
+
+
+DIES_SUDDENLY = """
+import os, signal, sys
+from hornbook.benchmarks.side import Side, SideProcess
+
+process = SideProcess(Side(name="ours", file=sys.argv[1], settings={}))
+process.start()
+process.set_up()
+process.block()
+print(process._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process that its parent is gone")
+def test_a_stopped_side_ends_with_a_harness_that_is_killed(tmp_path):
+    (tmp_path / "idle.py").write_text("def setup(settings):\n    return (lambda: None), (lambda _: {})\n")
+    command = [sys.executable, "-c", DIES_SUDDENLY, str(tmp_path / "idle.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == -9
+    status = Path("/proc", done.stdout.strip(), "status")
+    deadline = time.monotonic() + 20
+    while is_alive(status) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_alive(status)
+
+
+def is_alive(status):
+    try:
+        return "State:\tZ" not in status.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False

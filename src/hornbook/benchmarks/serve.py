@@ -16,10 +16,13 @@ One message a line, as JSON:
     out    {"error": "one line"}                       instead of any of these; then the process ends
 """
 
+import contextlib
+import ctypes
 import gc
 import json
 import os
 import runpy
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -28,6 +31,7 @@ from typing import Any
 
 def main() -> None:
     """Serve one side until the input ends."""
+    _end_with_parent()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints is not part of the conversation
 
@@ -40,6 +44,13 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001  # whatever a side dies of is one line for the table
         say(error=" ".join(f"{type(error).__name__}: {error}".split())[:300])
         sys.exit(1)
+
+
+def _end_with_parent() -> None:
+    """On Linux, be killed when who started us is: a process that is stopped would never see its input end."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _serve(side: str, say: Callable[..., None]) -> None:

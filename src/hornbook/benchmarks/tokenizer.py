@@ -85,7 +85,7 @@ def encode_cases(bench: Bench) -> Iterator[Case]:
         for corpus in bench.corpora if vocabulary.name == "gpt2" else bench.corpora[:1]:
             for threads in bench.threads:
                 yield _encode_case(bench, vocabulary, corpus, threads)
-        if vocabulary.settings["json"]:
+        if vocabulary.settings["json"] and "tokenizers" in bench.peers:
             for threads in bench.threads:
                 yield _sample_case(bench, vocabulary, threads)
 

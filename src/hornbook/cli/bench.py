@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 GROUPS = ("train", "encode", "decode", "memory", "limits", "small")
 EXIT_WRONG = 1
+EXIT_TERMINATED = 143  # what a shell shows for a program that SIGTERM ended
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,11 +63,20 @@ def _add_tokenizer(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the action; 1 if a side computed something else than ours, or ours failed."""
-    match args.action:
-        case "peers":
-            return _install(args.names)
-        case "tokenizer":
-            return _bench_tokenizer(args)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))  # files of a gigabyte are deleted
+    try:
+        match args.action:
+            case "peers":
+                return _install(args.names)
+            case "tokenizer":
+                return _bench_tokenizer(args)
+            case _:
+                return _bench_transformer(args)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _bench_transformer(args: argparse.Namespace) -> int:
     from hornbook.benchmarks import transformer
 
     with tempfile.TemporaryDirectory() as directory:
