@@ -15,6 +15,9 @@ inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Compiles a function that only kernels call. Without an entry from Python that takes a fifth less time; it is cached
 inside the kernels that call it."""
 
+inlined = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
+"""The same for a short function that is called for each character: LLVM is made to copy it into its callers."""
+
 _I1, _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 _BYTES_64 = ir.VectorType(_I8, 64)
 _WORDS_16 = ir.VectorType(_I32, 16)

@@ -8,7 +8,7 @@ splitting malformed text is `data.decode("utf-8", "surrogateescape")` split by a
 import numpy as np
 from numba import njit
 
-from hornbook.tokenizer.kernels.machine import inner, load_u8, load_u32, range_mask
+from hornbook.tokenizer.kernels.machine import inlined, inner, load_u8, load_u32, range_mask
 from hornbook.tokenizer.patterns import code_point_ranges
 
 LETTER, NUMBER, WHITE = np.uint64(1), np.uint64(2), np.uint64(3)
@@ -80,7 +80,7 @@ def character_at(text, at, n):
     return np.uint64(0xDC00) | lead, _ONE
 
 
-@inner
+@inlined
 def class_at(text, at, n, classes):
     """(entry of the class table at address `classes`, length in bytes) of the character at byte `at`.
 
@@ -91,6 +91,12 @@ def class_at(text, at, n, classes):
     byte = load_u8(text + np.uint64(at))
     if byte < np.uint64(0x80):
         return load_u8(classes + byte), 1
+    return _class_beyond_ascii(text, at, n, classes)
+
+
+@inner
+def _class_beyond_ascii(text, at, n, classes):
+    """The rest of `class_at`, apart so that there is little to copy."""
     point, length = character_at(text, at, n)
     return load_u8(classes + point), np.int64(length)
 
