@@ -120,6 +120,16 @@ def test_words_that_were_counted_elsewhere():
     assert counting.WordTable.sum([table], room=1).words().mapping() == words  # it notices that there is too little
 
 
+def test_the_parts_of_a_sum_are_spread_over_their_slots():
+    """Words of one part must not crowd in one part of its slots: each would have to pass all that came before."""
+    table = counting.WordTable.of_words({b"word%d" % i: 1 for i in range(8000)})
+    for part in range(8):
+        slots = counting.WordTable.sum([table], part, 8).slots.reshape(-1, 4)
+        quarters = [int(np.count_nonzero(quarter[:, 1])) for quarter in np.split(slots, 4)]
+        assert 800 < sum(quarters) < 1200
+        assert min(quarters) > 150
+
+
 def test_no_memory_beyond_its_end_is_read_or_written(monkeypatch):
     keep, zeroed = counting.WordCounter._keep, counting.zeroed
     monkeypatch.setattr(counting.WordCounter, "_keep", lambda self, name, array: keep(self, name, guarded(array)))

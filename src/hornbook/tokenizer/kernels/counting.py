@@ -16,7 +16,6 @@ All numbers here are uint64, because numba makes a float of int64 with uint64; `
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -52,6 +51,7 @@ DONE, NEEDS_SLOTS, NEEDS_ARENA, NEEDS_SCRATCH, INVALID = range(5)
 _INLINE = uint64(15)
 _LONG = uint64(0xFF) << uint64(56)
 _LOW_56 = uint64(0x00FFFFFFFFFFFFFF)
+_LOW_32 = uint64(0xFFFFFFFF)
 _BATCH = 256
 _STRETCH, _LONGEST_STRETCH = 2**16, 2**31 - 1024  # the splitter writes offsets as int32
 _FEWEST_SLOTS = 2**17
@@ -186,9 +186,10 @@ def _add_long(table, text, n, times):
 
 @njit(nogil=True, cache=True)
 def add_table(source, target, part, n_parts):
-    """Add the words of one table whose hashes lie in one of `n_parts` equal ranges to another; DONE or NEEDS_SLOTS.
+    """Add the words of one of `n_parts` equal parts of a table to another; DONE or NEEDS_SLOTS.
 
-    This makes a table larger, adds up the tables of several threads, and lets each thread add up one part of them. The
+    This makes a table larger, adds up the tables of several threads, and lets each thread add up one part of them.
+    Parts go by the low half of the hash: its top bits choose the slot, and a part is to be spread over all slots. The
     arena must be large enough for all long words; where there are too few slots, begin anew with a larger table.
     """
     for i in range(source.n_slots):
@@ -197,7 +198,7 @@ def add_table(source, target, part, n_parts):
         if high == uint64(0):
             continue
         hashed = _hash(low, high)
-        if ((hashed >> uint64(32)) * n_parts) >> uint64(32) != part:
+        if ((hashed & _LOW_32) * n_parts) >> uint64(32) != part:
             continue
         if target.n_words * uint64(2) >= target.n_slots:
             return NEEDS_SLOTS
@@ -477,7 +478,7 @@ class WordCounter:
         self._job: Any = np.zeros(1, JOB)[0]
         self._job["kind"] = PATTERN_KINDS[pattern]
         self._arrays: dict[str, npt.NDArray[Any]] = {}
-        self._keep("classes", _classes())
+        self._keep("classes", class_table(PATTERN_KINDS[pattern]))
         self._keep("masks", np.tri(16, 16, -1, np.uint8) * np.uint8(255))
         self._keep("keys", np.empty(3 * _BATCH, np.uint64))
         self._make_scratch(_STRETCH)
@@ -545,9 +546,6 @@ def exercise() -> None:
     counter.count(np.frombuffer(text + bytes(PADDING), np.uint8), [0, len(text)])
     counter.table.grow()
     counter.table.words()
-
-
-_classes = cache(class_table)  # the same for every thread, and it takes a while to fill
 
 
 def _address(array: npt.NDArray[Any]) -> np.uint64:
