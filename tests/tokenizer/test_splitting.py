@@ -178,6 +178,20 @@ def test_words_of_real_text(pattern, name):
     assert words(pattern, data) == defined_words(pattern, data)
 
 
+def test_digits_newer_than_the_frozen_table_stand_alone_in_smollm_only():
+    digits = [0x11DE0, 0x11DE9, 0x16FF4, 0x16FF6]
+    theirs = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    for char in map(chr, [*digits, *(c - 1 for c in digits), *(c + 1 for c in digits)]):
+        text = f"{char}{char} {char}  {char}!{char}a"
+        data = text.encode()
+        expected = [text[a:b].encode() for _, (a, b) in theirs.pre_tokenize_str(text)]
+        assert words("smollm", data) == defined_words("smollm", data) == expected
+        assert words("gpt2", data) == defined_words("gpt2", data)
+        assert words("gpt2", data)[0] == (char * 2).encode()
+
+
 @pytest.mark.medium
 @pytest.mark.parametrize("pattern", KINDS)
 def test_words_are_those_of_the_library_tokenizers(pattern):
@@ -217,7 +231,7 @@ def test_words_are_those_of_tiktoken(pattern):
 @pytest.mark.parametrize("pattern", KINDS)
 def test_nothing_is_read_or_written_out_of_bounds(pattern):
     rng = random.Random(5)
-    classes = splitting.class_table()
+    classes = splitting.class_table(KINDS[pattern])
     for length in [*range(5), *range(60, 70), 127, 128, 129, 1000, 5000]:
         every_byte_a_word = b"1a" * length
         for data in (random_text(rng, 600)[:length], every_byte_a_word[:length], b"\n" * length, b"\xf0" * length):
@@ -236,7 +250,7 @@ def test_nothing_is_read_or_written_out_of_bounds(pattern):
 @pytest.mark.parametrize("pattern", KINDS)
 def test_what_stands_behind_a_text_does_not_matter(pattern):
     rng = random.Random(9)
-    classes = splitting.class_table()
+    classes = splitting.class_table(KINDS[pattern])
     fixed = "aB'Re've 's'll \u00a0\u3000\u20ac\U0001f600 12345 !\n/\n  \n x\u0301A".encode()
     for data in [fixed, *(b"a" * k + fixed for k in range(20, 64, 3)), *(random_text(rng)[:150] for _ in range(5))]:
         text = padded(data)

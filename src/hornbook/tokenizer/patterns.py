@@ -1,4 +1,4 @@
-"""How text is split into words before merging: three published patterns, two relatives, or an expression of yours.
+"""How text is split into words before merging: three published patterns, three relatives, or one of yours.
 
 Merges never cross a word's edge, so the pattern decides what a token can be. Ids must not depend on anybody's Unicode
 version: \\p{L}, \\p{N}, \\p{M} and the kinds of letters are replaced by the frozen ranges of `unicode_table`. Other
@@ -25,6 +25,11 @@ _BEFORE_WHITE = rb"(?r)" + _BEHIND_OTHERS + rb"(?=[\t-\r ])"
 _BEFORE_BLANK_OR_AFTER_LINE_END = (
     rb"(?r)" + _BEHIND_OTHERS + rb"(?=[\t\v\f ])|(?<=[\r\n])(?=[^\t-\r /\xc2\xe1\xe2\xe3])"
 )
+
+
+ADDED_DIGITS = ((0x11DE0, 0x11DE9), (0x16FF4, 0x16FF6))
+"""Numbers of Unicode 17, newer than the frozen table: digits to the step Digits of Hugging Face, but not \\p{N}."""
+_DIGITS = r"\p{N}" + "".join(f"{chr(first)}-{chr(last)}" for first, last in ADDED_DIGITS)
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ PATTERNS: dict[str, Pattern] = {
     ),
     # SmolLM and SmolLM2 set every digit apart before GPT-2's pattern sees the rest.
     "smollm": Pattern(
-        r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?=\p{N})|\s+(?!\S)|\s+",
+        rf"'s|'t|'re|'ve|'m|'ll|'d| ?\p{{L}}+|[{_DIGITS}]| ?[^\s\p{{L}}{_DIGITS}]+|\s+(?=[{_DIGITS}])|\s+(?!\S)|\s+",
         _BEFORE_WHITE,
     ),
 }

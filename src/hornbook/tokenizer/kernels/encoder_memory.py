@@ -1,7 +1,6 @@
 """Makes the records that the encoder's kernels read: the tables of a vocabulary, and memory for each thread."""
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -58,7 +57,7 @@ class Tables:
         token_places = (np.cumsum(lengths) - lengths) << 32 | lengths
         token_bytes = np.frombuffer(b"".join(token or b"" for token in tokens) + bytes(PADDING), np.uint8)
         self._arrays = {
-            "classes": _classes(),
+            "classes": class_table(kind),
             "byte_ids": np.maximum(byte_ids, 0).astype(np.uint32),
             "byte_pairs": _byte_pairs(byte_ids, lefts, rights, numbers),
             "pairs": pairs,
@@ -191,11 +190,6 @@ def _record(dtype: np.dtype[Any], arrays: dict[str, Array]) -> Any:
     for name, array in arrays.items():
         record[name] = _address(array)
     return record
-
-
-@cache
-def _classes() -> Array:
-    return np.ascontiguousarray(class_table())
 
 
 def _address(array: Array) -> np.uint64:

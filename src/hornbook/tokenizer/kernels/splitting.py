@@ -18,7 +18,9 @@ from hornbook.tokenizer.kernels.machine import inner, load_u8
 from hornbook.tokenizer.kernels.splitting_cl100k import split_cl100k
 from hornbook.tokenizer.kernels.splitting_gpt2 import split_gpt2
 from hornbook.tokenizer.kernels.splitting_o200k import split_o200k
-from hornbook.tokenizer.kernels.utf8 import class_table, first_invalid_utf8
+from hornbook.tokenizer.kernels.utf8 import NUMBER, first_invalid_utf8
+from hornbook.tokenizer.kernels.utf8 import class_table as frozen_classes
+from hornbook.tokenizer.patterns import ADDED_DIGITS
 
 __all__ = [
     "PADDING",
@@ -43,6 +45,17 @@ _GPT2, _CL100K, _LLAMA3, _QWEN2, _O200K, _SMOLLM = PATTERN_KINDS.values()
 _TAB, _LF, _CR, _BLANK, _SLASH = (np.uint64(ord(c)) for c in "\t\n\r /")
 
 
+@cache
+def class_table(kind: int = _GPT2) -> np.ndarray:
+    """uint8[0x110000], read-only: the class of every code point as a pattern has it; see `utf8.class_table`."""
+    table = frozen_classes()
+    if kind == _SMOLLM:
+        for first, last in ADDED_DIGITS:
+            table[first : last + 1] = NUMBER
+    table.setflags(write=False)
+    return table
+
+
 @njit(nogil=True, cache=True)
 def split(kind, text, n, classes, scratch, starts):
     """Write the offset of every word's first byte, then n, as int32; returns how many words there are.
@@ -51,7 +64,7 @@ def split(kind, text, n, classes, scratch, starts):
         kind: a number of PATTERN_KINDS.
         text: address of n bytes and PADDING more.
         n: how many bytes, fewer than 2**31.
-        classes: address of `class_table`.
+        classes: address of `class_table(kind)`.
         scratch: address of `scratch_bytes(n)` bytes.
         starts: address of `starts_entries(n)` int32, all of which may be written.
     """
@@ -132,7 +145,7 @@ def word_starts(pattern: str, data: bytes) -> np.ndarray:
     n = len(data)
     text = np.zeros(n + PADDING, np.uint8)
     text[:n] = np.frombuffer(data, np.uint8)
-    classes, scratch = _class_table(), np.empty(scratch_bytes(n), np.uint8)
+    classes, scratch = class_table(PATTERN_KINDS[pattern]), np.empty(scratch_bytes(n), np.uint8)
     starts = np.empty(starts_entries(n), np.int32)
     count = split(PATTERN_KINDS[pattern], _address(text), n, _address(classes), _address(scratch), _address(starts))
     return starts[:count].astype(np.int64)
@@ -146,11 +159,6 @@ def exercise() -> None:
     text = np.zeros(PADDING, np.uint8)
     find_cut(0, _address(text), 0, 4)
     first_invalid_utf8(_address(text), 4)
-
-
-@cache
-def _class_table() -> np.ndarray:
-    return class_table()
 
 
 def _address(array: np.ndarray) -> np.uint64:
