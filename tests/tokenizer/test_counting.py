@@ -1,4 +1,6 @@
+import itertools
 import random
+import string
 from collections import Counter
 
 import numpy as np
@@ -124,10 +126,34 @@ def test_the_parts_of_a_sum_are_spread_over_their_slots():
     """Words of one part must not crowd in one part of its slots: each would have to pass all that came before."""
     table = counting.WordTable.of_words({b"word%d" % i: 1 for i in range(8000)})
     for part in range(8):
-        slots = counting.WordTable.sum([table], part, 8).slots.reshape(-1, 4)
-        quarters = [int(np.count_nonzero(quarter[:, 1])) for quarter in np.split(slots, 4)]
-        assert 800 < sum(quarters) < 1200
-        assert min(quarters) > 150
+        assert min(taken_quarters(counting.WordTable.sum([table], part, 8))) > 150
+
+
+@pytest.mark.parametrize("secret", [counting._SECRET, 0xC2B2AE3D27D4EB4F])
+def test_words_made_to_collide_do_so_only_where_the_secret_is_known(secret, monkeypatch):
+    """Else a megabyte of them would take seconds, and sixteen of them ten minutes."""
+    monkeypatch.setattr(counting, "_SECRET", secret)
+    words = itertools.islice(colliding_words(0xC2B2AE3D27D4EB4F), 1000)
+    quarters = taken_quarters(counting.WordTable.of_words(dict.fromkeys(words, 1)))
+    assert sum(quarters) == 1000
+    assert min(quarters) > 150 if secret != 0xC2B2AE3D27D4EB4F else sorted(quarters)[1] == 0
+
+
+def taken_quarters(table):
+    """How many slots are taken in each quarter of a table."""
+    return [int(np.count_nonzero(quarter[:, 1])) for quarter in np.split(table.slots.reshape(-1, 4), 4)]
+
+
+def colliding_words(secret, end=b""):
+    """Words of 15 letters that end so, whose keys (low, high) have the same low ^ (high * secret)."""
+    n = len(end)
+    high = int.from_bytes(end + b"\x0f" * (n == 7), "little")
+    low = (high * secret ^ int.from_bytes(b"a" * 8, "little")).to_bytes(16, "little")[:8]
+    if n == 7 and low.isalpha():
+        yield low + end
+    elif n < 7 and (n == 0 or low[:n].isalpha()):
+        for letter in string.ascii_letters.encode():
+            yield from colliding_words(secret, end + bytes([letter]))
 
 
 def test_no_memory_beyond_its_end_is_read_or_written(monkeypatch):

@@ -15,6 +15,7 @@ the words that need it and says so, the caller makes it larger, and it goes on f
 All numbers here are uint64, because numba makes a float of int64 with uint64; `split` and its like take int64.
 """
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -57,7 +58,8 @@ _STRETCH, _LONGEST_STRETCH = 2**16, 2**31 - 1024  # the splitter writes offsets 
 _FEWEST_SLOTS = 2**17
 _SMALLEST_ARENA = 2**18
 _ONE = uint64(1)
-_MIX, _MIX_TOO = uint64(0x9E3779B97F4A7C15), uint64(0xC2B2AE3D27D4EB4F)
+_SECRET = secrets.randbits(64) | 1
+"""What this process hashes with. Were it known, a text could be made whose words all want the same slot."""
 
 TABLE = np.dtype(
     [
@@ -67,6 +69,7 @@ TABLE = np.dtype(
         ("arena", np.uint64),  # address of the bytes of long words, each at a multiple of 8, with zeros up to the next
         ("arena_size", np.uint64),
         ("arena_used", np.uint64),
+        ("secret", np.uint64),  # odd, and the same for all tables
     ],
     align=True,
 )
@@ -104,10 +107,14 @@ JOB = np.dtype(
 
 
 @njit(nogil=True)
-def _hash(low, high):
-    """Well mixed in its top bits: every bit of the key reaches them."""
-    mixed = low ^ (high * _MIX_TOO)
-    return (mixed ^ (mixed >> uint64(32))) * _MIX
+def _mix(number, secret):
+    """Well mixed in its top bits: every bit of the number reaches them."""
+    return (number ^ (number >> uint64(32))) * secret
+
+
+@njit(nogil=True)
+def _hash(low, high, secret):
+    return _mix(low ^ (high * secret), secret)
 
 
 @njit(nogil=True)
@@ -146,11 +153,10 @@ def _eight_bytes(text, i, n):
 
 
 @njit(nogil=True)
-def _hash_text(text, n):
-    hashed = n * _MIX_TOO
+def _hash_text(text, n, secret):
+    hashed = n * secret
     for i in range(uint64(0), n, uint64(8)):
-        hashed = (hashed ^ _eight_bytes(text, uint64(i), n)) * _MIX
-        hashed ^= hashed >> uint64(29)
+        hashed = _mix(hashed ^ _eight_bytes(text, uint64(i), n), secret)
     return hashed
 
 
@@ -165,8 +171,8 @@ def _same_text(text, other, n):
 @njit(nogil=True)
 def _add_long(table, text, n, times):
     """Count a word of more than 15 bytes; the arena has room for it."""
-    low, high = _hash_text(text, n), _LONG | n
-    slot = _first_slot(table, _hash(low, high))
+    low, high = _hash_text(text, n, table.secret), _LONG | n
+    slot = _first_slot(table, _hash(low, high, table.secret))
     while load_u64(slot + uint64(8)) != uint64(0):
         alike = (load_u64(slot) == low) & (load_u64(slot + uint64(8)) == high)
         if alike and _same_text(text, table.arena + load_u64(slot + uint64(24)), n):
@@ -197,7 +203,7 @@ def add_table(source, target, part, n_parts):
         low, high = load_u64(slot), load_u64(slot + uint64(8))
         if high == uint64(0):
             continue
-        hashed = _hash(low, high)
+        hashed = _hash(low, high, target.secret)
         if ((hashed & _LOW_32) * n_parts) >> uint64(32) != part:
             continue
         if target.n_words * uint64(2) >= target.n_slots:
@@ -303,7 +309,7 @@ def _write_keys(job, table, text, first, n):
     """Write the keys of a batch of words and where to look for them, and ask for that memory."""
     starts, keys = job.starts + (first << uint64(2)), job.keys
     shift = uint64(64) - trailing_zeros(table.n_slots)
-    slots = table.slots
+    slots, secret = table.slots, table.secret
     start = load_u32(starts)
     for i in range(n):
         end = load_u32(starts + (uint64(i) << uint64(2)) + uint64(4))
@@ -312,7 +318,7 @@ def _write_keys(job, table, text, first, n):
         mask = job.masks + (kept << uint64(4))
         low = load_u64(text + start) & load_u64(mask)
         high = (load_u64(text + start + uint64(8)) & load_u64(mask + uint64(8))) | (kept << uint64(56))
-        slot = slots + ((_hash(low, high) >> shift) << uint64(5))
+        slot = slots + ((_hash(low, high, secret) >> shift) << uint64(5))
         prefetch(slot)
         store_u64(keys, low)
         store_u64(keys + uint64(8), _LONG if length > _INLINE else high)
@@ -393,6 +399,7 @@ class WordTable:
     def __init__(self, room: int = _FEWEST_SLOTS // 2, arena_size: int = _SMALLEST_ARENA) -> None:
         n_slots = 1 << (2 * room - 1).bit_length()
         self.record: Any = np.zeros(1, TABLE)[0]
+        self.record["secret"] = _SECRET
         self.slots, self.arena = zeroed(4 * n_slots), np.zeros(arena_size // 8 + 1, np.uint64)
         self._point(n_slots)
 
