@@ -1,10 +1,13 @@
 """When kernels are compiled or loaded, and what happens where they cannot be; with kernels that only pretend."""
 
+import importlib
 import logging
+import os
 import re
 import subprocess
 import sys
 import threading
+import time
 import types
 from collections import Counter
 
@@ -93,6 +96,7 @@ def test_warming_up_compiles_whatever_it_costs(kernels):
     ("error", "said"),
     [
         (ModuleNotFoundError("No module named 'numba'"), "numba is missing .*pip install numba"),
+        (OSError(28, "No space left on device"), r"No space left on device; .*set HORNBOOK_CACHE to a directory"),
         (RuntimeError("LLVM is sad\nfor long reasons"), "RuntimeError: LLVM is sad; .*please report this"),
     ],
 )
@@ -164,3 +168,60 @@ def test_compiled_code_is_kept_where_it_is_told(tmp_path):
     assert out.startswith(f"None {tmp_path}")
     assert "Compiling" in said
     assert _run(code, HORNBOOK_CACHE=str(tmp_path)) == (out, "")
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """The real package of kernels, which keeps what it compiles below a directory of the test."""
+    monkeypatch.setenv("HORNBOOK_CACHE", str(tmp_path))
+    package = importlib.import_module("hornbook.tokenizer.kernels")
+    package.cache_directory.cache_clear()
+    yield package
+    package.cache_directory.cache_clear()
+
+
+def test_a_copy_or_another_time_is_not_compiled_yet(package, tmp_path):
+    """numba finds its code by path and time of the source, so it would compile again without a word."""
+    digests = set()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        source = tmp_path / name / "kernel.py"
+        for text, seconds in (("a = 1", 1), ("a = 1", 2), ("a = 2", 2)):
+            source.write_text(text)
+            os.utime(source, (seconds, seconds))
+            digests.add(package._digest(source.parent))
+            assert package._digest(source.parent) in digests
+    assert len(digests) == 6
+
+
+def test_compiling_sweeps_what_nobody_has_looked_for_in_90_days(package, tmp_path, monkeypatch):
+    monkeypatch.setattr(package, "_MODULES", {"encode": ()})
+    now = time.time()
+    for name, days in (("kernels-old", 91), ("kernels-used", 89), ("benchmarks", 999)):
+        (tmp_path / name / "kept").mkdir(parents=True)
+        os.utime(tmp_path / name, (now - days * 86400,) * 2)
+    package.load("encode")
+    here = package.cache_directory()
+    assert {path.name for path in tmp_path.iterdir()} == {"kernels-used", "benchmarks", here.name}
+    os.utime(here, (now - 100 * 86400,) * 2)
+    package.cache_directory.cache_clear()  # as a new process, which uses it
+    assert package.cache_directory().stat().st_mtime > now - 60
+    os.utime(here, (now - 100 * 86400,) * 2)
+    package.load("encode")  # it is compiled: this sweeps nothing, itself least of all
+    assert package.is_compiled("encode")
+
+
+def test_a_directory_that_another_process_swept_is_made_again(package, monkeypatch):
+    monkeypatch.setattr(package, "_MODULES", {"encode": ("all",)})
+    swept = types.SimpleNamespace(exercise=lambda: package.cache_directory().rmdir())
+    monkeypatch.setattr(package, "module", lambda name: swept)
+    package.load("encode")
+    assert package.is_compiled("encode")
+
+
+def test_nowhere_to_keep_compiled_code(package, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HORNBOOK_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(package, "gettempdir", lambda: str(tmp_path / "file"))
+    with pytest.raises(OSError, match="no directory for compiled code can be written"):
+        package.cache_directory()

@@ -83,6 +83,11 @@ def _load(task: Task, *, whatever_it_costs: bool) -> ModuleType | None:
     except ImportError as error:
         _give_up(f"numba is missing ({error})", "to have them: pip install numba")
         return None
+    except OSError as error:
+        _give_up(
+            f"{type(error).__name__}: {error}", "to have them: set HORNBOOK_CACHE to a directory with room for them"
+        )
+        return None
     except Exception as error:  # noqa: BLE001  # whatever a compiler finds wrong with a machine, there is another way
         _give_up(f"{type(error).__name__}: {error}".splitlines()[0], "please report this")
         return None
