@@ -63,5 +63,5 @@ def read_counts(path: Path, digest: str) -> KeptCounts | None:
             documents, skipped = file["read"].tolist()
             words = WordCounts(file["text"], file["starts"], file["counts"])
             return KeptCounts(words, documents, skipped, file["sample"].tobytes())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile):
         return None
