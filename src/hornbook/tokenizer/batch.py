@@ -1,6 +1,8 @@
 """Many documents to one row of ids, compiled or in pure Python, which give the same ids and the same errors.
 
 documents -> units of about 4 MB: many small documents, or a piece of a large one -> ids, by threads
+
+What Python does for each document costs as much as the kernels take for 200 bytes, so a unit is made by its lengths.
 """
 
 from array import array
@@ -19,13 +21,14 @@ Errors = Literal["strict", "replace"]
 Array = npt.NDArray[Any]
 
 
-class _Piece(NamedTuple):
-    """A document, or a part of a large one."""
+class _Unit(NamedTuple):
+    """Consecutive whole documents, or a part of a large one."""
 
-    document: int
-    text: bytes | memoryview
-    ends: bool
-    """Whether the document ends here."""
+    first: int
+    """Number of the first document."""
+    texts: Sequence[bytes | memoryview]
+    ends: bool = True
+    """Whether the last document ends here."""
 
 
 def encode_compiled(
@@ -55,19 +58,19 @@ def encode_compiled(
         TokenizerError: for invalid UTF-8, naming the document's number and the byte offset.
     """
 
-    def work(unit: list[_Piece]) -> tuple[Array, Array]:
-        texts = [piece.text for piece in unit]
-        following = [end_id if piece.ends and end_id is not None else -1 for piece in unit]
+    def work(unit: _Unit) -> tuple[Array, Array]:
+        texts = unit.texts
+        following = np.full(len(texts), end_id if unit.ends and end_id is not None else -1)
         try:
             ids, ends = encoder.encode_parts(texts, following, names, dtype)
         except MalformedError as error:
             if errors == "strict":
-                broken = unit[error.row].document
+                broken = unit.first + error.row
                 encode_purely(lambda _: [], [documents[broken]], names, cut, first=broken)
                 raise AssertionError(f"document {broken}: {error}, but Python's decoder finds nothing") from error
             texts = [bytes(text).decode("utf-8", "replace").encode() for text in texts]
             ids, ends = encoder.encode_parts(texts, following, names, dtype)
-        return ids, ends[[piece.ends for piece in unit]]
+        return ids, ends if unit.ends else ends[:0]
 
     parts: list[Array] = []
     offsets, n = [np.zeros(1, np.int64)], 0
@@ -102,32 +105,30 @@ def encode_purely(
     return np.array(ids, dtype), np.array(offsets, np.int64)
 
 
-def _units(
-    documents: Sequence[bytes], names: Mapping[bytes, int], cut: regex.Pattern[bytes] | None
-) -> Iterator[list[_Piece]]:
-    unit: list[_Piece] = []
-    size = 0
-    for number, document in enumerate(documents):
-        for piece in _pieces(number, document, names, cut):
-            unit.append(piece)
-            size += len(piece.text)
-            if size >= UNIT_BYTES:
-                yield unit
-                unit, size = [], 0
-    if unit:
-        yield unit
+def _units(documents: Sequence[bytes], names: Mapping[bytes, int], cut: regex.Pattern[bytes] | None) -> Iterator[_Unit]:
+    ends = np.cumsum(np.fromiter(map(len, documents), np.int64, len(documents)))
+    large = UNIT_BYTES + UNIT_BYTES // 2
+    done = first = 0  # bytes and documents
+    while first < len(documents):
+        if cut is not None and ends[first] - done > large:
+            yield from _pieces(first, documents[first], names, cut)
+            stop = first + 1
+        else:  # up to the document that fills the unit, unless that one is large
+            stop = min(int(np.searchsorted(ends, done + UNIT_BYTES)) + 1, len(documents))
+            if cut is not None and stop - first > 1 and ends[stop - 1] - ends[stop - 2] > large:
+                stop -= 1
+            yield _Unit(first, documents[first:stop])
+        first, done = stop, int(ends[stop - 1])
 
 
-def _pieces(
-    number: int, document: bytes, names: Mapping[bytes, int], cut: regex.Pattern[bytes] | None
-) -> Iterator[_Piece]:
-    """The document whole, or in pieces if it is large; longer ones where there is no place to cut."""
+def _pieces(number: int, document: bytes, names: Mapping[bytes, int], cut: regex.Pattern[bytes]) -> Iterator[_Unit]:
+    """A large document in pieces; longer ones where there is no place to cut."""
     start, wanted = 0, UNIT_BYTES
-    while cut is not None and len(document) - start > wanted + wanted // 2:
+    while len(document) - start > wanted + wanted // 2:
         place = last_cut(memoryview(document)[start : start + wanted], cut, names)
         if place is None:
             wanted *= 2
             continue
-        yield _Piece(number, memoryview(document)[start : start + place], ends=False)
+        yield _Unit(number, [memoryview(document)[start : start + place]], ends=False)
         start, wanted = start + place, UNIT_BYTES
-    yield _Piece(number, memoryview(document)[start:] if start else document, ends=True)
+    yield _Unit(number, [memoryview(document)[start:]])

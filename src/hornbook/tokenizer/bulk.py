@@ -49,7 +49,7 @@ class MalformedError(Exception):
 
 def encoder_for(scheme: BytePairScheme | CharacterScheme, n_bytes: int) -> "BulkEncoder | None":
     """The compiled encoder of a vocabulary for `n_bytes` more of text; None where pure Python is to do it."""
-    if not isinstance(scheme, BytePairScheme) or scheme.normalizer or scheme.drops_bytes:
+    if not isinstance(scheme, BytePairScheme) or scheme.drops_bytes:
         return None
     if scheme.pattern not in PATTERNS:
         _tell_once(scheme.pattern, n_bytes)
@@ -101,7 +101,7 @@ class BulkEncoder:
     def encode_parts(
         self,
         parts: Sequence[bytes | memoryview],
-        following: Sequence[int],
+        following: Sequence[int] | Array,
         names: Mapping[bytes, int],
         dtype: np.dtype[Any],
     ) -> tuple[Array, Array]:
