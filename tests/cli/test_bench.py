@@ -42,6 +42,7 @@ def test_tokenizers_agree_on_a_text_of_ones_own(text, tmp_path, capsys):
         ("train 32k in process", "tokenizers"): ("merges",),
         ("train 8k in process", "tokenizers"): ("merges",),
         ("encode gpt2", "tiktoken"): ("ids",),
+        ("encode gpt2", "tiktoken encode_to_numpy"): ("ids",),
         ("encode gpt2", "tokenizers"): ("ids",),
         ("encode cl100k_base", "tiktoken"): ("ids",),
         ("decode gpt2", "tiktoken"): ("text",),

@@ -12,6 +12,8 @@ from hornbook.tokenizer.compiled import kernels_for, warm_up
 from hornbook.tokenizer.tokenizer import Tokenizer
 
 END = "<|endoftext|>"
+SMALL_BYTES = 4096
+"""Enough for the compiled code, which makes its tables of the vocabulary when it is first called."""
 WORD_SAMPLE_BYTES = 8_000_000
 """How much of the beginning of the text is split to say how long its words are; its last character may be cut."""
 
@@ -20,7 +22,7 @@ def setup(settings: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[Any], 
     """Vocabulary and kernels are loaded and the tables made, as those of the others are; no word is known yet."""
     tokenizer = Tokenizer.load(settings["tokenizer"])
     warm_up("encode")
-    tokenizer.encode_batch([b"a"])
+    tokenizer.encode_batch([b"a" * SMALL_BYTES])
     if settings.get("in_memory"):
         return _in_memory(tokenizer, settings)
     path, out = Path(settings["path"]), Path(settings["out"])
