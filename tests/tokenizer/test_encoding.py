@@ -345,6 +345,74 @@ def test_the_longest_name_wins(text):
     assert tokenizer.encode(text, allowed_special="all") == pure(tokenizer, "encode", text, allowed_special="all")
 
 
+BASE = TOKENIZERS["qwen2"].scheme
+NFC = Tokenizer(
+    BytePairScheme(BASE.tokens, BASE.merges, pattern="qwen2", normalizer="NFC"),
+    SpecialTokens(
+        {"<K>": 500, "<|end|>": 501, "e\u0301": 502},
+        added={"\u212b": 503, "  ": 504, "\u00e7": 505, "<A\u030a>": 506},
+        normalized=["  ", "\u00e7"],
+    ),
+)
+"""Names before and after normalizing, some of which are in no normal form, and one that a normal form makes up."""
+UNNORMAL = [
+    "e\u0301",
+    "\u0301",
+    "c\u0327",
+    "\u212b",
+    "<\u212a>",
+    "<K>",
+    "<\u212b>",
+    "<|end|>",
+    "A\u030a",
+    "  ",
+    "\u1100\u1161",
+    "a",
+]
+any_form = st.lists(st.one_of(st.sampled_from(UNNORMAL), strange_text), max_size=8).map("".join)
+
+
+@settings(max_examples=200, deadline=None)
+@given(texts=st.lists(any_form, max_size=4))
+def test_normalized_text_equals_pure(texts):
+    for text in texts:
+        for allowed in ((), "all", ["<K>"]):
+            expected = pure(NFC, "encode", text, allowed_special=allowed)
+            assert NFC.encode(text, allowed_special=allowed) == expected
+    documents = [text.encode() for text in texts]
+    ids, offsets = NFC.encode_batch(documents, end_id=501)
+    expected, at = pure(NFC, "encode_batch", documents, end_id=501)
+    assert (ids.tolist(), offsets.tolist()) == (expected.tolist(), at.tolist())
+
+
+def test_normalized_text_takes_the_kernels(monkeypatch, tmp_path):
+    def no_words(*_):
+        raise AssertionError("a word went through pure Python")
+
+    plain = Tokenizer(NFC.scheme, SpecialTokens({"<|end|>": 501}, added={"  ": 504}))
+    texts = ["the cat  sat", "caf\u00e9  na\u00efve", "cafe\u0301  mice<|end|>e\u0301", "\u1100\u1161"]
+    expected = [pure(plain, "encode", text, allowed_special="all") for text in texts]
+    file, out = tmp_path / "text", tmp_path / "ids"
+    file.write_text(texts[2], encoding="utf-8")
+    monkeypatch.setattr(BytePairScheme, "encode", no_words)
+    assert [plain.encode(text, allowed_special="all") for text in texts] == expected
+    assert plain.encode_batch([texts[1].encode()])[0].tolist() == expected[1]
+    plain.encode_file(file, out, allowed_special="all")
+    assert np.fromfile(out, np.uint16).tolist() == expected[2]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_malformed_documents_that_are_normalized(broken):
+    documents = [b"fine", "e\u0301".encode() + broken, b"\x80"]
+    with pytest.raises(TokenizerError) as ours:
+        NFC.encode_batch(documents)
+    with pytest.raises(TokenizerError) as expected:
+        pure(NFC, "encode_batch", documents)
+    assert str(ours.value) == str(expected.value)
+    ids, _ = NFC.encode_batch(documents, errors="replace")
+    assert ids.tolist() == pure(NFC, "encode_batch", documents, errors="replace")[0].tolist()
+
+
 def test_what_has_no_kernels_takes_the_pure_path(caplog):
     own = trained(r"\w+|\s")
     assert bulk.encoder_for(own.scheme, 1) is None
@@ -355,7 +423,7 @@ def test_what_has_no_kernels_takes_the_pure_path(caplog):
     assert len(caplog.records) == 1  # though asked twice
     assert "of your own and goes through the package regex" in caplog.text
     base = TOKENIZERS["gpt2"].scheme
-    assert bulk.encoder_for(BytePairScheme(base.tokens, base.merges, normalizer="NFC"), 1) is None
+    assert bulk.encoder_for(BytePairScheme(base.tokens, base.merges, drops_bytes=True), 1) is None
     assert bulk.encoder_for(Tokenizer.train(TEXTS, TokenizerConfig(kind="characters")).scheme, 1) is None
 
 

@@ -25,7 +25,7 @@ _later = re.compile(
 
 def nfc(text: str) -> str:
     """A text in its composed form."""
-    if text.isascii():
+    if unicodedata.is_normalized("NFC", text):  # and so is every part of it
         return text
     parts = _later.split(text)
     parts[::2] = [unicodedata.normalize("NFC", part) for part in parts[::2]]

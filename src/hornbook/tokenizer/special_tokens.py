@@ -116,6 +116,18 @@ class SpecialTokens:
                     yield ordinary, self._id(late[str(found)])
             yield rest, None if name is None else self._id(name)
 
+    def normal_form(self, text: str, names: frozenset[str], normalize: Callable[[str], str]) -> str | None:
+        """The text in its normal form but for the names that are looked for before; see `split` for the arguments.
+
+        None if that form, read again, would hold other names of these.
+        """
+        early, whole = names - self.normalized, normalize(text)
+        if not early or whole == text:  # what is part of a normal form is normal, too
+            return whole
+        parts = [(normalize(part), name) for part, name in split_at_names(text, early)]
+        whole = "".join(part + (name or "") for part, name in parts)
+        return whole if parts == list(split_at_names(whole, early)) else None
+
     def _id(self, name: str) -> int:
         return self.ids[name] if name in self.ids else self.added[name]
 

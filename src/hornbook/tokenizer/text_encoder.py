@@ -37,7 +37,7 @@ class TextEncoder:
 
     def ids(self, text: str, names: frozenset[str]) -> list[int]:
         """Ids of a text in which these names of special and added tokens count."""
-        if (encoder := self._compiled(len(text), names)) and (data := _utf8(text)) is not None:
+        if (encoder := self._compiled(len(text), names)) and (data := self._prepared(text, names)) is not None:
             found, _ = encoder.encode_parts([data], [-1], self._name_ids(names), np.dtype(np.uint32))
             ids: list[int] = found.tolist()
             return ids
@@ -55,9 +55,10 @@ class TextEncoder:
         of_ids, names, cut = self._checked(dtype), frozenset(self._special.added), self._cut
         _check_threads(threads)
         name_ids = self._name_ids(names)
-        if encoder := self._compiled(sum(map(len, documents)), names):
+        encoder = self._compiled(sum(map(len, documents)), names)
+        if encoder and (prepared := self._prepared_documents(documents, names, errors)) is not None:
             return encode_compiled(
-                encoder, documents, name_ids, cut, errors=errors, threads=threads, end_id=end_id, dtype=of_ids
+                encoder, prepared, name_ids, cut, errors=errors, threads=threads, end_id=end_id, dtype=of_ids
             )
         ids_of = partial(self.ids, names=names)
         return encode_purely(ids_of, documents, name_ids, cut, errors=errors, end_id=end_id, dtype=of_ids)
@@ -83,13 +84,15 @@ class TextEncoder:
 
         def encode(chunk: Chunk) -> Array:
             text = read_chunk(path, chunk, encoder.padding if encoder else 0)
-            if encoder:
+            if encoder and (not self._normalizes or text.max(initial=0) < 0x80):
                 try:
                     rows = np.array([[0, chunk.length, -1, 0]])
                     return encoder.encode(text, rows, name_ids, of_ids)[0]
                 except MalformedError:
-                    text = text[: chunk.length]
-            repaired = decode_utf8(text.tobytes(), str(path), offset=chunk.offset, errors=errors)
+                    pass
+            repaired = decode_utf8(text[: chunk.length].tobytes(), str(path), offset=chunk.offset, errors=errors)
+            if encoder and (data := self._prepared(repaired, names)) is not None:
+                return encoder.encode_parts([data], [-1], name_ids, of_ids)[0]
             return np.array(self.ids(repaired, names), of_ids)
 
         return encode_chunks(
@@ -121,9 +124,38 @@ class TextEncoder:
         if not names.isdisjoint(self._special.flags):
             return False
         late = names & self._special.normalized
-        if not late:
-            return True
+        if any(self._scheme.normalize(name) != name for name in late):
+            return False
         return not ({c for name in late for c in name} & {c for name in names - late for c in name})
+
+    @property
+    def _normalizes(self) -> bool:
+        return isinstance(self._scheme, BytePairScheme) and self._scheme.normalizer is not None
+
+    def _prepared(self, text: str, names: frozenset[str]) -> bytes | None:
+        """The text as the kernels take it: in its normal form, as UTF-8.
+
+        None for a lone surrogate, about which pure Python has more to say, and where the normal form makes up a name.
+        """
+        normal = self._special.normal_form(text, names, self._scheme.normalize) if self._normalizes else text
+        return None if normal is None else _utf8(normal)
+
+    def _prepared_documents(
+        self, documents: Sequence[bytes], names: frozenset[str], errors: Errors
+    ) -> Sequence[bytes] | None:
+        """The same for documents, of which those in normal form are not copied; None if it is None for one of them."""
+        if not self._normalizes:
+            return documents
+        prepared: list[bytes] = []
+        for number, document in enumerate(documents):
+            if document.isascii():
+                prepared.append(document)
+                continue
+            data = self._prepared(decode_utf8(document, f"document {number}", errors=errors), names)
+            if data is None:
+                return None
+            prepared.append(document if data == document else data)
+        return prepared
 
     def _name_ids(self, names: frozenset[str]) -> dict[bytes, int]:
         return {name.encode(): self._ids_of_names[name] for name in names}
@@ -141,7 +173,7 @@ class TextEncoder:
 
 
 def _utf8(text: str) -> bytes | None:
-    """None for a lone surrogate, about which pure Python has more to say."""
+    """None for a lone surrogate."""
     try:
         return text.encode()
     except UnicodeEncodeError:
