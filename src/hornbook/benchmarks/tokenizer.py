@@ -196,7 +196,7 @@ def memory_cases(bench: Bench) -> Iterator[Case]:
     threads = max(bench.threads)
     full = corpus.n_bytes >= 1_000_000_000
     for vocabulary in bench.vocabularies[:1]:
-        settings = {**vocabulary.settings, "path": str(corpus.path)}
+        settings = {**vocabulary.settings, "path": str(corpus.path), "tables": False}
         bars = [Bar(kind="memory", value=250e6)] if full and threads == 2 else []
         yield Case(
             name=f"memory: encode {vocabulary.name}, {corpus.name}, {threads_text(threads)}",

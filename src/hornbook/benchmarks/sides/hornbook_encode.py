@@ -19,10 +19,12 @@ WORD_SAMPLE_BYTES = 8_000_000
 
 
 def setup(settings: dict[str, Any]) -> tuple[Callable[[], Any], Callable[[Any], dict[str, Any]]]:
-    """Vocabulary and kernels are loaded and the tables made, as those of the others are; no word is known yet."""
+    """Vocabulary and kernels are loaded and the tables made, as those of the others are; no word is known yet. With
+    `tables` off the block makes them, as the one call of a command does."""
     tokenizer = Tokenizer.load(settings["tokenizer"])
     warm_up("encode")
-    tokenizer.encode_batch([b"a" * SMALL_BYTES])
+    if settings.get("tables", True):
+        tokenizer.encode_batch([b"a" * SMALL_BYTES])
     if settings.get("in_memory"):
         return _in_memory(tokenizer, settings)
     path, out = Path(settings["path"]), Path(settings["out"])
