@@ -13,6 +13,7 @@ from collections import Counter
 
 import pytest
 
+from hornbook.errors import TokenizerError
 from hornbook.tokenizer import compiled
 
 SMALL, SOME, MUCH = compiled.SMALLEST - 1, compiled.LOADING_PAYS, compiled.COMPILING_PAYS
@@ -83,6 +84,12 @@ def test_off_and_on(kernels, monkeypatch):
     monkeypatch.setenv("HORNBOOK_KERNELS", "on")
     assert compiled.kernels_for("encode", 1) is kernels
     assert compiled.kernels_for("encode", 0) is kernels
+
+
+def test_any_other_choice_is_one_message(kernels, monkeypatch):
+    monkeypatch.setenv("HORNBOOK_KERNELS", "of")
+    with pytest.raises(TokenizerError, match="HORNBOOK_KERNELS = 'of'; expected on, off or auto"):
+        compiled.kernels_for("encode", 0)
 
 
 def test_warming_up_compiles_whatever_it_costs(kernels):

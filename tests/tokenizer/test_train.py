@@ -113,6 +113,17 @@ def test_max_bytes_never_cuts_a_character():
     assert limited.fingerprint == Tokenizer.train(["éé"], plain(vocab_size=300)).fingerprint
 
 
+def test_max_bytes_hides_no_broken_text_before_it():
+    with pytest.raises(TokenizerError, match="byte 0x80 at byte offset 3 "):
+        Tokenizer.train([b"abc" + b"\x80" * 1000], plain(vocab_size=300, max_bytes=500))
+
+
+@pytest.mark.parametrize("container", [list, iter])
+def test_what_is_no_text_is_named(container):
+    with pytest.raises(TokenizerError, match="document 1: got int; expected str, bytes of UTF-8 or a Path"):
+        Tokenizer.train(container(["text", 7]), plain(vocab_size=300))
+
+
 def test_document_order_does_not_matter_but_for_max_bytes():
     documents = fuzzed_documents(3)
     config = plain(vocab_size=400)

@@ -7,7 +7,7 @@ that time. So nothing is compiled for a small text, and nothing twice:
     compiled before on this machine   once LOADING_PAYS bytes have gone through pure Python, or come at once
     never compiled                    the same with COMPILING_PAYS
 
-HORNBOOK_KERNELS=off keeps to pure Python, =on takes the kernels for everything.
+HORNBOOK_KERNELS=off keeps to pure Python, =on takes the kernels for everything, =auto is as above.
 """
 
 import importlib
@@ -17,6 +17,8 @@ import threading
 from collections import Counter
 from types import ModuleType
 from typing import Literal, get_args
+
+from hornbook.errors import TokenizerError
 
 Task = Literal["train", "encode"]
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -41,8 +43,13 @@ def kernels_for(task: Task, n_bytes: int) -> ModuleType | None:
     Args:
         task: train counts words and learns merges, encode is text to ids.
         n_bytes: text that is about to be worked through.
+
+    Raises:
+        TokenizerError: if HORNBOOK_KERNELS is none of its three values.
     """
-    choice = os.environ.get("HORNBOOK_KERNELS", "auto")
+    choice = os.environ.get("HORNBOOK_KERNELS") or "auto"
+    if choice not in ("on", "off", "auto"):
+        raise TokenizerError(f"HORNBOOK_KERNELS = {choice!r}; expected on, off or auto")
     if choice == "off" or _failed:
         return None
     if (kernels := _loaded.get(task)) is not None:

@@ -24,7 +24,7 @@ def open_documents(documents: Documents) -> Iterator[tuple[str, BinaryIO]]:
     """Each document as (a name for error messages, a binary stream).
 
     Raises:
-        TokenizerError: for a bare string, a missing file or a text with lone surrogates.
+        TokenizerError: for a bare string, a missing file, a text with lone surrogates or what is no text.
     """
     if isinstance(documents, (str, bytes)):
         raise TokenizerError("documents: got one text; expected a list of texts, [text], or a Path of a text file")
@@ -34,9 +34,13 @@ def open_documents(documents: Documents) -> Iterator[tuple[str, BinaryIO]]:
                 raise TokenizerError(f"{document}: no such text file")
             with document.open("rb") as stream:
                 yield str(document), stream
-        else:
+        elif isinstance(document, (str, bytes, bytearray, memoryview)):
             data = encode_utf8(document) if isinstance(document, str) else document
             yield f"document {i}", io.BytesIO(data)
+        else:
+            raise TokenizerError(
+                f"document {i}: got {type(document).__name__}; expected str, bytes of UTF-8 or a Path of a text file"
+            )
 
 
 def pieces(

@@ -123,6 +123,7 @@ def _whole_characters(block: TextBlock, limit: int, held: int) -> int:
     if limit >= held:
         return held
     following = block.memory[block.n_bytes : block.n_bytes + held]
-    while limit > 0 and following[limit] & 0xC0 == 0x80:  # a continuation byte
-        limit -= 1
-    return limit
+    for start in range(limit, max(limit - 4, -1), -1):
+        if following[start] & 0xC0 != 0x80:  # no continuation byte
+            return start
+    return limit  # no UTF-8, which whoever reads it will say

@@ -86,11 +86,13 @@ def _known_size(documents: Documents) -> int | None:
         documents = [documents]
     if not isinstance(documents, Sequence) or isinstance(documents, (str, bytes)):
         return None
-    return sum(_file_size(document) if isinstance(document, Path) else len(document) for document in documents)
+    return sum(map(_size, documents))
 
 
-def _file_size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+def _size(document: str | bytes | Path) -> int:
+    if isinstance(document, Path):
+        return document.stat().st_size if document.is_file() else 0
+    return len(document) if hasattr(document, "__len__") else 0  # reading will say that it is no text
 
 
 def _kernels(pattern: str, n_bytes: int) -> ModuleType | None:
