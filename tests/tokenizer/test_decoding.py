@@ -138,3 +138,10 @@ def test_bytes_equal_tiktokens(cl100k, tiktoken_cl100k):
             == cl100k.decode_bytes(np.array(ids, np.uint32))
             == tiktoken_cl100k.decode_bytes(ids)
         )
+
+
+@pytest.mark.usefixtures("kernels")
+@pytest.mark.parametrize("ids", ["12", [1.5], ["7"], [None], np.array([1.5])])
+def test_what_is_no_id(ids):
+    with pytest.raises(TokenizerError, match=r"token id .*: expected a whole number"):
+        TOKENIZER.decode(ids)

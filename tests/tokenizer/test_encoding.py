@@ -328,6 +328,23 @@ def test_dtype_threads_and_end_are_checked(cl100k):
         tokenizer.encode_batch([b"a"], end_id=12345)
 
 
+@pytest.mark.parametrize("kernels", ["on", "off"])
+def test_broken_text_is_refused_or_replaced_and_nothing_else(kernels, monkeypatch, tmp_path):
+    monkeypatch.setenv("HORNBOOK_KERNELS", kernels)
+    tokenizer, file = TOKENIZERS["gpt2"], tmp_path / "text"
+    file.write_bytes(b"a\xff")
+    for encode in (
+        lambda: tokenizer.encode_batch([b"a\xff"], errors="ignore"),
+        lambda: tokenizer.encode_bytes(b"a\xff", errors="ignore"),
+        lambda: tokenizer.encode_file(file, tmp_path / "ids", errors="ignore"),
+    ):
+        with pytest.raises(TokenizerError, match="errors = 'ignore'; expected 'strict' or 'replace'"):
+            encode()
+    for text in ("ab", b"ab", ""):
+        with pytest.raises(TokenizerError, match=r"documents: got one text; expected a list"):
+            tokenizer.encode_batch(text)
+
+
 def test_special_tokens_in_long_texts():
     tokenizer = TOKENIZERS["gpt2"]
     text = "the cat<|endoftext|> sat\n<|user|>\n\n  on<|endoftext|><|endoftext|><|use the <|pad|>"

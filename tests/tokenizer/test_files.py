@@ -90,6 +90,8 @@ def test_an_empty_directory_will_do(tmp_path):
         ("vocab.json", b'{"a": 0, "a": 1}', r"vocab\.json: the key 'a' stands there twice"),
         ("vocab.json", b'{"a": 0, "b": 0}', r"vocab\.json: 'a' and 'b' both have the id 0"),
         ("vocab.json", b'{"a": "0"}', r"vocab\.json: the id of 'a' is '0'; expected a whole number"),
+        ("vocab.json", b'{"a": ' + b"[" * 100_000, r"vocab\.json: no JSON that can be read \(maximum recursion depth"),
+        ("vocab.json", b'{"a": ' + b"1" * 5000 + b"}", r"vocab\.json: no JSON that can be read \(Exceeds the limit"),
         ("merges.txt", b"#version: 0.2\na t\nab\n", r"merges\.txt line 3: got 'ab'; expected two tokens"),
         ("merges.txt", b"a t\nx qq\n", r"merges\.txt line 2: the merge 'x' 'qq' needs the token 'qq', which is not in"),
         ("merges.txt", b"a t\r\nx y\r\n", r"merges\.txt line 2: the merge 'x' 'y' needs the token 'xy'"),
@@ -105,6 +107,14 @@ def test_damaged_files(saved, file, content, message):
         Tokenizer.load(saved)
 
 
+@pytest.mark.parametrize("file", ["vocab.json", "merges.txt", "special_tokens.json"])
+def test_files_that_cannot_be_read(saved, file):
+    (saved / file).unlink()
+    (saved / file).symlink_to(file)
+    with pytest.raises(TokenizerError, match=f"{file}: cannot be read: Too many levels of symbolic links"):
+        Tokenizer.load(saved)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -114,6 +124,7 @@ def test_damaged_files(saved, file, content, message):
         ({"special_tokens": {"<|a|>": 999}}, "special_tokens.json: no token has the id 274"),
         ({"special_tokens": {"<|a|>": 274}}, "a file was changed or comes from another tokenizer"),
         ({"pattern": "cl100k"}, "a file was changed or comes from another tokenizer"),
+        ({"pattern": "\ud800"}, r"vocab.json: tokenizer.pattern = '\\ud800' is neither"),
         ({"pattern": "("}, r"vocab.json: tokenizer.pattern = '\(' is neither"),
     ],
 )

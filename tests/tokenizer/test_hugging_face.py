@@ -134,6 +134,14 @@ def changed(*path, to):
     return whole
 
 
+def test_a_template_of_no_ids():
+    for ids in ([[299]], ["<|endoftext|>"], [None], [299.0]):
+        tokens = {"a": {"id": "a", "ids": ids, "tokens": ["a"]}}
+        template = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "a"}}, {"Sequence": {"id": "A"}}]}
+        with pytest.raises(TokenizerError, match=r"^tokenizer.json: unsupported post_processor TemplateProcessing"):
+            load(changed("post_processor", to={**template, "special_tokens": tokens}))
+
+
 BOS = {"type": "TemplateProcessing", "single": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": []}}}
 
 
@@ -172,6 +180,12 @@ BOS = {"type": "TemplateProcessing", "single": [], "special_tokens": {"<s>": {"i
         (["added_tokens", 0, "id"], 999, r"added_tokens: '<\|endoftext\|>' has the id 999; expected 299"),
         (["added_tokens", 1, "content"], "<|endoftext|>", "stands there twice"),
         (["added_tokens", 1], 7, "expected an object with content and id"),
+        (["added_tokens"], {"<s>": 1}, "added_tokens is {'<s>': 1}; expected a JSON list"),
+        (
+            ["added_tokens", 1, "content"],
+            "<\ud800>",
+            r"added_tokens: special tokens: the name '<\\ud800>' holds a lone sur",
+        ),
     ],
 )
 def test_unsupported_and_damaged_parts_are_named(path, to, message):

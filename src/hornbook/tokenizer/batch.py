@@ -8,12 +8,13 @@ What Python does for each document costs as much as the kernels take for 200 byt
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import BytesIO
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 import regex
 
+from hornbook.errors import TokenizerError
 from hornbook.tokenizer.bulk import UNIT_BYTES, BulkEncoder, MalformedError, ordered
 from hornbook.tokenizer.documents import decode_utf8, last_cut, pieces
 
@@ -29,6 +30,16 @@ class _Unit(NamedTuple):
     texts: Sequence[bytes | memoryview]
     ends: bool = True
     """Whether the last document ends here."""
+
+
+def check_errors(errors: str) -> None:
+    """Python knows other ways to treat broken text, of which the kernels know nothing.
+
+    Raises:
+        TokenizerError: if it is not one of `Errors`.
+    """
+    if errors not in get_args(Errors):
+        raise TokenizerError(f"errors = {errors!r}; expected 'strict' or 'replace'")
 
 
 def encode_compiled(

@@ -8,6 +8,7 @@ A directory is written whole or not at all. All that is read is checked, so a wr
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -161,7 +162,7 @@ def load(path: Path) -> Loaded:
         return Loaded(*hugging_face.parse(read_text(path), str(path)))
     if not path.is_dir():
         raise TokenizerError(f"{path}: no such tokenizer; expected a directory with {VOCAB}, or a {HUGGING_FACE}")
-    if (path / SPECIAL).is_file():
+    if os.path.lexists(path / SPECIAL):
         return _load_ours(path)
     if (path / HUGGING_FACE).is_file():
         return load(path / HUGGING_FACE)
@@ -180,6 +181,8 @@ def load_gpt2(
     Raises:
         TokenizerError: if a file is missing or damaged, or the two do not belong together.
     """
+    if isinstance(special_tokens, str):
+        raise TokenizerError(f"special tokens: got {special_tokens!r}; expected a list of names, [{special_tokens!r}]")
     entries = parse_object(read_text(vocab), str(vocab))
     given = special_tokens if isinstance(special_tokens, Mapping) else {}
     special: dict[str, object] = {name: entries.pop(name) for name in special_tokens if name in entries}

@@ -247,7 +247,9 @@ class _Added(NamedTuple):
 def _added_tokens(value: object, entries: Mapping[str, object], where: str) -> dict[str, _Added]:
     added: dict[str, _Added] = {}
     following = len(entries)
-    for token in value if isinstance(value, list) else []:
+    if not isinstance(value, list | None):
+        raise TokenizerError(f"{where}: added_tokens is {value!r:.60}; expected a JSON list")
+    for token in value or ():
         match token:
             case {"content": str(content), "id": int(i)}:
                 pass
@@ -294,7 +296,7 @@ def _around(pieces: list[object], tokens: Mapping[str, object], names: Mapping[i
                 sides.append([])
             case {"SpecialToken": {"id": str(key)}}:
                 match tokens.get(key):
-                    case {"ids": list(ids)} if all(i in names for i in ids):
+                    case {"ids": list(ids)} if all(type(i) is int and i in names for i in ids):
                         sides[-1] += [names[i] for i in ids]
                     case _:
                         return None

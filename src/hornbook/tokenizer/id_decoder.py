@@ -3,11 +3,13 @@
 from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import pairwise
+from operator import index
 from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
+from hornbook.errors import TokenizerError
 from hornbook.tokenizer import compiled
 
 Array = npt.NDArray[Any]
@@ -76,7 +78,11 @@ class _Known(dict[Any, bytes]):
         self._token_bytes = token_bytes
 
     def __missing__(self, token_id: SupportsIndex) -> bytes:
-        token = self[int(token_id)] = self._token_bytes(int(token_id))
+        try:
+            number = index(token_id)
+        except TypeError as error:
+            raise TokenizerError(f"token id {token_id!r}: expected a whole number") from error
+        token = self[number] = self._token_bytes(number)
         return token
 
 

@@ -99,8 +99,9 @@ class Splitter:
         self.cut: regex.Pattern[bytes] | None = regex.compile(known.cut) if known else None
         """Searches backwards for a place to cut; None if no such place is known, for patterns of your own."""
         try:
+            self.expression.encode()  # half of a surrogate pair could not be saved
             self._regex = regex.compile(with_frozen_classes(self.expression), regex.V1)
-        except regex.error as error:
+        except (regex.error, UnicodeEncodeError) as error:
             raise TokenizerError(
                 f"tokenizer.pattern = {pattern!r} is neither one of {', '.join(PATTERNS)} "
                 f"nor a regular expression: {error}"

@@ -138,6 +138,9 @@ class SpecialTokens:
         if both := self.ids.keys() & self.added.keys():
             raise TokenizerError(f"special tokens: {min(both)!r} is an added token too; expected it to be one of both")
         owners: dict[int, str] = {}
+        for name in names:
+            if any("\ud800" <= char <= "\udfff" for char in name):
+                raise TokenizerError(f"special tokens: the name {name!r} holds a lone surrogate; expected text")
         for name, i in [*self.ids.items(), *self.added.items()]:
             if not 0 <= i <= HIGHEST_ID:
                 raise TokenizerError(f"special tokens: the id of {name!r} is {i}; expected 0 to {HIGHEST_ID}")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import regex
 
 from hornbook.errors import TokenizerError
-from hornbook.tokenizer.batch import Errors, encode_compiled, encode_purely
+from hornbook.tokenizer.batch import Errors, check_errors, encode_compiled, encode_purely
 from hornbook.tokenizer.bulk import BulkEncoder, MalformedError, encoder_for
 from hornbook.tokenizer.byte_pair import BytePairScheme
 from hornbook.tokenizer.characters import CharacterScheme
@@ -54,6 +54,7 @@ class TextEncoder:
         """Ids of documents in one row, and their offsets."""
         of_ids, names, cut = self._checked(dtype), frozenset(self._special.added), self._cut
         _check_threads(threads)
+        check_errors(errors)
         name_ids = self._name_ids(names)
         encoder = self._compiled(sum(map(len, documents)), names)
         if encoder and (prepared := self._prepared_documents(documents, names, errors)) is not None:
@@ -79,6 +80,7 @@ class TextEncoder:
         of_ids = self._checked(self._smallest_dtype() if dtype is None else dtype)
         threads = min(os.cpu_count() or 1, _MOST_THREADS) if threads is None else threads
         _check_threads(threads)
+        check_errors(errors)
         name_ids = self._name_ids(names)
         encoder = self._compiled(path.stat().st_size if path.is_file() else 0, names)
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from hornbook.config.tokenizer import END_OF_TEXT, MASK, PAD, TokenizerConfig
 from hornbook.errors import TokenizerError
 from hornbook.tokenizer import files, hugging_face
-from hornbook.tokenizer.batch import Errors
+from hornbook.tokenizer.batch import Errors, check_errors
 from hornbook.tokenizer.byte_pair import BytePairScheme
 from hornbook.tokenizer.characters import CharacterScheme
 from hornbook.tokenizer.documents import Documents, decode_utf8, encode_utf8
@@ -51,6 +51,10 @@ class Tokenizer:
         scheme: BytePairScheme | CharacterScheme,
         special_tokens: Sequence[str] | Mapping[str, int] | SpecialTokens,
     ) -> None:
+        if isinstance(special_tokens, str):
+            raise TokenizerError(
+                f"special tokens: got {special_tokens!r}; expected a list of names, [{special_tokens!r}]"
+            )
         if not isinstance(special_tokens, SpecialTokens | Mapping):
             n_ordinary = len(scheme.tokens)
             ids = {name: n_ordinary + i for i, name in enumerate(special_tokens)}
@@ -274,6 +278,7 @@ class Tokenizer:
         Raises:
             TokenizerError: for invalid UTF-8, with its byte offset, or as `encode` does.
         """
+        check_errors(errors)
         return self._encoder.ids(decode_utf8(data, "text", errors=errors), frozenset(self._special.added))
 
     def encode_batch(
@@ -303,6 +308,8 @@ class Tokenizer:
         """
         if end_id is not None:
             self.token_bytes(end_id)
+        if isinstance(documents, (str, bytes)):  # type: ignore[unreachable]  # it can be called with anything
+            raise TokenizerError("documents: got one text; expected a list of UTF-8 texts, [text]")
         return self._encoder.batch(list(documents), errors=errors, threads=threads, end_id=end_id, dtype=dtype)
 
     def encode_file(

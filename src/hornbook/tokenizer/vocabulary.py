@@ -27,12 +27,14 @@ def read_text(path: Path) -> str:
     """A file of UTF-8 text, its line ends unchanged.
 
     Raises:
-        TokenizerError: if it is missing or no UTF-8.
+        TokenizerError: if it is missing, cannot be read or is no UTF-8.
     """
     try:
         return path.read_bytes().decode()
     except (FileNotFoundError, IsADirectoryError) as error:
         raise TokenizerError(f"{path}: no such file; a tokenizer is incomplete without it") from error
+    except OSError as error:
+        raise TokenizerError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise TokenizerError(f"{path}: invalid UTF-8 at byte offset {error.start}; the file is damaged") from error
 
@@ -53,10 +55,14 @@ def parse_object(text: str, where: str) -> dict[str, object]:
 
     try:
         value = json.loads(text, object_pairs_hook=unique)
+    except TokenizerError:
+        raise
     except json.JSONDecodeError as error:
         raise TokenizerError(
             f"{where}: no valid JSON, line {error.lineno} column {error.colno}: {error.msg}; the file is damaged"
         ) from error
+    except (RecursionError, ValueError) as error:  # brackets within brackets; a number of thousands of digits
+        raise TokenizerError(f"{where}: no JSON that can be read ({error}); the file is damaged") from error
     if not isinstance(value, dict):
         raise TokenizerError(f"{where}: got a JSON {type(value).__name__}; expected an object")
     return value
