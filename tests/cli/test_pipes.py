@@ -36,3 +36,16 @@ def test_long_verbs_write_json_lines_into_a_pipe(tmp_path):
         assert all(isinstance(line, dict) for line in lines), command
         if last is not None:
             assert lines[-1]["event"] == last, command
+
+
+@pytest.mark.medium
+def test_closed_streams_do_no_harm(tmp_path):
+    project = write_project(tmp_path)
+    text = tmp_path / "a.txt"
+    text.write_text("the cat", encoding="utf-8")
+    subprocess.run([sys.executable, "-m", "hornbook", "tokenizer", "train", project], capture_output=True, check=True)
+    for action in (["data", "count", text], ["tokenizer", "inspect", tmp_path / "tokenizer"]):
+        command = [sys.executable, "-m", "hornbook", *map(str, action)]
+        shell = ["sh", "-c", 'exec "$@" >&- <&-', "sh", *command]
+        done = subprocess.run(shell, stderr=subprocess.PIPE)
+        assert (done.returncode, done.stderr) == (0, b"")

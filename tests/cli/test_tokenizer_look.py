@@ -51,6 +51,22 @@ def run(project, capsysbinary, monkeypatch):
     return run
 
 
+def test_an_odd_path_is_text_in_a_page_and_a_text_is_never_replaced(project, tmp_path, capsys):
+    odd = tmp_path / "<script>alert(1)<"
+    odd.symlink_to(project / "tokenizer")
+    text = tmp_path / "text.txt"
+    text.write_text("the cat", encoding="utf-8")
+    assert main(["tokenizer", "inspect", str(odd), str(text), "--html", str(tmp_path / "page.html")]) == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert page.count("&lt;script&gt;alert(1)&lt;") >= 3  # title, heading, facts
+    for action in (["inspect", str(odd)], ["compare", str(project / "tokenizer")]):
+        with pytest.raises(SystemExit):
+            main(["tokenizer", *action, str(text), "--html", str(text)])
+        assert "expected a name that ends with .html" in capsys.readouterr().err
+    assert text.read_text(encoding="utf-8") == "the cat"
+
+
 def test_parts_tell_escapes_from_text():
     assert list(parts(b"a\\n\n")) == [Part("a\\n", False), Part("\\n", True)]
     assert visible("\u00a0é".encode() + b"\xe4\xbd") == "\\xa0é\\xe4\\xbd"
@@ -226,6 +242,11 @@ def test_a_long_document_takes_several_screens_which_hold_all_of_it(tokenizer):
     shown = "".join(screens)
     assert [n for n in range(60) if f"line {n} of the text\\n" not in shown] == []
     assert reader.asked[0].startswith("0..")
+
+
+def test_bytes_that_are_no_text_are_searched_for(stored, tokenizer):
+    reader = Reader(stored, tokenizer, ["/\udcff\udcfe", "q"])
+    assert r"'\udcff\udcfe' is not in what follows" in "".join(reader.screens(304))
 
 
 def test_what_fits_a_screen_asks_nothing(tokenizer):

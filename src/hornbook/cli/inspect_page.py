@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ def write_page(out: Path, tokenizer: Tokenizer, path: Path, documents: Documents
         note += f" in {number - first:,} of {len(documents):,} documents"
     if cut or omitted:
         note += f", cut at {max_tokens:,} tokens; --max-tokens shows more"
+    owner = f"{escape(str(path))}: {tokenizer.vocab_size:,} ids"
     body = [
-        f'<p class="{"cut" if cut or omitted else "facts"}">{path}: {tokenizer.vocab_size:,} ids. {note}.</p>\n',
+        f'<p class="{"cut" if cut or omitted else "facts"}">{owner}. {note}.</p>\n',
         *shown,
     ]
     beside = isinstance(documents, StoredDocuments)

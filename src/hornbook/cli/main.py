@@ -16,6 +16,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, cast
 
 from hornbook.errors import HornbookError
@@ -49,6 +50,7 @@ class _Verb(Protocol):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; argparse itself exits on --help and on wrong arguments."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_what_is_closed()
     _make_stdout_lenient()
     top = _top_parser()
     if not arguments:
@@ -103,6 +105,13 @@ def _os_message(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename is not None else ""
     advice = "; free some space and try again" if error.errno == errno.ENOSPC else ""
     return f"{where}{error.strerror or error}{advice}"
+
+
+def _open_what_is_closed() -> None:
+    """A program started with a standard stream closed (`>&-`) has None in its place, which nobody expects."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _make_stdout_lenient() -> None:

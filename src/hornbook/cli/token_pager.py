@@ -171,7 +171,7 @@ class Pager:
         self._sought, first_token = text, end.token
         try:
             for number in range(end.document, len(self._documents)):
-                if (token := self._find(text.encode(), number, first_token)) is not None:
+                if (token := self._find(text.encode("utf-8", "surrogateescape"), number, first_token)) is not None:
                     return self._jump(place, Place(number, token))
                 first_token = 0
         except KeyboardInterrupt:

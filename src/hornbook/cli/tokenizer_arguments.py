@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
 
     from hornbook.tokenizer.tokenizer import Tokenizer
@@ -25,6 +25,14 @@ def add_texts(parser: argparse.ArgumentParser) -> None:
     """The arguments FILE and --text, which `texts` reads."""
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="text files; default: stdin, when piped")
     parser.add_argument("--text", dest="texts", action="append", default=[], metavar="TEXT", help="may be repeated")
+
+
+def html_file(text: str) -> Path:
+    """The type of --html: another name may be that of a text which the page would replace."""
+    path = Path(text)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a name that ends with .html")
+    return path
 
 
 def add_special(parser: argparse.ArgumentParser) -> None:

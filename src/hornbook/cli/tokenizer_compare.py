@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hornbook.cli.tokenizer_arguments import load_tokenizer
+from hornbook.cli.tokenizer_arguments import html_file, load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,7 +43,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     compare.add_argument("--text", dest="texts", action="append", default=[], metavar="TEXT", help="may be repeated")
     compare.add_argument("--pattern", help="of .tiktoken files whose name does not tell it: gpt2, cl100k, o200k, ...")
-    compare.add_argument("--html", type=Path, metavar="OUT.html", help="write one HTML file instead")
+    compare.add_argument("--html", type=html_file, metavar="OUT.html", help="write one HTML file instead")
     compare.set_defaults(carry_out=_compare)
 
 

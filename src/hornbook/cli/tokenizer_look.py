@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from hornbook.cli import tokenizer_view
 from hornbook.cli.configuration import positive
-from hornbook.cli.tokenizer_arguments import add_special, add_texts, add_tokenizer, ids_of, load_tokenizer, texts
+from hornbook.cli.tokenizer_arguments import (
+    add_special,
+    add_texts,
+    add_tokenizer,
+    html_file,
+    ids_of,
+    load_tokenizer,
+    texts,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +39,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     inspect.add_argument("--split", choices=("train", "valid", "test"), help="of the data set; default: train")
     inspect.add_argument("--document", type=_from_zero, metavar="N", help="of the data set, from 0: begin there")
     inspect.add_argument("--bytes", action="store_true", help="on a terminal, the bytes of each token below its id")
-    inspect.add_argument("--html", type=Path, metavar="OUT.html", help="write one HTML file instead")
+    inspect.add_argument("--html", type=html_file, metavar="OUT.html", help="write one HTML file instead")
     inspect.add_argument(
         "--max-tokens", type=positive, metavar="N", help=f"in the HTML file, at most; default: {HTML_TOKENS:,}"
     )
