@@ -19,6 +19,16 @@ def guarded(array):
     return copy
 
 
+class GuardedNumpy:
+    """numpy for a module whose arrays are to end before unreadable pages, those too that it gives no name."""
+
+    def __getattr__(self, name):
+        value = getattr(np, name)
+        if name not in ("array", "ascontiguousarray", "concatenate", "empty", "zeros"):
+            return value
+        return lambda *arguments, **options: guarded(value(*arguments, **options))
+
+
 def _forbid(address, n_bytes):
     try:
         protect = ctypes.CDLL(None, use_errno=True).mprotect

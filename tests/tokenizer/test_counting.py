@@ -15,7 +15,7 @@ from hornbook.tokenizer.reference import count_words
 from hornbook.tokenizer.special_tokens import split_at_names
 from hornbook.tokenizer.word_counts import WordCounts
 from strange_text import strange_text
-from tokenizer.guard_pages import guarded
+from tokenizer.guard_pages import GuardedNumpy, guarded
 
 NAMES = ("<|endoftext|>", "<|end|>", "<|endoftext|><|user|>", "é", "\n\n")
 
@@ -160,14 +160,19 @@ def test_no_memory_beyond_its_end_is_read_or_written(monkeypatch):
     keep, zeroed = counting.WordCounter._keep, counting.zeroed
     monkeypatch.setattr(counting.WordCounter, "_keep", lambda self, name, array: keep(self, name, guarded(array)))
     monkeypatch.setattr(counting, "zeroed", lambda n: guarded(zeroed(n)))
+    monkeypatch.setattr(counting, "np", GuardedNumpy())
     rng = random.Random(3)
     parts = ["word", " two", "  ", "\n\n", "<|endoftext|>", "é", "123", "日本", "x" * 90, "<|", "'s"]
     counter, documents = counting.WordCounter("gpt2", [name.encode() for name in NAMES]), []
-    for n in [*range(40), 70_000]:
-        documents.append("".join(rng.choices(parts, k=n)))
+    texts = ["".join(rng.choices(parts, k=n)) for n in [*range(40), 70_000]]
+    for document in [*texts, "a1" * counting._STRETCH]:  # the last one is words of one byte, and cannot be cut
+        documents.append(document)
         text, bounds = laid_out(documents[-1:])
         assert counter.count(guarded(text), bounds) is None
-    assert counter.table.words().mapping() == reference_counts(documents, names=NAMES)
+    words = reference_counts(documents, names=NAMES)
+    assert counter.table.words().mapping() == words
+    for counts in (words, {b"a": 1}, {b"a" * 99: 1}):  # the last word is written behind all others
+        assert counting.WordTable.of_words(counts).words().mapping() == counts
 
 
 def test_blocks_must_be_padded():

@@ -8,7 +8,7 @@ from hornbook.tokenizer.alphabet import BYTE_ORDER
 from hornbook.tokenizer.reference import learn_merges
 from hornbook.tokenizer.word_counts import WordCounts
 from oracles import bpe
-from tokenizer.guard_pages import guarded
+from tokenizer.guard_pages import GuardedNumpy, guarded
 
 TIE_ORDERS = ["hf", "lexicographic"]
 # Few letters make runs, overlaps and ties; zero bytes make prefixes that look alike; 255 is the largest.
@@ -69,6 +69,7 @@ def test_many_words_and_merges_equal_the_reference(tie_order, monkeypatch):
 def test_no_memory_beyond_its_end_is_read_or_written(tie_order, monkeypatch):
     keep = merging._Memory._keep
     monkeypatch.setattr(merging._Memory, "_keep", lambda self, name, array: keep(self, name, guarded(array)))
+    monkeypatch.setattr(merging, "np", GuardedNumpy())
     rng = random.Random(3)
     for _ in range(10):
         words = fuzzed_words(rng)
