@@ -154,24 +154,32 @@ def ordered(
 def _make_encoder(scheme: BytePairScheme, kernels: ModuleType) -> BulkEncoder | None:
     kinds: Mapping[str, int] = kernels.module("splitting").PATTERN_KINDS
     memory = kernels.module("encoder_memory")
-    n = len(scheme.merge_table)
-    pairs = np.fromiter(chain.from_iterable(scheme.merge_table), np.int64, 2 * n).reshape(n, 2)
-    made = np.fromiter(chain.from_iterable(scheme.merge_table.values()), np.int64, 2 * n).reshape(n, 2)
-    _, first, numbers = np.unique(made[:, 0], return_index=True, return_inverse=True)
+    merges = _merge_rows(scheme)
+    _, first, numbers = np.unique(merges[:, 2], return_index=True, return_inverse=True)
     if (
         scheme.pattern not in kinds
-        or max(len(scheme.tokens), n) > memory.LARGEST
-        or not np.array_equal(
-            made[first[numbers], 1], made[:, 1]
-        )  # a rank that makes two tokens: no such file is known
+        or max(len(scheme.tokens), len(merges)) > memory.LARGEST
+        # A rank that makes two tokens: no such file is known.
+        or not np.array_equal(merges[first[numbers], 3], merges[:, 3])
     ):
         return None
-    merges = np.column_stack([pairs, numbers, made[:, 1]])
+    merges[:, 2] = numbers
     byte_ids = np.array(scheme.byte_ids, np.int64)
     tables = memory.Tables(
         kinds[scheme.pattern], byte_ids, merges, scheme.tokens, whole_words_first=scheme.whole_words_first
     )
     return BulkEncoder(tables, kernels)
+
+
+def _merge_rows(scheme: BytePairScheme) -> Array:
+    """`scheme.merge_table` as int64[n, 4]: left id, right id, rank, id of the joined token."""
+    joined = np.array(scheme.joined, np.int64)
+    pairs = np.fromiter(chain.from_iterable(scheme.merges), np.int64, 2 * len(joined)).reshape(-1, 2)
+    ranks = joined if scheme.by_rank else np.arange(len(joined))
+    _, last = np.unique((pairs[::-1, 0] << 32) | pairs[::-1, 1], return_index=True)
+    listed = len(joined) - 1 - np.sort(last)[::-1]  # of a pair that is listed twice the last
+    rows: Array = np.column_stack([pairs, ranks, joined])
+    return rows[listed]
 
 
 def _tell_once(pattern: str, n_bytes: int) -> None:

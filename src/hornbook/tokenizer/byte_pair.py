@@ -4,8 +4,9 @@ Text is split into words by the pattern, each word becomes bytes, each byte an i
 Words repeat, so their ids are kept; the cache is bounded and a very long word is never kept.
 """
 
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import ClassVar, Literal
 
@@ -64,11 +65,10 @@ class BytePairScheme:
         self._check_tokens()
         self.byte_ids: list[int] = [self.ids.get(bytes([byte]), -1) for byte in range(256)]
         """The id of each single byte, of length 256; -1 for one without an id, which text holds only if drops_bytes."""
-        self.merge_table: dict[Pair, tuple[int, int]] = (
-            joining_pairs(self.ids) if merges is None else self._join(merges)
-        )
-        """Pair of ids -> (rank, id of the joined token); of the pairs in a word the lowest rank merges first."""
-        self.merges: tuple[Pair, ...] = tuple(self.merge_table if merges is None else merges)
+        table = joining_pairs(self.ids) if merges is None else {}
+        self.merges: tuple[Pair, ...] = tuple(table if merges is None else merges)
+        self.joined = array("q", table.values() if merges is None else self._join(merges))
+        """The id that each merge gives."""
         self._cache = _WordCache(self._encode_word)
 
     @classmethod
@@ -78,6 +78,15 @@ class BytePairScheme:
         for left, right in merges:
             tokens.append(tokens[left] + tokens[right])
         return cls(tokens, merges, pattern=pattern)
+
+    @cached_property
+    def merge_table(self) -> dict[Pair, tuple[int, int]]:
+        """Pair of ids -> (rank, id of the joined token); of the pairs in a word the lowest rank merges first.
+
+        A pair that is listed twice has its last rank, as with Hugging Face. Compiled code does without this table.
+        """
+        ranks = self.joined if self.by_rank else range(len(self.merges))
+        return dict(zip(self.merges, zip(ranks, self.joined, strict=True), strict=True))
 
     @property
     def pattern(self) -> str:
@@ -144,30 +153,27 @@ class BytePairScheme:
                 f"({printable(bytes(missing[:1]))!r}); expected a byte-level vocabulary, which has them all"
             )
 
-    def _join(self, merges: Sequence[Pair]) -> dict[Pair, tuple[int, int]]:
+    def _join(self, merges: Sequence[Pair]) -> Iterator[int]:
         tokens, ids = self.tokens, self.ids
-        table: dict[Pair, tuple[int, int]] = {}
         for rank, (left, right) in enumerate(merges):
             try:
-                joined = ids[tokens[left] + tokens[right]]  # type: ignore[operator]  # None is one of the errors
+                yield ids[tokens[left] + tokens[right]]  # type: ignore[operator]  # None is one of the errors
             except (KeyError, TypeError):
                 parts = [printable(tokens[i] or b"") or f"(id {i})" for i in (left, right)]
                 raise TokenizerError(
                     f"merges: merge {rank + 1} joins {parts[0]!r} and {parts[1]!r} to what is not in the vocabulary; "
                     "do both files belong together?"
                 ) from None
-            table[left, right] = rank, joined
-        return table
 
 
-def joining_pairs(ids: Mapping[bytes, int]) -> dict[Pair, tuple[int, int]]:
-    """Every way to split a token into two tokens: pair of ids -> (id, id) of the token, in the order of the mapping."""
-    table: dict[Pair, tuple[int, int]] = {}
+def joining_pairs(ids: Mapping[bytes, int]) -> dict[Pair, int]:
+    """Every way to split a token into two tokens: pair of ids -> id of the token, in the order of the mapping."""
+    table: dict[Pair, int] = {}
     find = ids.get
     for token, i in ids.items():
         for cut in range(1, len(token)):
             if (left := find(token[:cut])) is not None and (right := find(token[cut:])) is not None:
-                table[left, right] = i, i
+                table[left, right] = i
     return table
 
 

@@ -115,7 +115,7 @@ def _not_ranks(scheme: BytePairScheme) -> str | None:
         return f"the byte 0x{missing[0]:02x} has no id"
     if scheme.by_rank:
         return None
-    made = [scheme.merge_table[pair][1] for pair in scheme.merges]
+    made = scheme.joined.tolist()
     if made != sorted(made):
         return "its merges are not in the order of the ids of what they make"
     if scheme.whole_words_first and scheme.merge_table.keys() == joining_pairs(scheme.ids).keys():
