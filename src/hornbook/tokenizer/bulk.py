@@ -178,8 +178,8 @@ def _merge_rows(scheme: BytePairScheme) -> Array:
     ranks = joined if scheme.by_rank else np.arange(len(joined))
     _, last = np.unique((pairs[::-1, 0] << 32) | pairs[::-1, 1], return_index=True)
     listed = len(joined) - 1 - np.sort(last)[::-1]  # of a pair that is listed twice the last
-    rows: Array = np.column_stack([pairs, ranks, joined])
-    return rows[listed]
+    rows: Array = np.column_stack([pairs, ranks, joined])[listed]
+    return rows
 
 
 def _tell_once(pattern: str, n_bytes: int) -> None:
