@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 
 def setup(settings: dict[str, Any]) -> tuple[Callable[[], Tokenizer], Callable[[Tokenizer], dict[str, Any]]]:
-    """By document, not by line: `train` on files would never see what spans a line end."""
-    documents = Path(settings["path"]).read_bytes().decode().split("<|endoftext|>")
+    """By document, not by line: `train` on files would never see what spans a line end.
+
+    Special tokens in the text are borders, as with ours; this trainer would count their letters.
+    """
+    borders = "|".join(map(re.escape, settings["special_tokens"]))
+    documents = re.split(borders, Path(settings["path"]).read_bytes().decode())
 
     def block() -> Tokenizer:
         tokenizer = Tokenizer(models.BPE())
