@@ -143,6 +143,25 @@ def test_max_tokens_ends_with_the_document_that_reaches_it(tmp_path, corpus, tok
     assert part.read(0, part.n_tokens).tolist() == whole.read(0, part.n_tokens).tolist()
 
 
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize("workers", [1, 5])
+def test_whether_bad_input_behind_the_limit_stops_does_not_depend_on_the_workers(tmp_path, corpus, tokenizer, workers):
+    settings = {"on_error": "stop", "workers": workers, "valid_fraction": 0, "test_fraction": 0}
+    part = prepare(config(corpus, tmp_path / "part", max_tokens=10, **settings), tokenizer).split("train")
+    assert part.n_documents == 1
+    with pytest.raises(DataError, match=r"corpus\.txt:101: "):
+        prepare(config(corpus, tmp_path / "whole", **settings), tokenizer)
+
+
+@pytest.mark.parametrize("workers", [1, 5])
+def test_of_two_errors_the_first_in_the_text_is_told(tmp_path, letters, workers, small_steps):
+    (tmp_path / "a.txt").write_bytes(b"abc\n" * 10 + b"ABC\n" + b"abc\n" * 500 + b"\xff\n")
+    source = TextSource(paths=(tmp_path / "a.txt",), document_separator="line")
+    settings = DataConfig(path=tmp_path / "data", source=source, end_of_text=False, workers=workers)
+    with pytest.raises(DataError, match=r"a\.txt:11: "):
+        prepare(settings, letters)
+
+
 def test_max_documents(tmp_path, corpus, tokenizer):
     dataset = prepare(config(corpus, tmp_path / "data", max_documents=50), tokenizer)
     assert sum(split.documents for split in dataset.index.splits.values()) == 50

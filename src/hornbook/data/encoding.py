@@ -18,7 +18,7 @@ import numpy as np
 from hornbook.config.data import OnError
 from hornbook.data.documents import SourceReport
 from hornbook.data.splits import Pieces
-from hornbook.errors import DataError, TokenizerError
+from hornbook.errors import DataError, HornbookError, TokenizerError
 from hornbook.tokenizer.tokenizer import Tokenizer
 
 BATCH_BYTES = 1 << 21
@@ -134,14 +134,18 @@ def batched(pieces: Iterator[Pieces], report: SourceReport) -> Iterator[Batch]:
 def encoded(batches: Iterator[Batch], encoder: Encoder, *, workers: int | None) -> Generator[tuple[Batch, Encoded]]:
     """Each batch with its ids, in order; while they are made, the calling thread reads the next.
 
+    What reading raises is raised after all that was read before it: how far ahead the workers let it read does not
+    decide whether a caller who wants no more than that meets it.
+
     Raises:
         DataError: as `Encoder.encode`.
     """
     workers = workers or min(_cores(), _MOST_WORKERS)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="encode")
     under_way: deque[tuple[Batch, Future[Encoded]]] = deque()
+    failures: list[HornbookError] = []
     try:
-        for batch in batches:
+        for batch in _until_failure(batches, failures):
             under_way.append((batch, pool.submit(encoder.encode, batch)))
             if len(under_way) > 2 * workers:
                 first, future = under_way.popleft()
@@ -149,8 +153,18 @@ def encoded(batches: Iterator[Batch], encoder: Encoder, *, workers: int | None) 
         while under_way:
             first, future = under_way.popleft()
             yield first, future.result()
+        for failure in failures:
+            raise failure
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _until_failure(batches: Iterator[Batch], failures: list[HornbookError]) -> Iterator[Batch]:
+    """The batches up to an error, which becomes one of the `failures`; a Ctrl-C is none, and stays prompt."""
+    try:
+        yield from batches
+    except HornbookError as error:
+        failures.append(error)
 
 
 def _cores() -> int:
