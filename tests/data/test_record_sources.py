@@ -167,6 +167,7 @@ JSON_PARTS = [
 ]
 
 
+@pytest.mark.medium
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(

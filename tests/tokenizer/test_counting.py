@@ -49,6 +49,7 @@ def compiled_counts(documents, pattern="gpt2", names=()):
     return counter.table.words().mapping()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("pattern", PATTERN_NAMES)
 @settings(max_examples=25, deadline=None)
 @given(documents=st.lists(strange_text, max_size=4))

@@ -389,6 +389,7 @@ UNNORMAL = [
 any_form = st.lists(st.one_of(st.sampled_from(UNNORMAL), strange_text), max_size=8).map("".join)
 
 
+@pytest.mark.medium
 @settings(max_examples=200, deadline=None)
 @given(texts=st.lists(any_form, max_size=4))
 def test_normalized_text_equals_pure(texts):

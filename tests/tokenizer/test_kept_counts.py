@@ -20,6 +20,7 @@ def test_what_is_kept_is_read(tmp_path, kept):
     assert read_counts(tmp_path / "absent.counts", "digest") is None
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("damage", [1, 0x80, 0xFF])
 def test_a_damaged_file_is_as_good_as_none(tmp_path, kept, damage):
     path = tmp_path / "x.counts"
