@@ -1,7 +1,6 @@
 """Rows as lines of a table, and all of a run as one JSON file with the machine it ran on."""
 
 import importlib.metadata
-import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from hornbook.benchmarks.comparison import Row, Verdict
 from hornbook.benchmarks.peers import pins
+from hornbook.storage.cores import available_cores
 from hornbook.storage.provenance import provenance
 
 IDLE_SHARE = 0.05
@@ -26,7 +26,7 @@ def machine() -> dict[str, Any]:
             continue
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": available_cores(),
         **{key: known[key] for key in ("platform", "commit", "started", "command")},
         "versions": versions,
         "peers": pins(),

@@ -4,7 +4,6 @@ The peer runs in its own best ordinary way: a fused optimizer, its own cache, th
 cores. That they compute the same thing (the loss before any step, the decoded tokens) is checked in the same run.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from hornbook.benchmarks.harness import Case
 from hornbook.benchmarks.peers import peer_python
 from hornbook.benchmarks.side import Side, SideProcess
 from hornbook.errors import MissingExtraError
+from hornbook.storage.cores import available_cores
 
 LEARNING_RATE = 1e-4
 ROWS, CONTEXT = 8, 256
@@ -44,7 +44,7 @@ def decode_cases(directory: Path, *, d_model: int = 256, new_tokens: int = 64) -
 
 
 def _sides(work: str, settings: dict[str, Any]) -> list[Side]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     python = peer_python("transformers")
     assert python is not None, "the model could not have been made without it"
     return [

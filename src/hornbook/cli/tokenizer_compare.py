@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -131,9 +130,10 @@ def compare(
     """Measure every tokenizer on every kind."""
     import numpy as np
 
+    from hornbook.storage.cores import available_cores
     from hornbook.tokenizer.comparison import coverage, measure, ordinary_tokens
 
-    threads = min(os.cpu_count() or 1, MOST_THREADS)
+    threads = min(available_cores(), MOST_THREADS)
     tokens = {name: ordinary_tokens(tokenizer) for name, (_, tokenizer) in tokenizers.items()}
     found = []
     for name, (path, tokenizer) in tokenizers.items():

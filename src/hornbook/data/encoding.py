@@ -6,7 +6,6 @@ The batches are cut by the text alone, so what comes out does not depend on the 
 compiled kernels run beside one another and beside the reading; pure Python, for little text, gains nothing from more.
 """
 
-import os
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from hornbook.config.data import OnError
 from hornbook.data.documents import SourceReport
 from hornbook.data.splits import Pieces
 from hornbook.errors import DataError, HornbookError, TokenizerError
+from hornbook.storage.cores import available_cores
 from hornbook.tokenizer.tokenizer import Tokenizer
 
 BATCH_BYTES = 1 << 21
@@ -140,7 +140,7 @@ def encoded(batches: Iterator[Batch], encoder: Encoder, *, workers: int | None) 
     Raises:
         DataError: as `Encoder.encode`.
     """
-    workers = workers or min(_cores(), _MOST_WORKERS)
+    workers = workers or min(available_cores(), _MOST_WORKERS)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="encode")
     under_way: deque[tuple[Batch, Future[Encoded]]] = deque()
     failures: list[HornbookError] = []
@@ -165,8 +165,3 @@ def _until_failure(batches: Iterator[Batch], failures: list[HornbookError]) -> I
         yield from batches
     except HornbookError as error:
         failures.append(error)
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

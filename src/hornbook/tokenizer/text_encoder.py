@@ -3,7 +3,6 @@
 Pure Python (`special_tokens`, the scheme's `encode`) says what the ids are; the compiled kernels give the same.
 """
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import regex
 
 from hornbook.errors import TokenizerError
+from hornbook.storage.cores import available_cores
 from hornbook.tokenizer.batch import Errors, check_errors, encode_compiled, encode_purely
 from hornbook.tokenizer.bulk import BulkEncoder, MalformedError, encoder_for
 from hornbook.tokenizer.byte_pair import BytePairScheme
@@ -78,7 +78,7 @@ class TextEncoder:
     ) -> FileCounts:
         """A file of text to a file of ids."""
         of_ids = self._checked(self._smallest_dtype() if dtype is None else dtype)
-        threads = min(os.cpu_count() or 1, _MOST_THREADS) if threads is None else threads
+        threads = min(available_cores(), _MOST_THREADS) if threads is None else threads
         _check_threads(threads)
         check_errors(errors)
         name_ids = self._name_ids(names)

@@ -6,13 +6,13 @@ The table grows with about the 0.6th power of the text: half a million words for
 it. A special token in the text is a border, never a word: its characters are not counted.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from hornbook.config.tokenizer import SPECIAL_TOKENS, TokenizerConfig
 from hornbook.errors import TokenizerError
+from hornbook.storage.cores import available_cores
 from hornbook.tokenizer import compiled
 from hornbook.tokenizer.alphabet import BYTE_ORDER
 from hornbook.tokenizer.byte_pair import BytePairScheme
@@ -98,7 +98,7 @@ def count_words(
         special_names(config),
         max_bytes=config.max_bytes,
         n_bytes=n_bytes,
-        threads=config.threads or _available_cores(),
+        threads=config.threads or min(available_cores(), _MOST_THREADS),
         report=lambda done: report(TrainProgress(phase="count", done=done, total=total)),
     )
 
@@ -162,11 +162,6 @@ def _train_characters(documents: Documents, config: TokenizerConfig, report: Pro
         done += block.n_bytes
         report(TrainProgress(phase="count", done=done, total=config.max_bytes))
     return CharacterScheme.train(seen)
-
-
-def _available_cores() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, _MOST_THREADS)
 
 
 def _silent(_: TrainProgress) -> None:
