@@ -9,7 +9,7 @@ mean of micro-batch means instead would weigh a row with one trained token as mu
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +26,18 @@ from hornbook.training.metrics import Sums, total_sums
 _DROPOUT = 1  # the purpose in the key of the default generator
 
 
+class Watch(Protocol[B]):
+    """Looks at a step from outside and changes nothing; it decides by `at.step` whether there is anything to do."""
+
+    def before_update(self, learner: "Learner[B]", batches: Sequence[B], at: StepContext) -> None:
+        """Gradients are complete, in the units of the loss, and not clipped; `batches` are prepared, on the host."""
+        ...
+
+    def after_update(self, learner: "Learner[B]", at: StepContext, *, skipped: bool) -> None:
+        """Weights are updated, unless the step was skipped."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Learner(Generic[B]):
     """What a step works on and with; the same for every step of a run."""
@@ -37,6 +49,7 @@ class Learner(Generic[B]):
     precision: Precision
     clip_grad_norm: float | None
     """Largest global gradient norm; None never clips."""
+    watch: Watch[B] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +87,15 @@ def train_step(learner: Learner[B], batches: Sequence[B], at: StepContext, *, mu
 
     sums = total_sums(outputs, strategy)
     loss_value, _ = sums.pop("loss")
+    if learner.watch is not None:
+        learner.watch.before_update(learner, batches, at)
     grad_norm = strategy.clip_grad_norm(learner.model, learner.clip_grad_norm or math.inf).item()
     flags = strategy.agree(Flags(skip=not (math.isfinite(loss_value) and math.isfinite(grad_norm))))
     set_learning_rate(optimizer, multiplier)
     if not flags.skip:
         optimizer.step()
+    if learner.watch is not None:
+        learner.watch.after_update(learner, at, skipped=flags.skip)
     strategy.zero_grad(optimizer)
     return StepReport(
         loss=loss_value,
