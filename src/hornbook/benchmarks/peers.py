@@ -4,6 +4,7 @@
 .bench/peers/tiktoken/installed.txt   what was asked for; another pin installs again
 """
 
+import importlib.metadata
 import importlib.util
 import os
 import subprocess
@@ -22,7 +23,8 @@ class PeerError(HornbookError):
 
 def pins() -> dict[str, list[str]]:
     """Name of each peer -> what pip installs for it."""
-    return tomllib.loads((Path(__file__).parent / "peers.toml").read_text(encoding="utf-8"))
+    text = (Path(__file__).parent / "peers.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text.replace("{torch}", importlib.metadata.version("torch")))
 
 
 def peers_directory() -> Path:
