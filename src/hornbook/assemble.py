@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from hornbook.checkpoint.load import Checkpoint, load_checkpoint, start_from
 from hornbook.config.dump import config_hash, to_json, to_toml
@@ -96,6 +97,26 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
     return job.run(run_dir, state)
 
 
+def build_learner(config: Config, model: Transformer, *, byte_lengths: Tensor | None = None) -> Learner[TokenBatch]:
+    """What the steps of a run work on and with: `model` on its device, and objective, optimizer, precision for it.
+
+    byte_lengths: (vocab_size,) bytes that each token stands for; they add the metric of bytes.
+    """
+    strategy: Strategy = SingleProcess()
+    strategy.prepare(model)
+    groups_of = functools.partial(parameter_groups, roles=roles(model), config=config.optim)
+    return Learner[TokenBatch](
+        model=model,
+        objective=NextToken(config.objective, chunk_tokens=config.train.nll_chunk_tokens, byte_lengths=byte_lengths),
+        optimizer=strategy.optimizer(
+            model, lambda named: OPTIMIZERS[config.optim.kind](groups_of(named), config.optim)
+        ),
+        strategy=strategy,
+        precision=Precision(config.train.precision, next(model.parameters()).device),
+        clip_grad_norm=config.optim.clip_grad_norm,
+    )
+
+
 class _Job:
     """The objects of one run, built once and in the order in which they need one another."""
 
@@ -104,27 +125,11 @@ class _Job:
         self.data_digest = dataset.digest
         self.tokenizer = tokenizer
         self.model = model
-        self.strategy: Strategy = SingleProcess()
-        self.strategy.prepare(model)
-        objective = NextToken(
-            config.objective,
-            chunk_tokens=config.train.nll_chunk_tokens,
-            byte_lengths=torch.from_numpy(tokenizer.byte_lengths()),
-        )
-        groups_of = functools.partial(parameter_groups, roles=roles(model), config=config.optim)
-        self.learner = Learner[TokenBatch](
-            model=model,
-            objective=objective,
-            optimizer=self.strategy.optimizer(
-                model, lambda named: OPTIMIZERS[config.optim.kind](groups_of(named), config.optim)
-            ),
-            strategy=self.strategy,
-            precision=Precision(config.train.precision, next(model.parameters()).device),
-            clip_grad_norm=config.optim.clip_grad_norm,
-        )
+        self.learner = build_learner(config, model, byte_lengths=torch.from_numpy(tokenizer.byte_lengths()))
+        self.strategy = self.learner.strategy
         length = config.model.context_length
         self.samples_per_step = config.train.tokens_per_step // length
-        cut = functools.partial(Windows, context_length=length, lookahead=objective.lookahead)
+        cut = functools.partial(Windows, context_length=length, lookahead=self.learner.objective.lookahead)
         windows = cut(dataset.split("train"), stride=config.data.stride or length)
         self.batches = WindowBatches(
             windows,
