@@ -102,7 +102,8 @@ def unread_fields():
             read_as = table.__name__ if name == "kind" and key in tagged_tables() else name
             if read_as not in names_outside_config():
                 unread.add(f"{'.'.join(map(str, key))}.{name}")
-    return unread - {"model.preset"}  # read by hornbook.config.load, which turns it into the keys it stands for
+    # Read by hornbook.config.load, which turns them into the keys that they stand for.
+    return unread - {"model.preset", "model.depth"}
 
 
 def test_every_setting_is_read_somewhere():

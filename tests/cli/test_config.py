@@ -73,9 +73,10 @@ def test_presets(capsys, monkeypatch):
     ] == 85_056_000  # 124,439,808 less the two embeddings
     pretend_to_be_a_terminal(monkeypatch)
     assert main(["config", "presets"]) == 0
-    header, *rows, footnote = capsys.readouterr().out.splitlines()
+    header, *rows, footnote, auto = capsys.readouterr().out.splitlines()
     assert header.split()[:4] == ["preset", "parameters", "n_layers", "n_heads"]
     assert footnote.startswith("parameters: besides the embeddings")
+    assert auto.startswith("auto: with model.depth")
     assert [row.split()[0] for row in rows] == list(PRESETS)
 
 

@@ -10,7 +10,7 @@ from hornbook.cli.configuration import add_set_argument, load_with_origins
 from hornbook.errors import ConfigError
 
 _EPILOG = """\
-Layers of a configuration, lowest first: defaults; the shape that model.preset names; the files that a top-level extends
+Layers of a configuration, lowest first: defaults; what model.preset stands for; the files that a top-level extends
 names, relative to the file that says it; the file; --set. A layer that changes the kind of a table (such as [schedule]
 or [data.source]) drops what lower layers said in that table. "none" unsets a number, a choice or a table that may be
 unset. Other relative paths are relative to the working directory."""
@@ -95,6 +95,7 @@ def _presets() -> int:
     columns = [column for column in presets[0] if column != "model"]
     _write_aligned([columns, *([f"{preset[column]}" for column in columns] for preset in presets)])
     sys.stdout.write("parameters: besides the embeddings, whose number depends on the tokenizer\n")
+    sys.stdout.write("auto: with model.depth, sizes, rates, batch and steps by rule; config show says which\n")
     return 0
 
 

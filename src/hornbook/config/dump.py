@@ -8,13 +8,12 @@ though loading applies the preset again: every key stands beside it and wins.
 import hashlib
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from hornbook.config.expected import expected
-from hornbook.config.keys import UNSET, slot
-from hornbook.config.model import ModelTable
-from hornbook.config.presets import PRESETS
+from hornbook.config.keys import UNSET, Key, dotted, slot
+from hornbook.config.presets import preset_settings
 from hornbook.config.run import Config
 from hornbook.config.table import Table
 
@@ -23,7 +22,8 @@ _COMMENT_WIDTH = 118
 
 def to_toml(table: Table, *, descriptions: bool = False) -> str:
     """The table as TOML, every key written; with `descriptions`, each under a comment that says what it is."""
-    return "\n".join(_table_lines(table, "", descriptions=descriptions)).strip("\n") + "\n"
+    given = preset_settings(table.model.preset, table.model.depth, {}) if isinstance(table, Config) else {}
+    return "\n".join(_table_lines(table, (), given, descriptions=descriptions)).strip("\n") + "\n"
 
 
 def to_json(table: Table, *, indent: int | None = None) -> str:
@@ -58,21 +58,25 @@ def toml_value(value: object) -> str:
     raise TypeError(f"TOML cannot hold {value!r}")
 
 
-def _table_lines(table: Table, header: str, *, descriptions: bool) -> Iterator[str]:
-    """Values first, then the tables inside: a value after a [header] would belong to that header."""
-    if header:
-        yield from ("", f"[{header}]")
-    inner: list[tuple[str, Table]] = []
+def _table_lines(table: Table, key: Key, given: Mapping[Key, object], *, descriptions: bool) -> Iterator[str]:
+    """Values first, then the tables inside: a value after a [header] would belong to that header.
+
+    `given` is what a preset gives to keys that are left out.
+    """
+    if key:
+        yield from ("", f"[{dotted(key)}]")
+    inner: list[tuple[Key, Table]] = []
     for name in _in_reading_order(table):
         value = getattr(table, name)
         if isinstance(value, Table):
-            inner.append((f"{header}.{name}" if header else name, value))
+            inner.append(((*key, name), value))
             continue
         if descriptions:
             yield from _comment(type(table).model_fields[name].description)
-        yield _value_line(table, name, value)
-    for inner_header, inner_table in inner:
-        yield from _table_lines(inner_table, inner_header, descriptions=descriptions)
+        left_out = given.get((*key, name), type(table).model_fields[name].get_default())
+        yield _value_line(table, name, value, left_out=left_out)
+    for inner_key, inner_table in inner:
+        yield from _table_lines(inner_table, inner_key, given, descriptions=descriptions)
 
 
 def _in_reading_order(table: Table) -> list[str]:
@@ -80,22 +84,15 @@ def _in_reading_order(table: Table) -> list[str]:
     return sorted(type(table).model_fields, key=lambda name: name not in ("kind", "preset"))
 
 
-def _value_line(table: Table, name: str, value: object) -> str:
+def _value_line(table: Table, name: str, value: object, *, left_out: object) -> str:
+    """`left_out` is what loading would make of a key that is not there."""
     if value is not None:
         return f"{name} = {toml_value(value)}"
-    if _value_when_left_out(table, name) is None:
+    if left_out is None:
         words = expected(type(table), name).removesuffix(f', or "{UNSET}" to unset it')
         return f"# {name} = (unset: {words})"
     assert slot(type(table), name).can_unset, f"{name} may be unset and has a default that nothing can undo"
     return f'{name} = "{UNSET}"'
-
-
-def _value_when_left_out(table: Table, name: str) -> object:
-    if isinstance(table, ModelTable) and table.preset in PRESETS:
-        shape = PRESETS[table.preset][1]
-        if name in shape:
-            return shape[name]
-    return type(table).model_fields[name].get_default()
 
 
 def _comment(description: str | None) -> list[str]:

@@ -3,7 +3,7 @@
 Layers, lowest first; see `layers` for how one lies over another:
 
 1. the defaults of the tables;
-2. the shape that `model.preset` names, whichever layer names it;
+2. the shape that `model.preset` names, whichever layer names it, or all that follows from `model.depth`;
 3. the files that the top-level `extends = "other.toml"` (or a list of files) names, relative to the file that says it;
 4. the file;
 5. `--set KEY=VALUE`, VALUE in TOML's grammar;
@@ -21,8 +21,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from hornbook.config.keys import UNSET, Key, dotted, slot_at, tagged_tables
-from hornbook.config.layers import DEFAULT, Entry, Layer, Origin, flatten, kinds, nest, stack
-from hornbook.config.presets import PRESETS
+from hornbook.config.layers import DEFAULT, Entry, Layer, Origin, kinds, nest, stack
+from hornbook.config.presets import preset_settings
 from hornbook.config.problems import PRESET_KEY, as_error, preset_problem, unfit_values, validation_problems
 from hornbook.config.read import read_assignments, read_file, read_mapping
 from hornbook.config.run import Config
@@ -60,10 +60,10 @@ def leaf_values(config: Config) -> dict[str, object]:
 
 
 def _preset_layer(layer: Layer) -> Layer:
-    name = layer[PRESET_KEY].value if PRESET_KEY in layer else None
-    if not isinstance(name, str) or name not in PRESETS:
-        return {}
-    return flatten(PRESETS[name][1], ("model",), lambda _: Origin(f"preset {name}"))
+    written = {key: entry.value for key, entry in layer.items()}
+    name = written.get(PRESET_KEY)
+    settings = preset_settings(name, written.get(("model", "depth")), written)
+    return {key: Entry(value, Origin(f"preset {name}")) for key, value in settings.items()}
 
 
 def _settled(layer: Layer) -> Layer:

@@ -7,6 +7,10 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from hornbook.config.table import Table
 
+AUTO = "auto"
+"""The preset whose settings follow from `depth`; see hornbook.config.auto."""
+MAX_DEPTH = 128
+
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -67,7 +71,9 @@ class ModelTable(Architecture):
     """`[model]`: unset sizes are derived, an unset vocab_size is the tokenizer's."""
 
     preset: str | None = None
-    """A named shape to start from (`hornbook config presets`); keys beside it override it."""
+    """A named shape to start from (`hornbook config presets`), or auto; keys beside it override it."""
+    depth: Annotated[int, Field(ge=1, le=MAX_DEPTH)] | None = None
+    """With preset = "auto": the layers, from which sizes, rates, batch and steps follow (docs/recipes.md)."""
     init_from: Path | None = None
     """A run or checkpoint directory whose weights and tokenizer to start from (not its optimizer or step)."""
     vocab_size: PositiveInt | None = None
@@ -80,6 +86,12 @@ class ModelTable(Architecture):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.preset == AUTO and self.depth is None:
+            raise ValueError('preset = "auto" needs depth, from which all else follows; set depth = 4, for example')
+        if self.preset != AUTO and self.depth is not None:
+            raise ValueError(
+                f'depth = {self.depth} has an effect only with preset = "auto"; set that, or n_layers = {self.depth}'
+            )
         if self.head_dim is None and self.d_model % self.n_heads:
             raise ValueError(
                 f"d_model = {self.d_model} is not a multiple of n_heads = {self.n_heads}; "

@@ -9,7 +9,7 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
         *("n_ctx", "n_positions", "max_position_embeddings", "context_size", "context_window"),
     ),
     "model.d_model": ("n_embd", "n_embed", "dim", "d_embed", "embed_dim", "embedding_dim", "hidden_size", "hidden_dim"),
-    "model.n_layers": ("n_layer", "num_layers", "num_hidden_layers", "depth"),
+    "model.n_layers": ("n_layer", "num_layers", "num_hidden_layers"),
     "model.n_heads": ("n_head", "num_heads", "num_attention_heads"),
     "model.n_kv_heads": ("num_kv_heads", "num_key_value_heads"),
     "model.d_ff": ("intermediate_size", "ffn_dim", "n_inner", "mlp_dim"),

@@ -1,6 +1,12 @@
 """Named model shapes, as data. A preset is the lowest layer of `[model]`: any key written beside it wins."""
 
+from collections.abc import Mapping
 from typing import Any
+
+from hornbook.config.auto import auto_settings, is_auto
+from hornbook.config.model import AUTO
+
+Key = tuple[str | int, ...]
 
 _LLAMA: dict[str, Any] = {"tie_embeddings": True}
 _GPT2: dict[str, Any] = {
@@ -83,3 +89,17 @@ PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
+
+
+def preset_names() -> list[str]:
+    """All that `model.preset` may say."""
+    return [*PRESETS, AUTO]
+
+
+def preset_settings(preset: object, depth: object, written: Mapping[Key, object]) -> dict[Key, object]:
+    """{key: value} that a preset stands for beside what the user wrote; nothing if there is no such preset."""
+    if is_auto(preset, depth):
+        assert isinstance(depth, int)
+        return auto_settings(depth, written)
+    shape = PRESETS[preset][1] if isinstance(preset, str) and preset in PRESETS else {}
+    return {("model", name): value for name, value in shape.items()}

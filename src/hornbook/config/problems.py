@@ -19,7 +19,7 @@ from hornbook.config.expected import choices, expected
 from hornbook.config.keys import Key, all_tables, dotted, kind_of, slot_at, table_at, tagged_tables
 from hornbook.config.layers import Entry, Layer, Origin, kinds
 from hornbook.config.other_names import OURS
-from hornbook.config.presets import PRESETS
+from hornbook.config.presets import preset_names
 from hornbook.config.read import EXTENDS, error_of
 from hornbook.errors import ConfigError
 
@@ -55,9 +55,10 @@ def unfit_values(layer: Layer) -> list[Problem]:
 
 def preset_problem(entry: Entry) -> Problem | None:
     """Set when `model.preset` names no preset."""
-    if not isinstance(entry.value, str) or entry.value in PRESETS:
+    names = preset_names()
+    if not isinstance(entry.value, str) or entry.value in names:
         return None
-    message = f"{_shown(PRESET_KEY, entry.value)}: expected one of {', '.join(PRESETS)}{_nearest(entry.value, PRESETS)}"
+    message = f"{_shown(PRESET_KEY, entry.value)}: expected one of {', '.join(names)}{_nearest(entry.value, names)}"
     return Problem(PRESET_KEY, entry.origin, message)
 
 

@@ -6,7 +6,7 @@ required, because a key may come from another layer.
 """
 
 from hornbook.config.keys import UNSET, all_tables, slot
-from hornbook.config.presets import PRESETS
+from hornbook.config.presets import preset_names
 from hornbook.config.read import EXTENDS
 from hornbook.config.run import Config
 
@@ -26,7 +26,7 @@ def json_schema() -> dict[str, object]:
         here["properties"] = {
             name: _in_toml(field, can_unset=slot(table, name).can_unset) for name, field in here["properties"].items()
         }
-    tables["ModelTable"]["properties"]["preset"]["enum"] = list(PRESETS)
+    tables["ModelTable"]["properties"]["preset"]["enum"] = preset_names()
     schema["properties"][EXTENDS] = _EXTENDS_SCHEMA
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Hornbook configuration"}
 
