@@ -47,6 +47,7 @@ from hornbook.storage.run_dir import RunDir, RunState
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tracking.open import open_tracker
 from hornbook.tracking.tracker import RunInfo, Tracker
+from hornbook.training.branches import find_branch_point
 from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
 from hornbook.training.resume import find_checkpoint, find_run
 from hornbook.training.saving import Sampler, Saver
@@ -85,16 +86,21 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
     run_dir = find_run(config, resume) if resume else None
     dataset = Dataset.open(config.data.path)
     checkpoint = None if run_dir is None else find_checkpoint(run_dir, resume, data_digest=dataset.digest)
+    resumed = checkpoint is not None
     # What a resumed run started from lies in its own checkpoint; the original may be gone by now.
+    if checkpoint is None:
+        checkpoint = find_branch_point(config, data_digest=dataset.digest)
     init_from = config.model.init_from if checkpoint is None else None
     start = None if init_from is None else load_checkpoint(init_from, with_optimizer=False)
     tokenizer = _tokenizer(config, dataset, start or checkpoint)
     job = _Job(config, dataset, tokenizer, _model(config, tokenizer, start).to(device))
     state = TrainState() if checkpoint is None else job.restore(checkpoint)
+    if not resumed:
+        state = state.branched()
     if run_dir is None:
         by_time = f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
         run_dir = RunDir.create(config.run.out_dir, config.run.name or by_time)
-    return job.run(run_dir, state)
+    return job.run(run_dir, state, resumed=resumed)
 
 
 def build_learner(config: Config, model: Transformer, *, byte_lengths: Tensor | None = None) -> Learner[TokenBatch]:
@@ -157,7 +163,7 @@ class _Job:
         self.strategy.load_full_state(self.model, self.learner.optimizer, saved)
         return TrainState.from_json(checkpoint.state)
 
-    def run(self, run_dir: RunDir, state: TrainState) -> TrainedRun:
+    def run(self, run_dir: RunDir, state: TrainState, *, resumed: bool) -> TrainedRun:
         """Everything that happens inside the run directory; whatever ends it early leaves the run `failed`."""
         status: RunState = "failed"
 
@@ -170,9 +176,9 @@ class _Job:
         with contextlib.ExitStack() as at_end:
             at_end.enter_context(alone(run_dir.root, otherwise=busy))
             at_end.callback(last_word, run_dir.set_state)
-            self._describe(run_dir, resumed=state.step > 0)
+            self._describe(run_dir, resumed=resumed)
             tracker = open_tracker(self.config.tracking, run_dir)
-            tracker.start(self._info(run_dir, state))
+            tracker.start(self._info(run_dir, state, resumed=resumed))
             at_end.callback(last_word, tracker.finish)
             run_dir.set_state("running")
             with explained_nondeterminism():
@@ -188,7 +194,7 @@ class _Job:
         origin = run_dir.provenance() if resumed else provenance(config_hash=known, devices=[device])
         run_dir.write_provenance({**origin, "config_hash": known, "data_digest": self.data_digest})
 
-    def _info(self, run_dir: RunDir, state: TrainState) -> RunInfo:
+    def _info(self, run_dir: RunDir, state: TrainState, *, resumed: bool) -> RunInfo:
         config, model = self.config, self.config.model
         return RunInfo(
             name=run_dir.root.name,
@@ -197,7 +203,7 @@ class _Job:
             notes=config.run.notes,
             first_step=state.step,
             total_steps=config.train.steps,
-            resumed=state.step > 0,
+            resumed=resumed,
             details={
                 "run_dir": str(run_dir.root),
                 "device": str(self.learner.precision.device),

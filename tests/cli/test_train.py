@@ -255,3 +255,27 @@ def test_a_signal_saves_and_the_run_can_go_on(project, tmp_path, name):
     step = int((run.checkpoints / "LATEST").read_text().strip().removeprefix("step-"))
     assert main(["train", "--resume", str(run.root), "--set", f"train.steps={step + 2}"]) == 0
     assert run.state == "finished"
+
+
+def test_a_branch_cools_down_from_a_trunk(project, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    assert main(["train", str(project), "--set", 'schedule.kind="constant"', "--set", "train.steps=4"]) == 0
+    assert main(["train", "--branch-from", f"{runs / 'tiny'}@4", "--cooldown", "2"]) == 0
+    assert RunDir.open(runs / "tiny-step4-cooldown2").state == "finished"
+    again = ["train", "--branch-from", f"{runs / 'tiny'}@4", "--cooldown", "2"]
+    assert main(again) == 2  # never overwritten
+    assert "exists already" in capsys.readouterr().err
+    assert main([*again, "--resume"]) == 0  # a job script may always say it
+    assert main([*again, "--print-config"]) == 0
+    assert "decay_steps = 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--branch-from", "RUN@4"], ["--cooldown", "3"], ["x.toml", "--branch-from", "RUN@4", "--cooldown", "3"]],
+)
+def test_a_branch_needs_its_trunk_and_length_and_nothing_else(words, capsys):
+    assert main(["train", *words]) == 2
+    message = capsys.readouterr().err
+    assert "--branch-from" in message
+    assert "Traceback" not in message

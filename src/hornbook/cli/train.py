@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # these import torch or pydantic, which no --help may wait fo
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `hornbook train` takes."""
-    from hornbook.cli.configuration import add_config_arguments
+    from hornbook.cli.configuration import add_config_arguments, positive
 
     add_config_arguments(parser, required=False)
     parser.add_argument(
@@ -26,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="go on where a run stopped: RUN (or one of its full checkpoints), by default the newest run of the same "
         "configuration, or a new one if there is none",
     )
+    parser.add_argument(
+        "--branch-from",
+        metavar="RUN@STEP",
+        help="start a run that cools down from RUN's full checkpoint of STEP (RUN alone: the newest), with RUN's "
+        'configuration and --set; RUN has schedule.kind = "wsd" or "constant"',
+    )
+    parser.add_argument("--cooldown", type=positive, metavar="N", help="steps of that cooldown")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,16 +47,33 @@ def run(args: argparse.Namespace) -> int:
             args.config, resume = resume, True
         else:
             args.config = RunDir.open(resume).config_file
-    config = load(args)
+    config = load(args) if args.branch_from is None and args.cooldown is None else _branch(args)
     if maybe_print(args, config):
         return 0
-    if args.config is None:
+    if args.config is None and args.branch_from is None:
         raise ConfigError("no configuration: name a TOML file, or --resume RUN to go on with a run")
     from hornbook import assemble
 
     trained = assemble.train(config, resume=resume)
     _tell(trained, config)
     return 1 if trained.result.stop_reason == "preempted" else 0
+
+
+def _branch(args: argparse.Namespace) -> Config:
+    """The configuration of the branch that is asked for."""
+    from hornbook.errors import ConfigError
+    from hornbook.training.branches import branch_config
+
+    if args.branch_from is None or args.cooldown is None:
+        raise ConfigError(
+            "--branch-from RUN@STEP and --cooldown N go together: where a branch starts, and how long it is"
+        )
+    if args.config is not None or isinstance(args.resume, str):
+        raise ConfigError(
+            "--branch-from takes its trunk's configuration: give neither CONFIG nor --resume RUN with it, but --set "
+            "for what may differ; a branch that exists goes on with --resume BRANCH alone"
+        )
+    return branch_config(args.branch_from, args.cooldown, args.overrides)
 
 
 def _tell(trained: TrainedRun, config: Config) -> None:
@@ -76,9 +100,15 @@ def closing_words(trained: TrainedRun, config: Config) -> str:
             minutes = f"--set train.max_minutes={config.train.max_minutes:g}"
             how, next_commands = f"Out of time at {step}, and saved", [f"train --resume {run} {minutes}"]
         case _:
-            how, next_commands = (
-                f"Finished at {step}",
-                [f"train --resume {run} --set train.steps={2 * max(total, done)}"],
-            )
+            how, next_commands = f"Finished at {step}", _going_on(config, run, done)
     commands = [f"generate {run} --prompt 'The '", f"eval perplexity {run}", *next_commands]
     return "\n".join([f"{how}. The run lies in {root}. Try next:", *(f"  {hornbook} {each}" for each in commands)])
+
+
+def _going_on(config: Config, run: str, done: int) -> list[str]:
+    """What a finished run can still become: a longer one, and a trunk one that cools down; a branch is at its end."""
+    if config.run.branch_from is not None:
+        return []
+    longer = [f"train --resume {run} --set train.steps={2 * max(config.train.steps, done)}"]
+    cooled = [f"train --branch-from {run} --cooldown {max(1, done // 4)}"]
+    return longer + (cooled if config.schedule.kind == "constant" else [])

@@ -62,10 +62,26 @@ class WsdSchedule(_Warmup):
     """Warm-up, a plateau, then a decay over the last part of the run."""
 
     kind: Literal["wsd"] = "wsd"
-    decay_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
+    decay_fraction: Annotated[float, Field(gt=0.0, le=1.0)] | None = 0.2
+    """Length of the decay as a fraction of the run; unset where decay_steps gives it."""
+    decay_steps: PositiveInt | None = None
+    """Or the same as a number of steps."""
     decay_shape: Literal["linear", "sqrt", "cosine"] = "linear"
     """sqrt is 1 - sqrt(x)."""
     final_fraction: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_instead(cls, values: object) -> object:
+        if isinstance(values, dict) and values.get("decay_steps") is not None:
+            return {"decay_fraction": None, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _check_decay(self) -> Self:
+        if (self.decay_steps is None) == (self.decay_fraction is None):
+            raise ValueError('give decay_steps or decay_fraction, and the other as "none"')
+        return self
 
 
 class NoamSchedule(Table):

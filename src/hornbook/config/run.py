@@ -26,6 +26,9 @@ class RunTable(Table):
     out_dir: Path = Path("runs")
     tags: tuple[str, ...] = ()
     notes: str = ""
+    branch_from: Path | None = None
+    """A full checkpoint of a trunk (kind wsd or constant), whose run is gone on with under a cooldown of its own;
+    written by `hornbook train --branch-from`."""
     seed: NonNegativeInt = 1337
     device: Device = "auto"
     """auto, cpu, cuda, cuda:N or mps; auto takes cuda, then mps, then cpu."""

@@ -49,9 +49,14 @@ def multiplier(schedule: ScheduleConfig, step: int, total_steps: int, d_model: i
         case LinearSchedule():
             return _decay("linear", update, max(warmup, 1), total_steps, schedule.final_fraction)
         case WsdSchedule():
-            decay_steps = max(1, round(schedule.decay_fraction * total_steps))
-            plateau_end = max(warmup, 1, total_steps - decay_steps)
-            return _decay(schedule.decay_shape, update, plateau_end, total_steps, schedule.final_fraction)
+            begin = plateau_end(schedule, total_steps)
+            return _decay(schedule.decay_shape, update, begin, total_steps, schedule.final_fraction)
+
+
+def plateau_end(schedule: WsdSchedule, total_steps: int) -> int:
+    """The last update at the peak, after which the decay begins: at least the first update, and after the warm-up."""
+    decay_steps = schedule.decay_steps or max(1, round((schedule.decay_fraction or 0.0) * total_steps))
+    return max(warmup_steps(schedule, total_steps), 1, total_steps - decay_steps)
 
 
 def warmup_steps(schedule: ConstantSchedule | CosineSchedule | LinearSchedule | WsdSchedule, total_steps: int) -> int:

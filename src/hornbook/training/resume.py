@@ -60,11 +60,16 @@ def find_checkpoint(run_dir: RunDir, resume: bool | Path, *, data_digest: str) -
             f"a new run from its weights: --set 'model.init_from=\"{checkpoint.path}\"'"
         )
     if run_dir.provenance().get("data_digest", data_digest) != data_digest:
-        raise CheckpointError(
-            f"{run_dir.root}: the data set has been made anew with other content since this run began; prepare the "
-            f"former one, or start a new run from its weights: --set 'model.init_from=\"{run_dir.root}\"'"
-        )
+        raise other_data(run_dir)
     return checkpoint
+
+
+def other_data(run_dir: RunDir) -> CheckpointError:
+    """The error of going on with a run on other data."""
+    return CheckpointError(
+        f"{run_dir.root}: the data set has been made anew with other content since this run began; prepare the "
+        f"former one, or start a new run from its weights: --set 'model.init_from=\"{run_dir.root}\"'"
+    )
 
 
 def _check_same(config: Config, run_dir: RunDir) -> None:

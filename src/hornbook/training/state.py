@@ -5,7 +5,7 @@ No tensors and no generator states: data order and noise are functions of (seed,
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 from hornbook.errors import CheckpointError
 
@@ -46,6 +46,10 @@ class TrainState:
             return False
         self.best_loss, self.best_step = loss, self.step
         return True
+
+    def branched(self) -> "TrainState":
+        """Where a branch stands that starts here: the same point of data and schedule, and no best of its own yet."""
+        return replace(self, best_loss=None, best_step=None, full_checkpoint_step=None)
 
     def to_json(self) -> dict[str, Number]:
         """The fields, for state.json."""
