@@ -49,8 +49,9 @@ from hornbook.tracking.open import open_tracker
 from hornbook.tracking.tracker import RunInfo, Tracker
 from hornbook.training.branches import find_branch_point
 from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
+from hornbook.training.norms import Norms, NormWatch, norm_watch
 from hornbook.training.resume import find_checkpoint, find_run
-from hornbook.training.saving import Sampler, Saver
+from hornbook.training.saving import Artifacts, Sampler, Saver
 from hornbook.training.state import TrainState
 from hornbook.training.step import Learner
 from hornbook.training.trainer import Trainer, TrainResult
@@ -120,6 +121,7 @@ def build_learner(config: Config, model: Transformer, *, byte_lengths: Tensor | 
         strategy=strategy,
         precision=Precision(config.train.precision, next(model.parameters()).device),
         clip_grad_norm=config.optim.clip_grad_norm,
+        watch=norm_watch(config.tracking),
     )
 
 
@@ -241,8 +243,11 @@ class _Job:
             peak_flops=peak_flops(device, config.train.precision),
         )
         hooks: list[Hook] = [log]
+        if isinstance(self.learner.watch, NormWatch):
+            hooks.append(Norms(self.learner.watch, tracker))
         if self.held_out:
-            measure = Validation(self.learner, self.held_out, seed=config.run.seed)
+            tell = functools.partial(tracker.progress, "validation")
+            measure = Validation(self.learner, self.held_out, seed=config.run.seed, progress=tell)
             hooks.append(Validate(measure, tracker, every=config.train.eval_every))
         if self.sampler is not None:
             hooks.append(Sample(self.sampler, tracker, every=config.train.sample_every, folder=run_dir.samples))
@@ -253,7 +258,7 @@ class _Job:
             objective=config.objective.model_dump(mode="json"),
             keep=config.checkpoint,
         )
-        return [*hooks, SaveCheckpoint(save, tracker, config.checkpoint)]
+        return [*hooks, SaveCheckpoint(save, tracker, config.checkpoint), Artifacts(run_dir, tracker)]
 
 
 def _tokenizer(config: Config, dataset: Dataset, start: Checkpoint | None) -> Tokenizer:

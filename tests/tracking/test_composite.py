@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from hornbook.tracking.composite import CompositeTracker
-from hornbook.tracking.tracker import RunInfo
+from hornbook.tracking.tracker import Histogram, RunInfo
 
 
 class Recorder:
@@ -25,7 +25,13 @@ class Recorder:
     def text(self, name, step, text):
         self._note("text")
 
-    def artifact(self, path, name):
+    def histogram(self, name, step, histogram):
+        self._note("histogram")
+
+    def progress(self, task, done, total):
+        self._note("progress")
+
+    def artifact(self, path, name, kind):
         self._note("artifact")
 
     def finish(self, status):
@@ -36,11 +42,13 @@ def play(tracker):
     tracker.start(RunInfo(name="r"))
     tracker.log("train", 1, {})
     tracker.text("0", 1, "x")
-    tracker.artifact(Path("p"), "n")
+    tracker.histogram("h", 1, Histogram(edges=(0.0, 1.0), counts=(3,)))
+    tracker.progress("validation", 1, 2)
+    tracker.artifact(Path("p"), "n", "best")
     tracker.finish("finished")
 
 
-ALL = ["start", "log", "text", "artifact", "finish"]
+ALL = ["start", "log", "text", "histogram", "progress", "artifact", "finish"]
 
 
 def test_everybody_hears_everything():

@@ -49,7 +49,7 @@ for step in range(1, 6):
     tracker.log("train", step, {"train/loss": math.nan if step == 2 else 1 / step})
 tracker.log("val", 5, {"val/loss": 0.5})
 tracker.text("0", 5, "line one\\n\\x1b[31mline two")
-tracker.artifact(Path("runs/x"), "checkpoint")
+tracker.artifact(Path("runs/x"), "checkpoint", "best")
 tracker.finish("finished")
 emit("done", console=console, loss=0.5)
 sys.exit(7)

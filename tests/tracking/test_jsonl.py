@@ -10,7 +10,7 @@ import pytest
 from hornbook.errors import CheckpointError
 from hornbook.storage.disk import StorageError
 from hornbook.tracking.jsonl import JsonLines, MetricsFile, drop_torn_line, json_line, read_metrics
-from hornbook.tracking.tracker import RunInfo
+from hornbook.tracking.tracker import Histogram, RunInfo
 
 
 def strict(line):
@@ -63,7 +63,9 @@ def test_every_event_has_its_own_step(tmp_path):
     tracker.log("train", 1, {"train/loss": 1.0})
     tracker.log("val", 1, {"val/loss": math.nan})
     tracker.text("0", 1, "Once")
-    tracker.artifact(tmp_path / "step-1", "checkpoint")
+    tracker.progress("validation", 1, 2)
+    tracker.histogram("histograms/grad/head", 1, Histogram(edges=(0.0, 1.0), counts=(3,)))
+    tracker.artifact(tmp_path / "step-1", "r-best", "best")
     tracker.finish("finished")
     events = [strict(line) for line in path.read_text().splitlines()]
     assert [event["event"] for event in events] == ["start", "train", "val", "sample", "artifact", "finish"]

@@ -12,7 +12,6 @@ def test_offline_run_keeps_name_steps_samples_and_identity(tmp_path, monkeypatch
     monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
-    (tmp_path / "weights").write_text("x")
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "part").write_text("y")
@@ -30,8 +29,8 @@ def test_offline_run_keeps_name_steps_samples_and_identity(tmp_path, monkeypatch
         "val/step": 1,
     }
     tracker.text("0", 2, "a <b> & c")
-    tracker.artifact(tmp_path / "weights", "step 2/weights")
-    tracker.artifact(folder, "folder")
+    tracker.artifact(folder, "step 2/weights", "best")
+    tracker.artifact(folder, "folder", "samples")
     tracker.finish("finished")
     (page,) = tmp_path.rglob("*.html")
     assert "a &lt;b> &amp; c" in page.read_text()

@@ -92,6 +92,9 @@ class Listener:
     def __init__(self) -> None:
         self.events: list[tuple[str, int, dict[str, object]]] = []
         self.texts: list[tuple[str, int, str]] = []
+        self.histograms: list[tuple[str, int, object]] = []
+        self.tasks: list[tuple[str, int, int]] = []
+        self.artifacts: list[tuple[Path, str, str]] = []
 
     def start(self, run: object) -> None: ...
 
@@ -101,7 +104,14 @@ class Listener:
     def text(self, name: str, step: int, text: str) -> None:
         self.texts.append((name, step, text))
 
-    def artifact(self, path: Path, name: str) -> None: ...
+    def histogram(self, name: str, step: int, histogram: object) -> None:
+        self.histograms.append((name, step, histogram))
+
+    def progress(self, task: str, done: int, total: int) -> None:
+        self.tasks.append((task, done, total))
+
+    def artifact(self, path: Path, name: str, kind: str) -> None:
+        self.artifacts.append((path, name, kind))
 
     def finish(self, status: str) -> None: ...
 

@@ -8,10 +8,10 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from hornbook.tracking.tracker import RunInfo, Scalar, Tracker
+from hornbook.tracking.tracker import ArtifactKind, Histogram, RunInfo, Scalar, Tracker
 
 
-class CompositeTracker:
+class CompositeTracker(Tracker):
     """Passes every call to `record`, whose errors rise, then to `guests`, whose errors do not."""
 
     def __init__(self, *, record: Tracker | None, guests: Sequence[Tracker]) -> None:
@@ -32,9 +32,17 @@ class CompositeTracker:
         """Pass a sample on."""
         self._tell(lambda tracker: tracker.text(name, step, text))
 
-    def artifact(self, path: Path, name: str) -> None:
+    def histogram(self, name: str, step: int, histogram: Histogram) -> None:
+        """Pass a histogram on."""
+        self._tell(lambda tracker: tracker.histogram(name, step, histogram))
+
+    def progress(self, task: str, done: int, total: int) -> None:
+        """Pass on how far it is."""
+        self._tell(lambda tracker: tracker.progress(task, done, total))
+
+    def artifact(self, path: Path, name: str, kind: ArtifactKind) -> None:
         """Pass an artifact on."""
-        self._tell(lambda tracker: tracker.artifact(path, name))
+        self._tell(lambda tracker: tracker.artifact(path, name, kind))
 
     def finish(self, status: str) -> None:
         """Finish all."""

@@ -22,7 +22,7 @@ from typing import Literal, TextIO
 
 from hornbook.tracking.figures import parts, printable
 from hornbook.tracking.jsonl import JsonLines, json_line
-from hornbook.tracking.tracker import RunInfo, Scalar, Tracker
+from hornbook.tracking.tracker import ArtifactKind, RunInfo, Scalar, Tracker
 
 ConsoleChoice = Literal["auto", "rich", "json", "none"]
 
@@ -100,7 +100,7 @@ def speaks_to_people(console: ConsoleChoice = "auto") -> bool:
     return console not in ("json", "none") and sys.stdout.isatty()
 
 
-class PlainLines:
+class PlainLines(Tracker):
     """Tracker that writes one readable line an event, for a log that people read."""
 
     def __init__(self, output: LineOutput) -> None:
@@ -123,7 +123,7 @@ class PlainLines:
         indented = printable(text).replace("\n", "\n    ")
         self._output.write(f"{name} at step {step}:\n    {indented}")
 
-    def artifact(self, path: Path, name: str) -> None:
+    def artifact(self, path: Path, name: str, kind: ArtifactKind) -> None:
         """Where it lies."""
         self._output.write(f"{name}: {path}")
 
@@ -137,7 +137,7 @@ def console_trackers(console: ConsoleChoice) -> list[Tracker]:
     outlets = current_outlets(console)
     trackers: list[Tracker] = []
     if outlets.json:
-        trackers.append(JsonLines(LineOutput(sys.stdout)))
+        trackers.append(JsonLines(LineOutput(sys.stdout), tells_progress=True))
     if outlets.plain:
         trackers.append(PlainLines(LineOutput(sys.stdout)))
     if outlets.live:

@@ -17,8 +17,9 @@ from typing import BinaryIO, Protocol
 
 from hornbook.errors import CheckpointError
 from hornbook.storage.disk import explained
-from hornbook.tracking.tracker import RunInfo, Scalar
+from hornbook.tracking.tracker import ArtifactKind, RunInfo, Scalar, Tracker
 
+SECONDS_BETWEEN_PROGRESS = 1.0
 _BLOCK = 1 << 16
 
 
@@ -108,11 +109,14 @@ def drop_torn_line(path: Path) -> int:
     return size - keep
 
 
-class JsonLines:
-    """Tracker that writes every event as one JSON line to a sink."""
+class JsonLines(Tracker):
+    """Tracker that writes every event as one JSON line to a sink; histograms have no place in it."""
 
-    def __init__(self, sink: LineSink) -> None:
+    def __init__(self, sink: LineSink, *, tells_progress: bool = False) -> None:
+        """With `tells_progress` also `progress` events, at most one a second: for a pipe, not for a record."""
         self._sink = sink
+        self._tells_progress = tells_progress
+        self._told = time.monotonic()
         self._step = 0  # of the last event: what has no step of its own happened then
 
     def start(self, run: RunInfo) -> None:
@@ -128,9 +132,15 @@ class JsonLines:
         """A `sample` event with `name` and `text`."""
         self._write("sample", step, {"name": name, "text": text})
 
-    def artifact(self, path: Path, name: str) -> None:
-        """An `artifact` event with `name` and `path`."""
-        self._write("artifact", self._step, {"name": name, "path": path})
+    def progress(self, task: str, done: int, total: int) -> None:
+        """A `progress` event with `task`, `done` and `total`, as hornbook.tracking.progress writes it."""
+        if self._tells_progress and time.monotonic() - self._told >= SECONDS_BETWEEN_PROGRESS:
+            self._told = time.monotonic()
+            self._write("progress", self._step, {"task": task, "done": done, "total": total})
+
+    def artifact(self, path: Path, name: str, kind: ArtifactKind) -> None:
+        """An `artifact` event with `name`, `kind` and `path`."""
+        self._write("artifact", self._step, {"name": name, "kind": kind, "path": path})
 
     def finish(self, status: str) -> None:
         """A `finish` event with `status`; closes the sink."""

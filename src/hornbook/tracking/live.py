@@ -16,14 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from hornbook.tracking.figures import parts, printable, sparkline
-from hornbook.tracking.tracker import RunInfo, Scalar
+from hornbook.tracking.tracker import ArtifactKind, RunInfo, Scalar, Tracker
 
 _SECONDS_BETWEEN_DRAWS = 0.1
 _SAMPLE_LINES = 6
 _SPARK_WIDTH = 60
 
 
-class LiveView:
+class LiveView(Tracker):
     """Tracker that draws on stderr."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -70,7 +70,7 @@ class LiveView:
         self._sample = (name, step, printable(text))
         self._draw(now=True)
 
-    def artifact(self, path: Path, name: str) -> None:
+    def artifact(self, path: Path, name: str, kind: ArtifactKind) -> None:
         """Say where it lies."""
         self._notices = [f"{name}: {path}"]
         self._draw(now=True)

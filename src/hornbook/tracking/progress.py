@@ -8,10 +8,8 @@ from typing import Self
 
 from hornbook.tracking.console import ConsoleChoice, LineOutput, current_outlets
 from hornbook.tracking.figures import count
-from hornbook.tracking.jsonl import json_line
+from hornbook.tracking.jsonl import SECONDS_BETWEEN_PROGRESS, json_line
 from hornbook.tracking.tracker import Scalar
-
-_SECONDS_BETWEEN_LINES = 1.0
 
 
 class Progress:
@@ -29,7 +27,7 @@ class Progress:
         self._show = outlets.live
         self._bar: _Bar | None = None
         self._last: tuple[int, int | None, dict[str, Scalar]] | None = None
-        self._written = -_SECONDS_BETWEEN_LINES
+        self._written = -SECONDS_BETWEEN_PROGRESS
 
     def __enter__(self) -> Self:
         return self.start()
@@ -50,7 +48,7 @@ class Progress:
         self._last = (done, total, numbers)
         if self._bar is not None:
             self._bar.update(done, total, self._words(done, total, numbers))
-        if time.monotonic() - self._written >= _SECONDS_BETWEEN_LINES:
+        if time.monotonic() - self._written >= SECONDS_BETWEEN_PROGRESS:
             self._write_line()
 
     def finish(self) -> None:

@@ -1,14 +1,15 @@
 """TensorBoard event files in RUN/tensorboard."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from hornbook.errors import MissingExtraError
-from hornbook.tracking.tracker import RunInfo, Scalar
+from hornbook.tracking.tracker import Histogram, RunInfo, Scalar, Tracker
 
 
-class TensorBoard:
+class TensorBoard(Tracker):
     """Tracker that writes scalars and texts, each at the step of its own event.
 
     Raises:
@@ -29,7 +30,8 @@ class TensorBoard:
         purge = run.first_step + 1 if run.resumed else None
         self._writer = self._open(str(self._directory), purge_step=purge)
         config = json.dumps(run.config, indent=2, default=str)
-        facts = "\n\n".join([f"name: {run.name}", f"tags: {', '.join(run.tags)}", f"notes: {run.notes}"])
+        known = {"name": run.name, "tags": ", ".join(run.tags), "notes": run.notes, **run.details}
+        facts = "\n\n".join(f"{name}: {value}" for name, value in known.items())
         self._writer.add_text("run", f"{facts}\n\n```json\n{config}\n```", run.first_step)
 
     def log(self, event: str, step: int, values: Mapping[str, Scalar]) -> None:
@@ -44,8 +46,21 @@ class TensorBoard:
         indented = text.replace("\n", "\n    ")
         self._writer.add_text(name, f"    {indented}", step)
 
-    def artifact(self, path: Path, name: str) -> None:
-        """TensorBoard keeps no files."""
+    def histogram(self, name: str, step: int, histogram: Histogram) -> None:
+        """With its own bins; mean and variance, which TensorBoard does not show, are those of the bins' middles."""
+        edges, counts = histogram.edges, histogram.counts
+        middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
+        self._writer.add_histogram_raw(
+            name,
+            min=edges[0],
+            max=edges[-1],
+            num=sum(counts),
+            sum=sum(n * middle for n, middle in zip(counts, middles, strict=True)),
+            sum_squares=sum(n * middle**2 for n, middle in zip(counts, middles, strict=True)),
+            bucket_limits=edges[1:],
+            bucket_counts=counts,
+            global_step=step,
+        )
 
     def finish(self, status: str) -> None:
         """Write what is pending and close."""

@@ -1,16 +1,29 @@
 """The one protocol that a run speaks to, whoever is listening.
 
-Events are named `start`, `train`, `val`, `sample`, `checkpoint`, `eval`, `generate`, `artifact`, `finish`. Each carries
-its own step, the number of optimizer updates done so far, so that nothing depends on the order in which events arrive.
+Events are named `start`, `train`, `val`, `norms`, `sample`, `checkpoint`, `eval`, `generate`, `artifact`, `finish`; the
+names of their values stand in docs/formats.md. Each carries its own step, the number of steps done so far, so that
+nothing depends on the order in which events arrive.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 Scalar = str | int | float | bool | None
 """What one value of an event may be."""
+
+ArtifactKind = Literal["best", "final", "tokenizer", "samples"]
+"""What an artifact is: the best or the last checkpoint, the tokenizer, the folder of samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histogram:
+    """How many values lie between neighbouring edges."""
+
+    edges: tuple[float, ...]
+    """One more than counts, ascending; the last bin holds its upper edge as well."""
+    counts: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +44,10 @@ class RunInfo:
 
 
 class Tracker(Protocol):
-    """Hears of a run's events; called by one thread, between `start` and `finish`."""
+    """Hears of a run's events; called by one thread, between `start` and `finish`.
+
+    Histograms, progress and artifacts are not for everybody: with this as base class they go unheard by default.
+    """
 
     def start(self, run: RunInfo) -> None:
         """Begin; the only call whose failure ends the run, since a wrong login or an unwritable path shows here."""
@@ -42,8 +58,17 @@ class Tracker(Protocol):
     def text(self, name: str, step: int, text: str) -> None:
         """One generated sample."""
 
-    def artifact(self, path: Path, name: str) -> None:
-        """A file or directory worth keeping, such as a checkpoint."""
+    def histogram(self, name: str, step: int, histogram: Histogram) -> None:
+        """How weights or gradients are distributed."""
+        return
+
+    def progress(self, task: str, done: int, total: int) -> None:
+        """Long work between steps goes on, such as a validation; the last call has done == total."""
+        return
+
+    def artifact(self, path: Path, name: str, kind: ArtifactKind) -> None:
+        """A file or directory worth keeping, as it stands at the end of a run."""
+        return
 
     def finish(self, status: str) -> None:
         """End with the run's last state: finished, preempted or failed."""

@@ -7,12 +7,19 @@ from pathlib import Path
 
 from hornbook.config.tracking import WandbConfig
 from hornbook.errors import MissingExtraError
-from hornbook.tracking.tracker import RunInfo, Scalar
+from hornbook.tracking.tracker import ArtifactKind, Histogram, RunInfo, Scalar, Tracker
 
-_EVENTS = ("train", "val", "sample", "checkpoint", "eval", "generate")
+_EVENTS = ("train", "val", "norms", "histograms", "sample", "checkpoint", "eval", "generate")
+
+_TYPES: Mapping[ArtifactKind, str] = {
+    "best": "checkpoint",
+    "final": "checkpoint",
+    "tokenizer": "tokenizer",
+    "samples": "samples",
+}
 
 
-class WeightsAndBiases:
+class WeightsAndBiases(Tracker):
     """Tracker that logs to one W&B run, which a resumed run of ours goes on with.
 
     W&B's own step only grows, while our events carry steps of their own, so each kind of event has its own x-axis, such
@@ -63,13 +70,20 @@ class WeightsAndBiases:
             {name if "/" in name else f"sample/{name}": self._wandb.Html(f"<pre>{escaped}</pre>"), "sample/step": step}
         )
 
-    def artifact(self, path: Path, name: str) -> None:
-        """Upload a file or a directory as an artifact."""
-        artifact = self._wandb.Artifact(re.sub(r"[^A-Za-z0-9_.-]", "-", name), type="checkpoint")
-        if path.is_dir():
-            artifact.add_dir(str(path))
-        else:
-            artifact.add_file(str(path))
+    def histogram(self, name: str, step: int, histogram: Histogram) -> None:
+        """With its own bins."""
+        made = self._wandb.Histogram(np_histogram=(list(histogram.counts), list(histogram.edges)))
+        self._run.log({name: made, "histograms/step": step})
+
+    def artifact(self, path: Path, name: str, kind: ArtifactKind) -> None:
+        """Send a directory, if `[tracking.wandb] artifacts` names its kind.
+
+        It is not copied first: offline, W&B notes where it lies, and `wandb sync` reads it there.
+        """
+        if kind not in self._config.artifacts:
+            return
+        artifact = self._wandb.Artifact(re.sub(r"[^A-Za-z0-9_.-]", "-", name), type=_TYPES[kind])
+        artifact.add_dir(str(path), policy="immutable", skip_cache=True)
         self._run.log_artifact(artifact)
 
     def finish(self, status: str) -> None:

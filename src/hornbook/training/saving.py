@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hornbook.checkpoint.manifest import TOKENIZER_FOLDER
 from hornbook.checkpoint.retention import prune
 from hornbook.checkpoint.save import save_checkpoint
 from hornbook.config.generate import GenerateConfig
@@ -13,7 +14,10 @@ from hornbook.data.batch import TokenBatch
 from hornbook.errors import ConfigError
 from hornbook.generation.text import encode_prompt, generate_text
 from hornbook.models.transformer import Transformer
+from hornbook.storage.run_dir import RunDir, pointed
 from hornbook.tokenizer.tokenizer import Tokenizer
+from hornbook.tracking.tracker import Tracker
+from hornbook.training.hooks import Moment
 from hornbook.training.state import TrainState
 from hornbook.training.step import Learner
 
@@ -49,6 +53,28 @@ class Saver:
         )
         prune(self.directory, light_keep=self.keep.light_keep, full_keep=self.keep.full_keep)
         return path
+
+
+class Artifacts:
+    """Hook: at a good end, names the tracker what is worth keeping of the run; the last, when all is written."""
+
+    def __init__(self, run_dir: RunDir, tracker: Tracker) -> None:
+        self.run_dir = run_dir
+        self.tracker = tracker
+
+    def __call__(self, at: Moment) -> None:
+        """Tell, if this was the last step."""
+        if not at.ends_well:
+            return
+        run, name = self.run_dir, self.run_dir.root.name
+        best, final = pointed(run.checkpoints, "best"), pointed(run.checkpoints, "latest")
+        if best is not None:
+            self.tracker.artifact(best, f"{name}-best", "best")
+        if final is not None:
+            self.tracker.artifact(final, f"{name}-final", "final")
+            self.tracker.artifact(final / TOKENIZER_FOLDER, f"{name}-tokenizer", "tokenizer")
+        if any(run.samples.iterdir()):
+            self.tracker.artifact(run.samples, f"{name}-samples", "samples")
 
 
 class Sampler:

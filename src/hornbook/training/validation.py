@@ -3,7 +3,7 @@
 What counts is the plain nll by token: smoothing and z-loss are means of training, not measures of a model.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Generic
 
@@ -21,8 +21,17 @@ class Validation(Generic[B]):
     "loss" is in nats a token. Objective noise, if there is any, is the same at every call.
     """
 
-    def __init__(self, learner: Learner[B], batches: Sequence[B], *, seed: int) -> None:
+    def __init__(
+        self,
+        learner: Learner[B],
+        batches: Sequence[B],
+        *,
+        seed: int,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        """`progress` hears after each batch how many are done, of how many."""
         assert batches
+        self.progress = progress
         self.learner = learner
         self.batches = batches
         self.at = StepContext(seed=seed, step=0, samples_per_step=len(batches))
@@ -32,10 +41,11 @@ class Validation(Generic[B]):
         learner, device = self.learner, self.learner.precision.device
         outputs: list[Mapping[str, tuple[Tensor, Tensor]]] = []
         with evaluation_mode(learner.model):
-            for batch in self.batches:
+            for done, batch in enumerate(self.batches, start=1):
                 with learner.precision.autocast():
                     prepared = learner.objective.prepare(batch, self.at)
                     outputs.append(learner.objective(learner.model, prepared.to(device)).metrics)
+                self.progress(done, len(self.batches))
         sums = total_sums(outputs, learner.strategy)
         total, weight = sums["nll"]
         return {"loss": total / weight, **readable(sums)}
