@@ -1,3 +1,4 @@
+import importlib.metadata
 import os
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ SIDES = Path(peers.__file__).parent / "sides"
 
 
 def test_every_peer_is_pinned():
-    assert set(pins()) == set(PEERS)
+    assert set(pins()) == {*PEERS, "litgpt"}
     assert all("==" in requirement for requirements in pins().values() for requirement in requirements)
 
 
@@ -20,7 +21,12 @@ def test_sides_of_peers_import_nothing_of_ours():
     for peer in (*PEERS, "transformers"):
         files = list(SIDES.glob(f"{peer}_*.py"))
         assert files, peer
-        assert not [file.name for file in files if "hornbook" in file.read_text(encoding="utf-8")]
+    files = [file for file in SIDES.glob("*.py") if not file.name.startswith("hornbook_")]
+    assert not [file.name for file in files if "hornbook" in file.read_text(encoding="utf-8")]
+
+
+def test_a_peer_gets_the_torch_that_we_run_with():
+    assert f"torch=={importlib.metadata.version('torch')}" in pins()["litgpt"]
 
 
 def test_a_peers_own_environment_comes_first_then_this_one(tmp_path, monkeypatch):

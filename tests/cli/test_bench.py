@@ -94,10 +94,9 @@ def test_groups_are_those_that_there_are():
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("cases", [transformer.train_cases, transformer.decode_cases])
-def test_the_same_llama_trains_and_decodes_alike(cases, tmp_path):
+def test_the_same_llama_decodes_alike(tmp_path):
     pytest.importorskip("transformers")
-    for case in cases(tmp_path, d_model=64):
+    for case in transformer.decode_cases(tmp_path, d_model=64):
         _, theirs = rows_of(case, run_case(case, blocks=1))
         assert (theirs.failure, theirs.differs) == (None, ())
         assert theirs.same

@@ -103,7 +103,7 @@ def _verdicts(case: Case, name: str, result: Measured, ours: Measured, ratio: In
             continue
         if bar.kind == "memory" and result is ours:
             found.append(Verdict(bar=bar, measured=result.memory, met=result.memory <= bar.value))
-        elif bar.kind == "ratio" and bar.peer == result.name and ratio:
+        elif bar.kind in ("ratio", "share") and bar.peer == result.name and ratio:
             found.append(Verdict(bar=bar, measured=ratio.median, met=ratio.high >= bar.value))
         elif bar.kind == "seconds" and bar.peer == result.name:
             more = median_interval([a - b for a, b in zip(ours.seconds[name], result.seconds[name], strict=True)])

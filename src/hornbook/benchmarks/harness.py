@@ -25,8 +25,8 @@ BLOCKS = 7
 class Bar:
     """What a case has to reach."""
 
-    kind: Literal["ratio", "seconds", "memory"]
-    """Times as fast as the peer; seconds more than the peer; bytes."""
+    kind: Literal["ratio", "share", "seconds", "memory"]
+    """Times as fast as the peer; the same where the peer is a limit; seconds more than the peer; bytes."""
     value: float
     peer: str | None = None
     aim: float | None = None
@@ -124,7 +124,7 @@ def _standing(case: Case, results: list[Measured], blocks: int, say: Callable[[s
     processes = {side.name: SideProcess(side) for side in case.sides}
     try:
         for side, result in _turns(case, results, 0):
-            if side.warm_up and not side.once:
+            if side.warm_up and not side.once and not results[0].failure:
                 _one_block(case, result, processes[side.name], counted=False)
         start = time.perf_counter()
         for block in range(blocks):

@@ -69,6 +69,7 @@ def _line(row: Row) -> str:
         *(f"{key} DIFFER" for key in row.differs),
         f"used {row.idle:.0%} of a core while waiting" if row.idle > IDLE_SHARE else "",
         "one run" if row.blocks == 1 else "",
+        str(row.checks.get("said", "")),
     ]
     return "  ".join(part for part in parts if part)
 
@@ -79,6 +80,9 @@ def _said(verdict: Verdict) -> str:
         case "ratio":
             aim = f", aim {bar.aim:g}" if bar.aim else ""
             return f"floor {bar.value:g} x {met}{aim}"
+        case "share":
+            aim = f", aim {bar.aim:.0%}" if bar.aim else ""
+            return f"ours has {verdict.measured:.1%} of it, floor {bar.value:.0%} {met}{aim}"
         case "memory":
             return f"at most {bar.value / 1e6:,.0f} MB: {met}"
         case "seconds":

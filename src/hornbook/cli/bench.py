@@ -33,14 +33,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tokenizer = actions.add_parser("tokenizer", help=text, description=text)
     _add_tokenizer(tokenizer)
     _add_measuring(tokenizer)
-    for name, text in (
-        ("train", "a training step, with transformers"),
-        ("decode", "greedy decoding, with transformers"),
-    ):
-        _add_measuring(actions.add_parser(name, help=text, description=text))
+    _add_train(actions)
+    text = "greedy decoding, with transformers"
+    _add_measuring(actions.add_parser("decode", help=text, description=text))
     text = "install the libraries to compare with, each into an environment of its own below .bench/peers"
     peers = actions.add_parser("peers", help=text, description=text)
     peers.add_argument("names", nargs="*", metavar="NAME", help="default: all of them")
+
+
+def _add_train(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "training steps, with transformers, litgpt and nanoGPT"
+    train = actions.add_parser("train", help=text, description=text)
+    train.add_argument("--shape", default="a,b,c,d", metavar="X,X", help="only these shapes (default a,b,c,d)")
+    train.add_argument("--nanogpt", type=Path, metavar="DIR", help="a checkout of nanoGPT, to compare with it too")
+    train.add_argument("--quick", action="store_true", help="a tiny shape: whether everything runs, and no floors")
+    _add_measuring(train)
 
 
 def _add_measuring(parser: argparse.ArgumentParser) -> None:
@@ -70,18 +77,35 @@ def run(args: argparse.Namespace) -> int:
                 return _install(args.names)
             case "tokenizer":
                 return _bench_tokenizer(args)
+            case "train":
+                return _bench_train(args)
             case _:
-                return _bench_transformer(args)
+                return _bench_decode(args)
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _bench_transformer(args: argparse.Namespace) -> int:
-    from hornbook.benchmarks import transformer
+def _bench_decode(args: argparse.Namespace) -> int:
+    from hornbook.benchmarks.transformer import decode_cases
 
     with tempfile.TemporaryDirectory() as directory:
-        cases = transformer.train_cases if args.action == "train" else transformer.decode_cases
-        return _measure(args, cases(Path(directory)))
+        return _measure(args, decode_cases(Path(directory)))
+
+
+def _bench_train(args: argparse.Namespace) -> int:
+    from hornbook.benchmarks.peers import peer_python
+    from hornbook.benchmarks.training import QUICK, SHAPES, train_cases
+
+    names = args.shape.split(",")
+    if unknown := sorted(set(names) - set(SHAPES)):
+        raise HornbookError(f"--shape {args.shape}: no shape is called {', '.join(unknown)}; there are a, b, c, d")
+    if args.nanogpt and not (args.nanogpt / "model.py").is_file():
+        raise HornbookError(f"--nanogpt {args.nanogpt}: no model.py there; expected a checkout of nanoGPT")
+    if peer_python("litgpt") is None:
+        _say("not installed, so left out: litgpt; to have it: hornbook bench peers litgpt")
+    shapes = {"quick": QUICK} if args.quick else {name: SHAPES[name] for name in names}
+    with tempfile.TemporaryDirectory() as directory:
+        return _measure(args, train_cases(shapes, Path(directory), nanogpt=args.nanogpt))
 
 
 def _install(names: list[str]) -> int:

@@ -1,42 +1,72 @@
-"""Ours: one step of the same Llama."""
+"""Ours: the step that `hornbook train` makes, in bf16 and compiled."""
 
+import json
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hornbook.config.optim import OptimConfig
+from hornbook.assemble import build_learner
+from hornbook.config.run import Config
+from hornbook.config.train import TrainConfig
+from hornbook.data.batch import TokenBatch
+from hornbook.distributed.device import resolve_device
 from hornbook.interop.hf import load_hf_directory
-from hornbook.models.transformer import roles
-from hornbook.optim.adamw import AdamW
-from hornbook.optim.groups import parameter_groups
+from hornbook.objectives.objective import StepContext
+from hornbook.training.step import train_step
+
+WARM_UP_STEPS = 3
 
 
-def setup(settings: dict[str, Any]) -> tuple[Callable[[], None], Callable[[None], dict[str, Any]]]:
-    """The loss that is compared is that before any step, in float32; all parameters decay, as in the peer."""
-    model, _ = load_hf_directory(Path(settings["model"]))
+def setup(settings: dict[str, Any]) -> tuple[Callable[[], float], Callable[[float], dict[str, Any]]]:
+    """The loss that is compared is that before any step, in float32; all parameters decay, as in the peers."""
+    rows, context = settings["rows"], settings["context"]
+    config = _config(settings)
+    device = resolve_device("auto")
+    model = load_hf_directory(Path(settings["model"]))[0].to(device)
+    model.train()
     generator = torch.Generator().manual_seed(1)
-    tokens = torch.randint(0, model.config.vocab_size, (settings["rows"], settings["context"] + 1), generator=generator)
-    inputs, targets = tokens[:, :-1], tokens[:, 1:]
-    optim = OptimConfig(
-        learning_rate=settings["learning_rate"],
-        weight_decay=0.1,
-        decay=("matrix", "embedding", "head", "norm", "bias"),
+    tokens = torch.randint(0, model.config.vocab_size, (rows, context + 1), generator=generator)
+    batch = TokenBatch(
+        tokens=tokens, loss_mask=torch.ones_like(tokens, dtype=torch.bool), sample_ids=torch.arange(rows)
     )
-    optimizer = AdamW(parameter_groups(model.named_parameters(), roles(model), optim), optim)
+    with torch.no_grad():
+        first = model(tokens[:, :-1].to(device), targets=tokens[:, 1:].to(device)).nll.mean().item()
+    learner = build_learner(config, model)
+    done = 0
 
-    def loss() -> torch.Tensor:
-        return model(inputs, targets=targets).nll.mean()  # type: ignore[no-any-return]
+    def steps(count: int) -> float:
+        nonlocal done
+        loss = float("nan")
+        for _ in range(count):
+            at = StepContext(seed=0, step=done, samples_per_step=rows)
+            loss = train_step(learner, [batch], at, multiplier=1.0).loss
+            done += 1
+        return loss
 
-    first = loss().item()
+    steps(WARM_UP_STEPS)
+    facts = {"loss": first, "parameters": model.n_parameters, "said": "bf16, compiled"}
+    return (lambda: steps(settings["steps"])), lambda loss: {**facts, "learns": loss < first}
 
-    def block() -> None:
-        with torch.autocast("cpu", torch.bfloat16) if settings["precision"] == "bf16" else nullcontext():
-            value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad()
 
-    return block, lambda _: {"loss": first}
+def _config(settings: dict[str, Any]) -> Config:
+    return Config.model_validate_json(
+        json.dumps(
+            {
+                "model": settings["table"],
+                "optim": {
+                    "learning_rate": settings["learning_rate"],
+                    "weight_decay": 0.1,
+                    "decay": ["matrix", "embedding", "head", "norm", "bias"],
+                    "clip_grad_norm": 1.0,
+                },
+                "train": {
+                    "precision": "bf16",
+                    "micro_batch_size": settings["rows"],
+                    "tokens_per_step": settings["rows"] * settings["context"],
+                    **({"compile": "on"} if "compile" in TrainConfig.model_fields else {}),
+                },
+            }
+        )
+    )
