@@ -45,7 +45,10 @@ EVERYTHING = {
     "checkpoint__full_every": 5,
     "checkpoint__full_keep": 1,
 }
-CLOCKS = ("time", "train/tokens_per_second", "train/seconds_left", "train/mfu", "train/peak_memory_bytes")
+CLOCKS = (
+    *("time", "train/tokens_per_second", "train/data_wait"),
+    *("train/seconds_left", "train/mfu", "train/peak_memory_bytes"),
+)
 
 
 class Cut(Exception):

@@ -108,9 +108,14 @@ def build_learner(config: Config, model: Transformer, *, byte_lengths: Tensor | 
     """What the steps of a run work on and with: `model` on its device, and objective, optimizer, precision for it.
 
     byte_lengths: (vocab_size,) bytes that each token stands for; they add the metric of bytes.
+
+    Raises:
+        ConfigError: if the device cannot multiply in train.precision.
     """
     strategy: Strategy = SingleProcess()
     strategy.prepare(model)
+    precision = Precision(config.train.precision, next(model.parameters()).device)
+    precision.check()
     groups_of = functools.partial(parameter_groups, roles=roles(model), config=config.optim)
     return Learner[TokenBatch](
         model=model,
@@ -119,7 +124,7 @@ def build_learner(config: Config, model: Transformer, *, byte_lengths: Tensor | 
             model, lambda named: OPTIMIZERS[config.optim.kind](groups_of(named), config.optim)
         ),
         strategy=strategy,
-        precision=Precision(config.train.precision, next(model.parameters()).device),
+        precision=precision,
         clip_grad_norm=config.optim.clip_grad_norm,
         watch=norm_watch(config.tracking),
     )

@@ -68,6 +68,7 @@ def test_a_log_has_every_number() -> None:
         "train/loss": 2.0,
         "train/perplexity": pytest.approx(2.718281828),
         "train/tokens_per_second": pytest.approx(32.0),
+        "train/data_wait": 0.0,
         "train/learning_rate": 0.1,
         "train/grad_norm": 0.5,
         "train/seconds_left": 9.0,

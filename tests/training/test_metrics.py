@@ -1,14 +1,16 @@
 """Averages by token, perplexity and bits per byte in closed form, speed against a known sleep."""
 
 import math
+import time
 
 import pytest
 import torch
 
+from hornbook.data.batch import TokenBatch
 from hornbook.distributed.single import SingleProcess
 from hornbook.training.hooks import Log
 from hornbook.training.metrics import Averages, add_sums, peak_memory_bytes, perplexity, readable, total_sums
-from training.rig import TOKENS, Clock, Listener, build_learner, build_trainer
+from training.rig import TOKENS, Clock, Listener, Source, build_learner, build_trainer
 
 CPU = torch.device("cpu")
 
@@ -28,9 +30,14 @@ def test_averages_are_weighted_by_tokens() -> None:
     averages.add({"loss": (2.0, 1.0), "z": (4.0, 1.0)}, tokens=10, seconds=0.5)
     averages.add({"loss": (99 * 1.0, 99.0)}, tokens=30, seconds=1.5)
     averages.add({}, tokens=40, seconds=2.0)
-    assert averages.values() == {"loss": pytest.approx(1.01), "z": 4.0, "tokens_per_second": pytest.approx(20.0)}
+    assert averages.values() == {
+        "loss": pytest.approx(1.01),
+        "z": 4.0,
+        "tokens_per_second": pytest.approx(20.0),
+        "data_wait": 0.0,
+    }
     averages.reset()
-    assert averages.values() == {"tokens_per_second": 0.0}
+    assert averages.values() == {"tokens_per_second": 0.0, "data_wait": 0.0}
 
 
 def test_sums_add_by_name() -> None:
@@ -67,3 +74,23 @@ def test_tokens_per_second_is_that_of_the_steps_without_the_hooks() -> None:
     assert listener.values("train", "train/mfu") == pytest.approx([speed * 6e6 / 1e12 for speed in speeds])
     # Four steps took 0.4 s and three pauses; four steps are left.
     assert listener.values("train", "train/seconds_left") == pytest.approx([0.4 + 3 * 5.0, 0.0])
+
+
+def test_a_slow_source_is_seen_as_waiting_and_a_fast_one_is_not() -> None:
+    class Slow(Source):
+        seconds = 0.05
+
+        def step(self, step: int) -> list[TokenBatch]:
+            time.sleep(self.seconds)
+            return super().step(step)
+
+    def wait(source: Slow, pause: float) -> float:
+        listener = Listener()
+        hooks = [Log(listener, every=4, device=torch.device("cpu")), lambda at: time.sleep(pause)]
+        build_trainer(build_learner(), steps=4, batches=source, hooks=hooks).run()
+        (share,) = listener.values("train", "train/data_wait")
+        return share
+
+    waiting = wait(Slow(), 0.0)
+    assert waiting > 0.3  # a step of this model takes some milliseconds
+    assert wait(Slow(), 0.15) < waiting / 1.5  # read while the hooks were at work

@@ -18,8 +18,9 @@ class TrainConfig(Table):
     """Windows in one forward pass."""
     max_minutes: PositiveFloat | None = None
     """Stop cleanly, with a checkpoint, after so many minutes of this process."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 computes products in bfloat16 and keeps fp32 weights, gradients and optimizer state."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """bf16 and fp16 compute products in 16 bits and keep fp32 weights, gradients and optimizer state; fp16, for GPUs
+    that have no bf16, scales its loss as needed."""
     activation_checkpointing: bool = False
     """Recompute each block in backward: less memory, about a third more time."""
     nll_chunk_tokens: PositiveInt = 2048

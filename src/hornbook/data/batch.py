@@ -4,6 +4,8 @@ A row holds context_length + lookahead tokens. An objective that shifts (next-to
 `tokens[:, 1:]` as targets, with `loss_mask[:, 1:]` beside them; a masked objective takes the row as it is.
 """
 
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -30,11 +32,22 @@ class TokenBatch:
         return int(self.tokens.shape[0])
 
     def to(self, device: torch.device | str) -> "TokenBatch":
-        """The same batch on `device`."""
+        """The same batch on `device`. From pinned memory the copy runs beside what the device does."""
+        return self._with(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
+
+    def pin(self) -> "TokenBatch":
+        """The same batch in memory that a CUDA device can copy from by itself."""
+        return self._with(Tensor.pin_memory)
+
+    def cut(self, rows: int) -> list["TokenBatch"]:
+        """The same rows in the same order, at most `rows` in a piece."""
+        return [self._with(operator.itemgetter(slice(first, first + rows))) for first in range(0, self.n_rows, rows)]
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> "TokenBatch":
         return TokenBatch(
-            tokens=self.tokens.to(device),
-            loss_mask=self.loss_mask.to(device),
-            sample_ids=self.sample_ids.to(device),
-            document_ids=None if self.document_ids is None else self.document_ids.to(device),
-            positions=None if self.positions is None else self.positions.to(device),
+            tokens=change(self.tokens),
+            loss_mask=change(self.loss_mask),
+            sample_ids=change(self.sample_ids),
+            document_ids=None if self.document_ids is None else change(self.document_ids),
+            positions=None if self.positions is None else change(self.positions),
         )

@@ -107,8 +107,12 @@ class Prefetcher:
     after the step that they are at.
     """
 
-    def __init__(self, source: BatchSource, *, first_step: int, last_step: int, threads: int, depth: int) -> None:
+    def __init__(
+        self, source: BatchSource, *, first_step: int, last_step: int, threads: int, depth: int, pin: bool = False
+    ) -> None:
+        """`pin`: the threads also move what they read to memory from which a CUDA device copies by itself."""
         self._source = source
+        self._pin = pin
         self._steps = iter(range(first_step, last_step))
         self._ahead = max(threads, depth)
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="loader")
@@ -116,7 +120,11 @@ class Prefetcher:
 
     def _read_ahead(self) -> None:
         while len(self._pending) < self._ahead and (step := next(self._steps, None)) is not None:
-            self._pending.append((step, self._pool.submit(self._source.step, step)))
+            self._pending.append((step, self._pool.submit(self._read, step)))
+
+    def _read(self, step: int) -> list[TokenBatch]:
+        batches = self._source.step(step)
+        return [batch.pin() for batch in batches] if self._pin else batches
 
     def __iter__(self) -> Iterator[tuple[int, list[TokenBatch]]]:
         return self

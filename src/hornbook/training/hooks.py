@@ -33,6 +33,8 @@ class Moment:
     """Positions that the step processed, over all ranks."""
     seconds: float
     """What the step took, waiting for its data included, hooks excluded."""
+    waited: float = 0.0
+    """Of these, seconds in which the loader had nothing ready."""
     seconds_left: float
     """An estimate, hooks included."""
     stop: StopReason | None
@@ -81,7 +83,7 @@ class Log:
         report = at.report
         counted = report.trained_tokens
         sums = {} if report.skipped else {"loss": (report.loss * counted, float(counted)), **report.metrics}
-        self.averages.add(sums, tokens=at.tokens, seconds=at.seconds)
+        self.averages.add(sums, tokens=at.tokens, seconds=at.seconds, waited=at.waited)
         if not (at.due(self.every) or at.stop):
             return
         values: dict[str, float] = self.averages.values()
@@ -95,6 +97,8 @@ class Log:
             values["peak_memory_bytes"] = memory
         if at.state.skipped:
             values["skipped"] = at.state.skipped
+        if at.state.loss_scale is not None:
+            values |= {"loss_scale": at.state.loss_scale, "overflows": at.state.overflows}
         self.tracker.log("train", at.step, {f"train/{name}": value for name, value in values.items()})
         self.averages.reset()
 

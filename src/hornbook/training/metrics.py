@@ -79,13 +79,19 @@ class Averages:
         self.sums: Sums = {}
         self.tokens = 0
         self.seconds = 0.0
+        self.waited = 0.0
 
-    def add(self, sums: Mapping[str, tuple[float, float]], *, tokens: int, seconds: float) -> None:
-        """One step: its sums (empty if it was skipped), the positions that it processed and how long it took."""
+    def add(self, sums: Mapping[str, tuple[float, float]], *, tokens: int, seconds: float, waited: float = 0.0) -> None:
+        """One step: its sums (empty if it was skipped), the positions that it processed and how long it took.
+
+        `waited` are the seconds of it in which it had no data.
+        """
         self.sums = add_sums(self.sums, sums)
         self.tokens += tokens
         self.seconds += seconds
+        self.waited += waited
 
     def values(self) -> dict[str, float]:
-        """Readable metrics and `tokens_per_second`."""
-        return readable(self.sums) | {"tokens_per_second": self.tokens / max(self.seconds, 1e-9)}
+        """Readable metrics, `tokens_per_second` and `data_wait`, the share of the time spent waiting for data."""
+        seconds = max(self.seconds, 1e-9)
+        return readable(self.sums) | {"tokens_per_second": self.tokens / seconds, "data_wait": self.waited / seconds}

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from hornbook.distributed.precision import Precision
+from hornbook.distributed.precision import Precision, is_overflow, unscale
 from hornbook.distributed.strategy import Flags, Strategy
 from hornbook.models.transformer import Transformer
 from hornbook.objectives.objective import B, Objective, StepContext
 from hornbook.optim.groups import set_learning_rate
 from hornbook.training.metrics import Sums, total_sums
+from hornbook.training.out_of_memory import MicroBatchTooLarge, watched
 
 _DROPOUT = 1  # the purpose in the key of the default generator
 
@@ -67,26 +68,34 @@ class StepReport:
     metrics: Sums
     skipped: bool
     """Loss or gradient was not finite: weights and optimizer are as they were."""
+    overflowed: bool = False
+    """The gradient was too large for float16 under its scale: weights and optimizer are as they were."""
 
 
-def train_step(learner: Learner[B], batches: Sequence[B], at: StepContext, *, multiplier: float) -> StepReport:
-    """One update from this rank's micro-batches, at `multiplier` times the peak learning rate."""
+def train_step(
+    learner: Learner[B], batches: Sequence[B], at: StepContext, *, multiplier: float, loss_scale: float | None = None
+) -> StepReport:
+    """One update from this rank's micro-batches, at `multiplier` times the peak learning rate.
+
+    `loss_scale` multiplies the loss before backward only: everything that is reported is unscaled.
+
+    Raises:
+        MicroBatchTooLarge: out of memory before anything was updated; no gradient is left behind.
+    """
     objective, strategy, optimizer = learner.objective, learner.strategy, learner.optimizer
     device = learner.precision.device
 
     batches = [objective.prepare(batch, at) for batch in batches]
     weights = total_weights([objective.weight(batch) for batch in batches], strategy, device)
-    outputs: list[Mapping[str, tuple[Tensor, Tensor]]] = []
-    for index, batch in enumerate(batches):
-        seed_dropout(at, micro_batch=index * strategy.world_size + strategy.rank)
-        with learner.precision.autocast():
-            output = objective(learner.model, batch.to(device))
-        loss = torch.stack([term / weights[name] for name, term in output.terms.items()]).sum()
-        strategy.backward(loss, last=index == len(batches) - 1)
-        outputs.append({**output.metrics, "loss": (loss.detach(), torch.ones_like(loss))})
-
+    try:
+        with watched():
+            outputs = _accumulate(learner, batches, at, weights, loss_scale or 1.0)
+    except MicroBatchTooLarge:
+        strategy.zero_grad(optimizer)
+        raise
     sums = total_sums(outputs, strategy)
     loss_value, _ = sums.pop("loss")
+    unscale((parameter.grad for parameter in learner.model.parameters()), loss_scale)
     if learner.watch is not None:
         learner.watch.before_update(learner, batches, at)
     grad_norm = strategy.clip_grad_norm(learner.model, learner.clip_grad_norm or math.inf).item()
@@ -97,14 +106,32 @@ def train_step(learner: Learner[B], batches: Sequence[B], at: StepContext, *, mu
     if learner.watch is not None:
         learner.watch.after_update(learner, at, skipped=flags.skip)
     strategy.zero_grad(optimizer)
+    overflowed = is_overflow(loss=loss_value, grad_norm=grad_norm, scale=loss_scale)
     return StepReport(
         loss=loss_value,
         trained_tokens=max(weights.values()),
         grad_norm=grad_norm,
         learning_rate=optimizer.param_groups[0]["lr"],
         metrics=sums,
-        skipped=flags.skip,
+        skipped=flags.skip and not overflowed,
+        overflowed=overflowed,
     )
+
+
+def _accumulate(
+    learner: Learner[B], batches: Sequence[B], at: StepContext, weights: Mapping[str, int], loss_scale: float
+) -> list[Mapping[str, tuple[Tensor, Tensor]]]:
+    """Forward and backward of every micro-batch; the gradients add up in the parameters, the metrics are returned."""
+    strategy, device = learner.strategy, learner.precision.device
+    outputs: list[Mapping[str, tuple[Tensor, Tensor]]] = []
+    for index, batch in enumerate(batches):
+        seed_dropout(at, micro_batch=index * strategy.world_size + strategy.rank)
+        with learner.precision.autocast():
+            output = learner.objective(learner.model, batch.to(device))
+        loss = torch.stack([term / weights[name] for name, term in output.terms.items()]).sum()
+        strategy.backward(loss * loss_scale if loss_scale != 1.0 else loss, last=index == len(batches) - 1)
+        outputs.append({**output.metrics, "loss": (loss.detach(), torch.ones_like(loss))})
+    return outputs
 
 
 def total_weights(weights: Sequence[Mapping[str, int]], strategy: Strategy, device: torch.device) -> dict[str, int]:

@@ -8,14 +8,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from hornbook.config.train import TrainConfig
 from hornbook.data.batch import TokenBatch
 from hornbook.data.loader import BatchSource, Prefetcher
+from hornbook.distributed.precision import LossScale
 from hornbook.distributed.strategy import Flags
 from hornbook.errors import TrainingError
 from hornbook.objectives.objective import StepContext
 from hornbook.storage.faults import crash_point
 from hornbook.training.hooks import Hook, Moment, StopReason
+from hornbook.training.out_of_memory import MicroBatchTooLarge, cut, smaller
 from hornbook.training.preemption import Preemption
 from hornbook.training.state import TrainState
 from hornbook.training.step import Learner, StepReport, train_step
@@ -49,11 +53,15 @@ class Trainer:
         seed: int,
         loader_threads: int = 1,
         prefetch: int = 2,
+        micro_batch_size: int | None = None,
+        on_smaller_micro_batch: Callable[[int, int], None] = lambda step, rows: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`schedule` maps the number of an update (0 is the first) to the learning rate's multiplier.
 
-        `samples_per_step` counts over all ranks. `loader_threads` read `prefetch` steps ahead. `clock` is in seconds.
+        `samples_per_step` counts over all ranks. `loader_threads` read `prefetch` steps ahead. `micro_batch_size` cuts
+        what `batches` gives into pieces of at most so many rows; it shrinks when memory runs out, and
+        `on_smaller_micro_batch` is told the step and the new size. `clock` is in seconds.
         """
         self.learner = learner
         self.schedule = schedule
@@ -65,7 +73,11 @@ class Trainer:
         self.seed = seed
         self.loader_threads = loader_threads
         self.prefetch = prefetch
+        self.micro_batch_size = micro_batch_size
+        self.on_smaller_micro_batch = on_smaller_micro_batch
         self.clock = clock
+        if learner.precision.kind == "fp16" and state.loss_scale is None:
+            state.loss_scale = LossScale().value
 
     def run(self) -> TrainResult:
         """Train until the last step, the time limit or a signal; hooks see the last step as such, and save there.
@@ -80,6 +92,7 @@ class Trainer:
             while stop is None:
                 begun = self.clock()
                 step, micro_batches = next(stream)
+                waited = self.clock() - begun
                 report = self._step(step, micro_batches)
                 elapsed = self.clock() - self._started
                 stop = self._stop_reason(preemption, elapsed)
@@ -89,6 +102,7 @@ class Trainer:
                     report=report,
                     tokens=self.config.tokens_per_step,
                     seconds=self.clock() - begun,
+                    waited=waited,
                     seconds_left=self._seconds_left(elapsed),
                     stop=stop,
                 )
@@ -98,12 +112,32 @@ class Trainer:
 
     def _step(self, step: int, micro_batches: Sequence[TokenBatch]) -> StepReport:
         at = StepContext(seed=self.seed, step=step, samples_per_step=self.samples_per_step)
-        report = train_step(self.learner, micro_batches, at, multiplier=self.schedule(self.state.updates))
-        self.state.advance(tokens=self.config.tokens_per_step, skipped=report.skipped)
+        report = self._fitting_step(micro_batches, at)
+        self.state.advance(tokens=self.config.tokens_per_step, skipped=report.skipped, overflowed=report.overflowed)
         crash_point("train:step")
         if self.state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise self._lost(report)
         return report
+
+    def _fitting_step(self, micro_batches: Sequence[TokenBatch], at: StepContext) -> StepReport:
+        """The step in micro-batches that fit: out of memory, it is done again in smaller ones, and so are the next."""
+        while True:
+            batches = micro_batches if self.micro_batch_size is None else cut(micro_batches, self.micro_batch_size)
+            rows, reason = batches[0].n_rows, ""
+            try:
+                multiplier = self.schedule(self.state.updates)
+                return train_step(self.learner, batches, at, multiplier=multiplier, loss_scale=self.state.loss_scale)
+            except MicroBatchTooLarge as error:
+                reason = str(error)
+            self.micro_batch_size = smaller(rows)
+            if self.micro_batch_size is None:
+                raise TrainingError(
+                    f"step {at.step}: out of memory with one window in a micro-batch ({reason}). Set "
+                    "train.activation_checkpointing = true, or train a smaller model or a shorter context_length"
+                )
+            if self.learner.precision.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.on_smaller_micro_batch(at.step, self.micro_batch_size)
 
     def _prefetcher(self) -> Prefetcher:
         return Prefetcher(
@@ -112,6 +146,7 @@ class Trainer:
             last_step=self.config.steps,
             threads=self.loader_threads,
             depth=self.prefetch,
+            pin=self.learner.precision.device.type == "cuda",
         )
 
     def _stop_reason(self, preemption: Preemption, elapsed: float) -> StopReason | None:

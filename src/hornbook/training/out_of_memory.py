@@ -1,0 +1,46 @@
+"""When a micro-batch does not fit: know it when it is said, and cut smaller ones."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from hornbook.data.batch import TokenBatch
+
+_ALLOCATORS_SAY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
+
+
+class MicroBatchTooLarge(Exception):
+    """Memory ran out in a forward or backward pass; weights and optimizer are as they were."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator gave up: torch's on a GPU or on the CPU, or C++'s."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _ALLOCATORS_SAY)
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """Turn an allocator's complaint into MicroBatchTooLarge; everything else passes.
+
+    Raises:
+        MicroBatchTooLarge: catch it, leave the `except` block (it keeps the frames, and they the tensors), then retry.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MicroBatchTooLarge(str(error).partition("\n")[0]) from None
+
+
+def smaller(rows: int) -> int | None:
+    """The largest divisor of `rows` below it; None below 1. Every cut of a step stays a cut of the same step."""
+    return next((size for size in range(rows // 2, 0, -1) if rows % size == 0), None)
+
+
+def cut(batches: Sequence[TokenBatch], rows: int) -> list[TokenBatch]:
+    """The same rows in the same order, at most `rows` in a micro-batch."""
+    return [piece for batch in batches for piece in batch.cut(rows)]

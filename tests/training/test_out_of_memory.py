@@ -1,0 +1,118 @@
+"""A step that does not fit is done again in smaller micro-batches, and nothing else changes."""
+
+import pytest
+import torch
+
+from hornbook.data.batch import TokenBatch
+from hornbook.errors import TrainingError
+from hornbook.objectives.next_token import NextToken
+from hornbook.objectives.objective import LossOutput
+from hornbook.training.out_of_memory import cut, is_out_of_memory, smaller
+from training.rig import CONTEXT, ROWS, SAMPLES, Source, build_learner, build_trainer, draw
+from training.test_step import join
+from training.test_trainer import assert_equal, full
+
+CPU_WORDS = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
+
+
+class Joint(Source):
+    """The rows of a step in one micro-batch."""
+
+    def step(self, step: int) -> list[TokenBatch]:
+        return [join(draw(step))]
+
+
+def fits(monkeypatch: pytest.MonkeyPatch, rows: int, *, from_sample: int = 0, words: str = CPU_WORDS) -> list[int]:
+    """Micro-batches of more rows run out of memory, after their gradient; gives the rows that were tried."""
+    whole, tried = NextToken.__call__, []
+
+    def limited(self: NextToken, model: torch.nn.Module, batch: TokenBatch) -> LossOutput:
+        tried.append(batch.n_rows)
+        output = whole(self, model, batch)
+        if batch.n_rows > rows and int(batch.sample_ids[0]) >= from_sample:
+            sum(output.terms.values()).backward()
+            raise RuntimeError(words)
+        return output
+
+    monkeypatch.setattr(NextToken, "__call__", limited)
+    return tried
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError(CPU_WORDS), True),
+        (MemoryError(), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("DefaultCPUAllocator: can't allocate memory"), False),
+    ],
+)
+def test_it_is_known_by_its_words(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
+
+
+def test_the_next_smaller_divisor() -> None:
+    assert [smaller(rows) for rows in (12, 6, 9, 7, 2, 1)] == [6, 3, 3, 1, 1, None]
+
+
+def test_cut_keeps_rows_and_order() -> None:
+    pieces = cut(draw(0), 1)
+    assert [piece.n_rows for piece in pieces] == [1] * SAMPLES
+    joint, again = join(draw(0)), join(pieces)
+    assert torch.equal(joint.tokens, again.tokens)
+    assert torch.equal(joint.sample_ids, again.sample_ids)
+    assert pieces[0].tokens.shape == (1, CONTEXT + 1)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_the_run_equals_one_with_the_smaller_micro_batch_from_there(
+    monkeypatch: pytest.MonkeyPatch, dropout: float
+) -> None:
+    expected = build_learner(dropout=dropout)
+    build_trainer(expected, steps=2, batches=Joint()).run()
+    state = build_trainer(expected, steps=2).state
+    state.step = 2
+    build_trainer(expected, steps=5, batches=Joint(), state=state, micro_batch_size=ROWS).run()
+
+    told: list[tuple[int, int]] = []
+    learner = build_learner(dropout=dropout)
+    fits(monkeypatch, ROWS, from_sample=2 * SAMPLES)
+    build_trainer(
+        learner, steps=5, batches=Joint(), on_smaller_micro_batch=lambda step, rows: told.append((step, rows))
+    ).run()
+    assert told == [(2, ROWS)]
+    assert_equal(full(learner), full(expected))
+
+
+def test_it_shrinks_as_often_as_it_must_and_then_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = fits(monkeypatch, 1)
+    trainer = build_trainer(build_learner(), steps=2, batches=Joint())
+    trainer.run()
+    assert trainer.micro_batch_size == 1
+    assert tried == [4, 2, *[1] * 2 * SAMPLES]
+
+
+def test_one_window_that_does_not_fit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits(monkeypatch, 0)
+    learner = build_learner()
+    with pytest.raises(TrainingError, match=r"step 0: out of memory with one window .*activation_checkpointing"):
+        build_trainer(learner, steps=2).run()
+    assert all(parameter.grad is None for parameter in learner.model.parameters())
+
+
+def test_other_errors_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits(monkeypatch, 0, words="something else")
+    with pytest.raises(RuntimeError, match="something else"):
+        build_trainer(build_learner(), steps=2).run()
+
+
+def test_out_of_memory_in_the_update_is_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = build_learner()
+
+    def step() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(learner.optimizer, "step", step)
+    with pytest.raises(torch.OutOfMemoryError):
+        build_trainer(learner, steps=2).run()
