@@ -220,7 +220,7 @@ def test_all_wrong_assignments_are_listed():
         ("[data]\nsource = 3", "run.toml:2: data.source = 3: expected a table: [data.source]"),
         ("[data]\nvalid = 'x'", 'run.toml:2: data.valid = "x": expected a table: [data.valid]'),
         ("[run]\ndevice = 'gpu'", 'run.toml:2: run.device = "gpu": expected auto, cpu, cuda, cuda:N or mps'),
-        ("[train]\nprecision = 'bf61'", 'expected one of fp32, bf16; did you mean "bf16"?'),
+        ("[train]\nprecision = 'bf61'", 'expected one of fp32, bf16, fp16; did you mean "bf16"?'),
         ("[optim]\nbetas = [0.9]", "run.toml:2: optim.betas = [0.9]: expected a list of 2 values, each a number"),
         ("[optim]\nbetas = [0.9,\n7]", "run.toml:2: optim.betas[1] = 7: expected a number of at least 0"),
         ("[data.source]\nkind = 'text'", "run.toml:1: data.source.paths: missing; expected a list of at least"),
