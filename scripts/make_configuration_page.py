@@ -29,7 +29,9 @@ one file. Whatever is left out has the default below.
 
 * `extends = "other.toml"` at the top starts from another file, found beside this one; the nearer file wins, key by key.
 * `--set train.steps=100` on the command line wins over every file. Values are TOML: `--set 'run.tags=["a", "b"]'`.
-* `[model] preset = "cpu-small"` names a shape; any key beside it wins.
+* `[model] preset = "cpu-small"` names a shape; any key beside it wins. `preset = "auto"` with `depth = 4` sets sizes, rates,
+  batch and steps by rule.
+* Paths of sources may name a variable of the environment: `${NAME}`, or `${NAME:-otherwise}` with a default.
 * `hornbook config show x.toml` says where each value came from, `config check` finds mistakes, `--print-config` prints the
   resolved configuration of any verb and stops, and `config schema` writes the JSON schema for editors.
 * An unknown key, a wrong type, a number out of range or settings that do not fit together are one message with file, line,

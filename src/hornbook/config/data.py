@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
+from hornbook.config.paths import InputPath
 from hornbook.config.table import Table
 
 OnError = Literal["stop", "skip"]
@@ -14,7 +15,7 @@ class TextSource(Table):
     """Text files, .gz and .zst included; a folder means every text file under it, in sorted order."""
 
     kind: Literal["text"] = "text"
-    paths: tuple[Path, ...] = Field(min_length=1)
+    paths: tuple[InputPath, ...] = Field(min_length=1)
     document_separator: str = "file"
     """`file`, `line`, `blank_line`, or a literal string (such as <|endoftext|>), which is consumed."""
 
@@ -23,7 +24,7 @@ class JsonlSource(Table):
     """JSON-lines files, one document an object, .gz and .zst included; or folders of them."""
 
     kind: Literal["jsonl"] = "jsonl"
-    paths: tuple[Path, ...] = Field(min_length=1)
+    paths: tuple[InputPath, ...] = Field(min_length=1)
     text_field: str = "text"
 
 
@@ -31,7 +32,7 @@ class ParquetSource(Table):
     """Parquet files, one document a row; or folders of them. Needs the extra `data`."""
 
     kind: Literal["parquet"] = "parquet"
-    paths: tuple[Path, ...] = Field(min_length=1)
+    paths: tuple[InputPath, ...] = Field(min_length=1)
     text_field: str = "text"
 
 
@@ -72,7 +73,7 @@ class TokensSource(Table):
     """An existing flat file of token ids, indexed where it lies without copying."""
 
     kind: Literal["tokens"] = "tokens"
-    paths: tuple[Path, ...] = Field(min_length=1)
+    paths: tuple[InputPath, ...] = Field(min_length=1)
     dtype: Literal["uint16", "uint32", "int32"] | None = None
     """Of a raw file; an .npy file says its own."""
     end_of_text_id: NonNegativeInt | None = None

@@ -1,0 +1,63 @@
+"""The files in configs/, the commands that their comments state, and how one is shrunk to seconds."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from hornbook.config.dump import toml_value
+from hornbook.config.load import load_config
+from hornbook.config.paths import expanded
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+EXAMPLES = ("data", "eval", "generate", "tokenizer", "train")
+"""Files that show a verb each; the others are recipes."""
+FILES = sorted(path for path in CONFIGS.glob("*.toml") if path.stem not in EXAMPLES)
+SMOKES = [path for path in FILES if path.stem.endswith("-smoke")]
+RECIPES = [path for path in FILES if path not in SMOKES]
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The words of each `hornbook` line in the comment at the top, `${NAME:-otherwise}` replaced as a shell would."""
+    top = re.match(r"(#.*\n)*", path.read_text(encoding="utf-8"))
+    assert top is not None
+    lines = re.findall(r"^#   hornbook (.*)$", top.group(), re.M)
+    return [[str(expanded(Path(word))) if "${" in word else word for word in shlex.split(line)] for line in lines]
+
+
+def shrunk(path: Path, text: str) -> list[str]:
+    """`--set` arguments that leave a recipe its kinds and choices, small enough for seconds on the file `text`."""
+    config = load_config(path).config
+    settings: dict[str, object] = {
+        "data.source": {"kind": "text", "paths": [text], "document_separator": "line"},
+        "data.valid": "none",
+        "data.valid_fraction": 0.1,
+        "model.vocab_size": "none",
+        "model.n_layers": 1,
+        "model.n_heads": 2,
+        "model.head_dim": "none",
+        "model.d_model": 16,
+        "model.d_ff": 32,
+        "model.context_length": 16,
+        "train.steps": 4,
+        "train.tokens_per_step": 64,
+        "train.micro_batch_size": 2,
+        "train.eval_every": 2,
+        "train.eval_tokens": 64,
+        "train.sample_every": 2,
+        "train.sample_prompts": ["the"],
+        "checkpoint.full_every": 2,
+        "generate.max_new_tokens": 4,
+    }
+    if config.tokenizer.kind == "bpe":
+        settings["tokenizer.vocab_size"] = 300
+    if (config.data.stride or 1) > 1:
+        settings["data.stride"] = 8
+    if getattr(config.schedule, "warmup_steps", None) is not None:
+        settings["schedule.warmup_steps"] = 1
+    return as_arguments(settings)
+
+
+def as_arguments(settings: Mapping[str, object]) -> list[str]:
+    """{key: value} as words of a command line."""
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={toml_value(value)}")]

@@ -1,0 +1,227 @@
+"""The recipes in configs/: each states what it must, has the numbers that it is known for, and runs."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_paths import DATA, needs
+from hornbook.cli.main import main
+from hornbook.config.load import load_config
+from hornbook.optim.schedules import multiplier, warmup_steps
+from hornbook.tracking.jsonl import read_metrics
+from recipe_files import CONFIGS, FILES, RECIPES, SMOKES, commands, shrunk
+from tiny_project import text
+
+STATED = (
+    *("run.name", "run.seed", "tokenizer.path", "data.path", "data.end_of_text", "optim.kind", "optim.learning_rate"),
+    *("optim.betas", "optim.eps", "optim.weight_decay", "optim.decay", "optim.clip_grad_norm", "schedule.kind"),
+    *("train.steps", "train.tokens_per_step", "train.micro_batch_size", "train.precision", "train.eval_every"),
+    *("checkpoint.light_every", "checkpoint.full_every", "checkpoint.full_keep", "checkpoint.best"),
+)
+"""What every recipe says in its own file, default or not."""
+
+GPT2_DECAY = ("matrix", "embedding", "head")
+NANOGPT = {
+    "tokenizer.kind": "characters",
+    "data.split": "position",
+    "data.valid_fraction": 0.1,
+    "data.end_of_text": False,
+    "data.stride": 1,
+    "model.vocab_size": 65,
+    "model.feed_forward": "gelu",
+    "model.norm": "layer_norm",
+    "model.norm_position": "pre",
+    "model.position": "learned",
+    "model.bias": False,
+    "model.tie_embeddings": True,
+    "model.init": "gpt2",
+    "optim.kind": "adamw",
+    "optim.learning_rate": 1e-3,
+    "optim.betas": (0.9, 0.99),
+    "optim.weight_decay": 0.1,
+    "optim.decay": GPT2_DECAY,
+    "optim.clip_grad_norm": 1.0,
+    "schedule.kind": "cosine",
+    "schedule.warmup_steps": 100,
+    "schedule.final_fraction": 0.1,
+    "train.eval_every": 250,
+    "checkpoint.best": True,
+}
+EXPECTED = {
+    "shakespeare-char-nanogpt": {
+        **NANOGPT,
+        **{"model.n_layers": 4, "model.n_heads": 4, "model.d_model": 128, "model.context_length": 64},
+        **{"model.d_ff": 512, "model.dropout": 0.0, "train.steps": 2000, "train.tokens_per_step": 12 * 64},
+        "train.precision": "fp32",
+    },
+    "shakespeare-char-nanogpt-gpu": {
+        **NANOGPT,
+        **{"model.n_layers": 6, "model.n_heads": 6, "model.d_model": 384, "model.context_length": 256},
+        **{"model.d_ff": 1536, "model.dropout": 0.2, "train.steps": 5000, "train.tokens_per_step": 64 * 256},
+    },
+    "tinystories": {"tokenizer.vocab_size": 4096, "optim.weight_decay": 0.1, "optim.clip_grad_norm": 1.0},
+    "tinystories-llama": {
+        **{"model.n_layers": 4, "model.n_heads": 16, "model.d_model": 512, "model.d_ff": 1344},
+        **{"model.context_length": 256, "model.vocab_size": 50_257, "model.feed_forward": "swiglu"},
+        **{"model.norm": "rms_norm", "model.position": "rotary", "model.rope_theta": 10_000.0},
+        **{"optim.kind": "adamw", "optim.learning_rate": 1e-3, "optim.betas": (0.9, 0.95)},
+        **{"optim.weight_decay": 0.001, "optim.clip_grad_norm": 1.0, "schedule.warmup_steps": 50},
+    },
+    "wikitext2-vaswani": {
+        **{"model.n_layers": 4, "model.d_model": 512, "model.d_ff": 1024, "model.context_length": 256},
+        **{"model.vocab_size": 100_277, "model.norm_position": "post", "model.position": "sinusoidal"},
+        **{"model.feed_forward": "relu", "model.dropout": 0.0, "objective.label_smoothing": 0.1},
+        **{"optim.kind": "adam", "optim.learning_rate": 1.0, "optim.betas": (0.9, 0.98), "optim.eps": 1e-9},
+        **{"optim.weight_decay": 0.0, "optim.decay": (), "optim.clip_grad_norm": None},
+        **{"schedule.kind": "noam", "schedule.warmup_steps": 4000, "train.steps": 200_000},
+        **{"train.tokens_per_step": 10 * 256, "train.micro_batch_size": 10, "data.stride": 1},
+        **{"checkpoint.full_every": 10_000, "checkpoint.full_keep": 200_000 // 10_000},
+    },
+    "wikitext103-gpt2": {
+        **{"model.n_layers": 12, "model.n_heads": 12, "model.d_model": 768, "model.context_length": 1024},
+        **{"model.vocab_size": 50_257, "data.stride": 512, "train.micro_batch_size": 4},
+        **{"train.tokens_per_step": 4 * 8 * 1024, "train.steps": 300_000, "train.precision": "bf16"},
+        **{"optim.kind": "adamw", "optim.learning_rate": 1.5e-4, "optim.weight_decay": 0.01},
+        **{"optim.decay": GPT2_DECAY, "optim.clip_grad_norm": 1.0, "schedule.warmup_steps": 4000},
+        **{"checkpoint.light_every": 2000, "checkpoint.light_keep": 3, "checkpoint.full_every": 10_000},
+        **{"checkpoint.full_keep": 2, "checkpoint.best": True},
+    },
+    "slimpajama-llama": {
+        **{"model.n_layers": 12, "model.n_heads": 12, "model.d_model": 768, "model.d_ff": 8 * 768 // 3},
+        **{"model.feed_forward": "swiglu", "model.norm": "rms_norm", "model.tie_embeddings": False},
+        **{"model.context_length": 2048, "model.vocab_size": 50_280, "train.steps": 4800},
+        **{"train.tokens_per_step": 256 * 2048, "train.precision": "bf16", "optim.kind": "adamw"},
+        **{"optim.learning_rate": 3e-3, "optim.betas": (0.9, 0.95), "optim.weight_decay": 0.1},
+        **{"optim.decay": GPT2_DECAY, "optim.clip_grad_norm": 1.0, "schedule.kind": "cosine"},
+        "schedule.warmup_fraction": 0.1,
+    },
+}
+
+
+def names(paths):
+    return [path.stem for path in paths]
+
+
+def value(config, key):
+    for name in key.split("."):
+        config = getattr(config, name)
+    return config
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=names(RECIPES))
+def test_a_recipe_states_what_decides_a_run(path):
+    loaded = load_config(path)
+    assert [key for key in STATED if loaded.origins[key].line is None] == []
+    assert loaded.config.run.name == path.stem
+    assert loaded.config.model.vocab_size is not None
+    assert loaded.config.generate.checkpoint == Path("runs") / path.stem
+    clipped = loaded.config.optim.clip_grad_norm
+    assert clipped == 1.0 or (clipped is None and path.stem == "wikitext2-vaswani")
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_numbers_are_those_that_it_is_known_for(name):
+    config = load_config(CONFIGS / f"{name}.toml").config
+    assert {key: value(config, key) for key in EXPECTED[name]} == EXPECTED[name]
+
+
+def test_no_recipe_is_without_expected_numbers():
+    assert set(EXPECTED) == set(names(RECIPES))
+
+
+def test_rates_at_the_places_that_are_known():
+    def rate(name, step):
+        config = load_config(CONFIGS / f"{name}.toml").config
+        return config.optim.learning_rate * multiplier(config.schedule, step, config.train.steps, config.model.d_model)
+
+    assert rate("shakespeare-char-nanogpt", 99) == pytest.approx(1e-3)
+    assert rate("shakespeare-char-nanogpt", 1999) == pytest.approx(1e-4)
+    assert rate("wikitext2-vaswani", 3999) == pytest.approx(6.988e-4, rel=1e-3)
+    assert rate("wikitext2-vaswani", 199_999) == pytest.approx(9.88e-5, rel=1e-3)
+    assert rate("slimpajama-llama", 479) == pytest.approx(3e-3)
+    assert rate("slimpajama-llama", 4799) == pytest.approx(1e-5)
+    assert rate("tinystories-llama", 4999) == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize("path", SMOKES, ids=names(SMOKES))
+def test_a_smoke_form_differs_from_its_recipe_only_in_size_and_text(path):
+    smoke, recipe = (load_config(each).config for each in (path, path.with_stem(path.stem.removesuffix("-smoke"))))
+    assert smoke.run.name == path.stem
+    changed = {
+        *("name", "path", "source", "valid", "stride", "context_length", "d_model", "n_layers", "n_heads", "d_ff"),
+        *("steps", "tokens_per_step", "micro_batch_size", "eval_every", "eval_tokens", "sample_every"),
+        *("sample_prompts", "light_every", "full_every", "warmup_steps", "max_minutes"),
+    }
+    if path.stem == "wikitext103-gpt2-smoke":
+        changed.add("learning_rate")
+    for table in ("run", "tokenizer", "data", "model", "objective", "optim", "schedule", "train", "checkpoint"):
+        for name in type(getattr(smoke, table)).model_fields:
+            if name not in changed:
+                assert getattr(getattr(smoke, table), name) == getattr(getattr(recipe, table), name), (table, name)
+    assert warmup_of(smoke) <= smoke.train.steps
+
+
+def warmup_of(config):
+    if config.schedule.kind == "noam":
+        return config.schedule.warmup_steps
+    return warmup_steps(config.schedule, config.train.steps)
+
+
+def test_every_recipe_has_a_smoke_form():
+    assert {f"{name}-smoke" for name in names(RECIPES)} == set(names(SMOKES))
+
+
+@pytest.mark.parametrize("path", FILES, ids=names(FILES))
+def test_the_commands_of_the_comment_are_about_this_file(path):
+    said = commands(path)
+    assert [words[0] for words in said if words[0] != "data" or words[1] == "prepare"] == [
+        *("tokenizer", "data", "train", "generate"),
+    ]
+    named = {word for words in said for word in words if word.startswith(("configs/", "runs/"))}
+    assert named == {f"configs/{path.name}", f"runs/{path.stem}"}
+    where = load_config(path).config.tokenizer.path
+    tokenizer = next(words for words in said if words[0] == "tokenizer")
+    assert str(where) in tokenizer or tokenizer[1:] == ["train", f"configs/{path.name}"]
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("path", FILES, ids=names(FILES))
+def test_a_recipe_runs_shrunk(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text(text(200), encoding="utf-8")
+    settings = shrunk(path, "text.txt")
+    assert main(["tokenizer", "train", str(path), *settings]) == 0
+    assert main(["data", "prepare", str(path), *settings]) == 0
+    assert main(["train", str(path), *settings]) == 0
+    capsys.readouterr()
+    assert main(["generate", f"runs/{path.stem}", "--prompt", "the", "--max-new-tokens", "4"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["prompt"] == "the"
+    events = read_metrics(tmp_path / "runs" / path.stem / "metrics.jsonl")
+    assert [event["step"] for event in events if event["event"] == "val"] == [2, 4]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SMOKES, ids=names(SMOKES))
+def test_a_smoke_form_runs_by_its_own_commands_and_learns(path, tmp_path):
+    needs("pretrain")
+    environment = {name: here for name, here in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    (tmp_path / "configs").symlink_to(CONFIGS)
+    for words in commands(path):
+        subprocess.run(
+            [sys.executable, "-m", "hornbook", *(word.replace("../shared/data", str(DATA)) for word in words)],
+            cwd=tmp_path,
+            env={**environment, "HORNBOOK_DATA": str(DATA)},
+            check=True,
+            timeout=300,
+        )
+    vocab_size = load_config(path).config.model.vocab_size
+    assert vocab_size is not None
+    events = read_metrics(tmp_path / "runs" / path.stem / "metrics.jsonl")
+    losses = [event["val/loss"] for event in events if event["event"] == "val"]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 0.9 * math.log(vocab_size)
