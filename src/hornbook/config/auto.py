@@ -139,7 +139,7 @@ def _up_to_multiple(number: int, of: int) -> int:
 
 def _power_of_two(number: float) -> int:
     """The nearest one by ratio, at least 1."""
-    return 2 ** max(0, round(math.log2(number)))
+    return int(2 ** max(0, round(math.log2(number))))
 
 
 def _two_digits(number: float) -> float:
