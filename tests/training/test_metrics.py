@@ -78,7 +78,7 @@ def test_tokens_per_second_is_that_of_the_steps_without_the_hooks() -> None:
 
 def test_a_slow_source_is_seen_as_waiting_and_a_fast_one_is_not() -> None:
     class Slow(Source):
-        seconds = 0.05
+        seconds = 0.03
 
         def step(self, step: int) -> list[TokenBatch]:
             time.sleep(self.seconds)
@@ -87,10 +87,9 @@ def test_a_slow_source_is_seen_as_waiting_and_a_fast_one_is_not() -> None:
     def wait(source: Slow, pause: float) -> float:
         listener = Listener()
         hooks = [Log(listener, every=4, device=torch.device("cpu")), lambda at: time.sleep(pause)]
-        build_trainer(build_learner(), steps=4, batches=source, hooks=hooks).run()
-        (share,) = listener.values("train", "train/data_wait")
-        return share
+        build_trainer(build_learner(), steps=8, batches=source, hooks=hooks).run()
+        return listener.values("train", "train/data_wait")[-1]  # the first step always waits
 
     waiting = wait(Slow(), 0.0)
     assert waiting > 0.3  # a step of this model takes some milliseconds
-    assert wait(Slow(), 0.15) < waiting / 1.5  # read while the hooks were at work
+    assert wait(Slow(), 0.09) < waiting / 1.5  # read while the hooks were at work
