@@ -44,9 +44,10 @@ This page is written by `scripts/make_configuration_page.py` from the tables in 
 def page() -> str:
     """The whole page."""
     parts = [HEAD]
+    described: dict[type[BaseModel], str] = {}
     for name, field in Config.model_fields.items():
         for table in tables(field.annotation):
-            parts.append("\n".join(section(name, table)))
+            parts.append("\n".join(section(name, table, described)))
     parts.append("\n".join(presets()))
     return "\n".join(parts).rstrip() + "\n"
 
@@ -62,11 +63,16 @@ def tables(annotation: Any) -> Iterator[type[BaseModel]]:
             yield from tables(choice)
 
 
-def section(name: str, table: type[BaseModel]) -> Iterator[str]:
-    """One table: its heading, what it is, its settings, and the tables inside it."""
+def section(name: str, table: type[BaseModel], described: dict[type[BaseModel], str]) -> Iterator[str]:
+    """One table: its heading, what it is, its settings, and the tables inside it; of one described before, its place."""
+    if table in described:
+        yield f"`[{name}]`: as {described[table]}.\n"
+        return
     kind = table.model_fields.get("kind")
     tagged = kind is not None and len(get_args(kind.annotation)) == 1
-    yield f"## `[{name}]`" + (f" with kind = `{kind.default}`" if kind is not None and tagged else "")
+    of_kind = f" with kind = `{kind.default}`" if kind is not None and tagged else ""
+    described[table] = f"`[{name}]`{of_kind}"
+    yield f"## `[{name}]`{of_kind}"
     yield f"\n{(table.__doc__ or '').strip()}\n"
     inner = {key: list(tables(field.annotation)) for key, field in table.model_fields.items()}
     rows = [
@@ -82,7 +88,7 @@ def section(name: str, table: type[BaseModel]) -> Iterator[str]:
     for key, choices in inner.items():
         if choices and (key == "source" or len(choices) == 1):
             for choice in choices:
-                yield from section(f"{name}.{key}", choice)
+                yield from section(f"{name}.{key}", choice, described)
         elif choices:
             about = " ".join([table.model_fields[key].description or "", f"The same kinds as `[{name}.source]`."])
             yield f"`[{name}.{key}]`: {about.strip()}\n"

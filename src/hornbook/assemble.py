@@ -34,9 +34,7 @@ from hornbook.errors import ConfigError, TrainingError
 from hornbook.models.accounting import training_flops_per_token
 from hornbook.models.transformer import Transformer, roles
 from hornbook.objectives.next_token import NextToken
-from hornbook.optim.adam import Adam
-from hornbook.optim.adamw import AdamW
-from hornbook.optim.groups import parameter_groups
+from hornbook.optim.build import make_optimizer
 from hornbook.optim.schedules import multiplier
 from hornbook.profiling.probe import peak_flops
 from hornbook.storage.atomic import replace_file
@@ -56,8 +54,6 @@ from hornbook.training.state import TrainState
 from hornbook.training.step import Learner
 from hornbook.training.trainer import Trainer, TrainResult
 from hornbook.training.validation import Validation
-
-OPTIMIZERS = {"adamw": AdamW, "adam": Adam}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +112,10 @@ def build_learner(config: Config, model: Transformer, *, byte_lengths: Tensor | 
     strategy.prepare(model)
     precision = Precision(config.train.precision, next(model.parameters()).device)
     precision.check()
-    groups_of = functools.partial(parameter_groups, roles=roles(model), config=config.optim)
     return Learner[TokenBatch](
         model=model,
         objective=NextToken(config.objective, chunk_tokens=config.train.nll_chunk_tokens, byte_lengths=byte_lengths),
-        optimizer=strategy.optimizer(
-            model, lambda named: OPTIMIZERS[config.optim.kind](groups_of(named), config.optim)
-        ),
+        optimizer=strategy.optimizer(model, lambda named: make_optimizer(named, roles(model), config.optim)),
         strategy=strategy,
         precision=precision,
         clip_grad_norm=config.optim.clip_grad_norm,

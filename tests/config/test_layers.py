@@ -68,9 +68,9 @@ def test_the_upper_layer_keeps_its_origins():
         ),
         # a kind that is only a choice within one table drops nothing
         (
-            {"optim": {"kind": "adamw", "learning_rate": 0.1}},
-            {"optim": {"kind": "adam"}},
-            {"optim": {"kind": "adam", "learning_rate": 0.1}},
+            {"tokenizer": {"kind": "bpe", "path": "x"}},
+            {"tokenizer": {"kind": "characters"}},
+            {"tokenizer": {"kind": "characters", "path": "x"}},
         ),
     ],
 )

@@ -281,3 +281,19 @@ def test_files_that_cannot_be_read(write, tmp_path):
 def test_a_byte_order_mark_and_windows_line_ends_are_accepted(write):
     path = write(b"\xef\xbb\xbf[train]\r\nsteps = 5\r\nstepz = 1\r\n")
     assert message(path).startswith("run.toml:3: train.stepz")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[optim]\nmomentum = 0.9", "run.toml:2: optim.momentum: unknown key; it belongs to [optim] of kind muon"),
+        (
+            "[optim]\nkind = 'muon'\ngroups.matrix.learning_rate = 1.0",
+            "run.toml:3: [optim.groups.matrix]: unknown table; it belongs to [optim.groups] of kind adamw or adam",
+        ),
+        ("[optim.groups.head]\nnesterov = true", "run.toml:2: optim.groups.head.nesterov: unknown key; it belongs to"),
+        ("[optim]\nkind = 'muon'\nmomentum = 0.5", "run.toml:3: [optim] momentum_start = 0.85 is above momentum = 0.5"),
+    ],
+)  # fmt: skip
+def test_settings_that_a_kind_of_optimizer_does_not_read_are_refused(write, text, expected):
+    assert expected in message(write(text))

@@ -8,7 +8,7 @@ def test_the_schema_describes_the_file():
     tables = schema["$defs"]
     assert {"run", "train", "schedule", "extends"} <= schema["properties"].keys()
     assert "gpt2" in tables["ModelTable"]["properties"]["preset"]["enum"]
-    assert tables["OptimConfig"]["properties"]["kind"]["enum"] == ["adamw", "adam"]
+    assert tables["AdamWConfig"]["properties"]["kind"]["const"] == "adamw"
     assert tables["TrainConfig"]["properties"]["micro_batch_size"]["description"] == "Windows in one forward pass."
     assert tables["TrainConfig"]["additionalProperties"] is False
 
@@ -19,7 +19,7 @@ def test_null_which_toml_lacks_does_not_occur():
 
 def test_what_can_be_unset_takes_the_word_and_text_does_not():
     tables = json_schema()["$defs"]
-    clip = tables["OptimConfig"]["properties"]["clip_grad_norm"]
+    clip = tables["AdamWConfig"]["properties"]["clip_grad_norm"]
     assert clip["anyOf"] == [{"exclusiveMinimum": 0, "type": "number"}, {"const": "none"}]
     assert tables["RunTable"]["properties"]["name"]["anyOf"] == [{"type": "string"}]
 

@@ -4,21 +4,19 @@ import pytest
 import torch
 from torch import nn
 
-from hornbook.config.optim import OptimConfig
+from hornbook.config.optim import AdamWConfig
 from hornbook.distributed.full_state import FullState
 from hornbook.distributed.single import SingleProcess
 from hornbook.distributed.strategy import Flags, Strategy
 from hornbook.errors import CheckpointError
-from hornbook.optim.adamw import AdamW
-from hornbook.optim.groups import parameter_groups
+from hornbook.optim.build import make_optimizer
 
 
 def build(width: int = 3, *, seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(2, width), nn.Linear(width, 2))
-    config = OptimConfig()
     roles = {name: "matrix" if name.endswith("weight") else "bias" for name, _ in model.named_parameters()}
-    optimizer = SingleProcess().optimizer(model, lambda named: AdamW(parameter_groups(named, roles, config), config))
+    optimizer = SingleProcess().optimizer(model, lambda named: make_optimizer(named, roles, AdamWConfig()))
     return model, optimizer
 
 

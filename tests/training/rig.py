@@ -7,15 +7,14 @@ import torch
 
 from hornbook.config.model import ModelConfig
 from hornbook.config.objective import NextTokenConfig
-from hornbook.config.optim import OptimConfig
+from hornbook.config.optim import AdamWConfig, OptimConfig
 from hornbook.config.train import TrainConfig
 from hornbook.data.batch import TokenBatch
 from hornbook.distributed.precision import Precision
 from hornbook.distributed.single import SingleProcess
 from hornbook.models.transformer import Transformer, roles
 from hornbook.objectives.next_token import NextToken
-from hornbook.optim.adamw import AdamW
-from hornbook.optim.groups import parameter_groups
+from hornbook.optim.build import make_optimizer
 from hornbook.training.hooks import Moment
 from hornbook.training.state import TrainState
 from hornbook.training.step import Learner
@@ -58,15 +57,16 @@ def build_learner(
     learning_rate: float = 1e-2,
     precision: str = "fp32",
     device: str = "cpu",
+    optim: OptimConfig | None = None,
 ) -> Learner[TokenBatch]:
     shape = {"vocab_size": VOCAB, "context_length": CONTEXT, "d_model": 16, "n_layers": 2, "n_heads": 2}
     config = ModelConfig(**shape, n_kv_heads=2, head_dim=8, d_ff=32, dropout=dropout)
     model = Transformer(config, seed=seed).to(device=device, dtype=dtype)
-    optim, strategy = OptimConfig(learning_rate=learning_rate), SingleProcess()
+    optim, strategy = optim or AdamWConfig(learning_rate=learning_rate), SingleProcess()
     return Learner(
         model=model,
         objective=NextToken(objective or NextTokenConfig(), chunk_tokens=64, byte_lengths=torch.arange(VOCAB)),
-        optimizer=strategy.optimizer(model, lambda named: AdamW(parameter_groups(named, roles(model), optim), optim)),
+        optimizer=strategy.optimizer(model, lambda named: make_optimizer(named, roles(model), optim)),
         strategy=strategy,
         precision=Precision(precision, torch.device(device)),
         clip_grad_norm=clip,

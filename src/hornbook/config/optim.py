@@ -1,4 +1,7 @@
-"""`[optim]` and `[schedule]`: how parameters move and how the learning rate changes over the run."""
+"""`[optim]` and `[schedule]`: how parameters move and how the learning rate changes over the run.
+
+`[optim]` comes in kinds, so that a key which a kind does not read is refused.
+"""
 
 from typing import Annotated, Literal, Self
 
@@ -10,19 +13,126 @@ Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 Role = Literal["matrix", "embedding", "head", "norm", "bias"]
 
 
-class OptimConfig(Table):
-    """AdamW (decoupled weight decay) or Adam (decay added to the gradient)."""
+class RoleRates(Table):
+    """What the parameters of one role have of their own; what is left out is as in [optim]."""
 
-    kind: Literal["adamw", "adam"] = "adamw"
+    learning_rate: PositiveFloat | None = None
+    """The peak of this role; the schedule multiplies it as it does every peak."""
+    weight_decay: NonNegativeFloat | None = None
+    """Given here, it holds whether `decay` lists the role or not."""
+
+
+class AdamRoleRates(RoleRates):
+    """What the parameters of one role have of their own, where they move by a form of Adam."""
+
+    betas: tuple[Beta, Beta] | None = None
+    eps: PositiveFloat | None = None
+
+
+class LionRoleRates(RoleRates):
+    """What the parameters of one role have of their own, where they move by Lion."""
+
+    betas: tuple[Beta, Beta] | None = None
+
+
+class Groups(Table):
+    """`[optim.groups.ROLE]`: settings of the parameters of one role."""
+
+    matrix: RoleRates | None = None
+    embedding: RoleRates | None = None
+    head: RoleRates | None = None
+    norm: RoleRates | None = None
+    bias: RoleRates | None = None
+
+
+class AdamGroups(Table):
+    """`[optim.groups.ROLE]`: settings of the parameters of one role."""
+
+    matrix: AdamRoleRates | None = None
+    embedding: AdamRoleRates | None = None
+    head: AdamRoleRates | None = None
+    norm: AdamRoleRates | None = None
+    bias: AdamRoleRates | None = None
+
+
+class LionGroups(Table):
+    """`[optim.groups.ROLE]`: settings of the parameters of one role."""
+
+    matrix: LionRoleRates | None = None
+    embedding: LionRoleRates | None = None
+    head: LionRoleRates | None = None
+    norm: LionRoleRates | None = None
+    bias: LionRoleRates | None = None
+
+
+class RestGroups(Table):
+    """`[optim.groups.ROLE]`: settings of what is no matrix, and so moves by AdamW."""
+
+    embedding: AdamRoleRates | None = None
+    head: AdamRoleRates | None = None
+    norm: AdamRoleRates | None = None
+    bias: AdamRoleRates | None = None
+
+
+class _Optim(Table):
     learning_rate: PositiveFloat = 1e-3
     """The peak; the schedule multiplies it."""
-    betas: tuple[Beta, Beta] = (0.9, 0.95)
-    eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.1
     decay: tuple[Role, ...] = ("matrix", "embedding", "head")
     """Roles of the parameters that decay."""
     clip_grad_norm: PositiveFloat | None = 1.0
     """Largest allowed global gradient norm; "none" in a file, None in Python: no clipping."""
+
+
+class _Adam(_Optim):
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
+    eps: PositiveFloat = 1e-8
+    groups: AdamGroups = AdamGroups()
+
+
+class AdamWConfig(_Adam):
+    """Adam with decoupled weight decay (arXiv:1711.05101)."""
+
+    kind: Literal["adamw"] = "adamw"
+
+
+class AdamConfig(_Adam):
+    """Adam, weight decay added to the gradient (arXiv:1412.6980)."""
+
+    kind: Literal["adam"] = "adam"
+
+
+class MuonConfig(_Optim):
+    """Matrices by Muon: momentum, orthogonalised. Embeddings, head, gains and biases by AdamW."""
+
+    kind: Literal["muon"] = "muon"
+    learning_rate: PositiveFloat = 0.02
+    """The peak for matrices; the schedule multiplies every peak."""
+    momentum: Beta = 0.95
+    momentum_start: Beta | None = 0.85
+    """Momentum of the first update, from which it rises in a straight line; "none": `momentum` throughout."""
+    momentum_warmup_steps: PositiveInt = 300
+    """Updates until `momentum` is reached."""
+    nesterov: bool = True
+    ns_steps: PositiveInt = 5
+    """Newton-Schulz iterations of the orthogonalisation."""
+    adamw_learning_rate: PositiveFloat = 3e-3
+    """The peak for what is no matrix, unless its group has its own."""
+    betas: tuple[Beta, Beta] = (0.9, 0.95)
+    """Of AdamW, as eps is."""
+    eps: PositiveFloat = 1e-8
+    groups: RestGroups = RestGroups()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.momentum_start is not None and self.momentum_start > self.momentum:
+            raise ValueError(
+                f"momentum_start = {self.momentum_start} is above momentum = {self.momentum}: it rises; lower it"
+            )
+        return self
+
+
+OptimConfig = Annotated[AdamWConfig | AdamConfig | MuonConfig, Field(discriminator="kind")]
 
 
 class _Warmup(Table):

@@ -149,7 +149,8 @@ def _unknown(key: Key, layer: Layer) -> str:
     here = [*table.model_fields] if len(key) > 1 else [*table.model_fields, EXTENDS]
     if close := difflib.get_close_matches(name, here, n=1):
         return f"{what}; did you mean {_named((*key[:-1], close[0]), layer)}?"
-    everywhere = {field: (*where, field) for where, each in all_tables() for field in each.model_fields}
+    inmost_first = sorted(all_tables(), key=lambda pair: -len(pair[0]))  # the outer of two equal names is meant
+    everywhere = {field: (*where, field) for where, each in inmost_first for field in each.model_fields}
     if close := difflib.get_close_matches(name, everywhere, n=1, cutoff=0.8):
         return f"{what}; did you mean {_named(everywhere[close[0]], layer)}?"
     return f"{what}; known here: {', '.join(here)}"
@@ -162,11 +163,27 @@ def _named(key: Key, layer: Layer) -> str:
 
 def _homes(name: str, table_key: Key) -> list[str]:
     """Tables that do have this key: this table under another kind, else plain tables, else tables of some kind."""
-    homes = [(key, table) for key, table in all_tables() if key and name in table.model_fields]
-    if of_kind := [kind_of(table) for key, table in homes if key == table_key]:
-        return [f"[{dotted(table_key)}] of kind {' or '.join(of_kind)}"]
-    plain = [f"[{dotted(key)}]" for key, _ in homes if key not in tagged_tables()]
-    return plain or [f"[{dotted(key)}] of kind {kind_of(table)}" for key, table in homes]
+    for depth in range(len(table_key), 0, -1):
+        tagged = table_key[:depth]
+        if tagged in tagged_tables() and (of_kind := _kinds_with(name, table_key, tagged)):
+            return [f"[{dotted(table_key)}] of kind {' or '.join(of_kind)}"]
+    homes = [key for key, table in all_tables() if key and name in table.model_fields]
+    outer = [
+        key for key in dict.fromkeys(homes) if not any(key[:depth] in tagged_tables() for depth in range(1, len(key)))
+    ]
+    plain = [f"[{dotted(key)}]" for key in outer if key not in tagged_tables()]
+    return plain or [f"[{dotted(key)}]{of_kind}" for key in outer for of_kind in _of_kinds(name, key)]
+
+
+def _kinds_with(name: str, table_key: Key, tagged: Key) -> list[str]:
+    """The kinds of the table at `tagged` under which the table at `table_key`, itself or inside it, has this key."""
+    tables = ((kind, table_at(table_key, {tagged: kind})) for kind in _kinds(tagged))
+    return [kind for kind, table in tables if table is not None and name in table.model_fields]
+
+
+def _of_kinds(name: str, tagged: Key) -> list[str]:
+    of_kind = _kinds_with(name, tagged, tagged)
+    return [""] if of_kind == _kinds(tagged) else [f" of kind {kind}" for kind in of_kind]
 
 
 def _wrong_kind(table: Key, layer: Layer) -> str:

@@ -9,7 +9,7 @@ from hornbook.config.data import DataConfig
 from hornbook.config.generate import EvalConfig, GenerateConfig
 from hornbook.config.model import ModelTable
 from hornbook.config.objective import ObjectiveConfig
-from hornbook.config.optim import CosineSchedule, OptimConfig, ScheduleConfig
+from hornbook.config.optim import AdamWConfig, CosineSchedule, OptimConfig, ScheduleConfig
 from hornbook.config.table import Table
 from hornbook.config.tokenizer import TokenizerConfig
 from hornbook.config.tracking import TrackingConfig
@@ -46,7 +46,7 @@ class Config(Table):
     data: DataConfig = DataConfig()
     model: ModelTable = ModelTable()
     objective: ObjectiveConfig = ObjectiveConfig()
-    optim: OptimConfig = OptimConfig()
+    optim: OptimConfig = AdamWConfig()
     schedule: ScheduleConfig = CosineSchedule()
     train: TrainConfig = TrainConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()

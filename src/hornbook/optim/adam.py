@@ -6,36 +6,39 @@ Kingma and Ba, "Adam", arXiv:1412.6980. AdamW (hornbook.optim.adamw) is what lan
 that predate it, such as "Attention is all you need".
 """
 
-from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
-from torch.optim import Optimizer
+from torch import Tensor
 
-from hornbook.config.optim import OptimConfig
-from hornbook.optim.adam_update import active, adam_update_, first_state, group_defaults
-from hornbook.optim.groups import ParameterGroup
+from hornbook.optim.adam_update import adam_numbers, adam_update, first_moments
+from hornbook.optim.rule import Counts, Numbers, Tensors
 
 
-class Adam(Optimizer):
-    """Decay inside the gradient; `groups` come from `parameter_groups`. All state exists from the start."""
+@dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Decay inside the gradient."""
 
-    def __init__(self, groups: Iterable[ParameterGroup], config: OptimConfig) -> None:
-        super().__init__([dict(group) for group in groups], group_defaults(config))
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                self.state[parameter] = first_state(parameter)
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    elementwise = True
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient. A closure is not supported."""
-        assert closure is None
-        for group in self.param_groups:
-            tensors = active(group["params"], self.state)
-            if not tensors.parameters:
-                continue
-            gradients = tensors.gradients
-            if group["weight_decay"]:
-                # Out of place: the gradient belongs to the caller, who may still log it.
-                decay = group["weight_decay"]
-                gradients = list(torch._foreach_add(gradients, tensors.parameters, alpha=decay))
-            adam_update_(tensors, gradients, lr=group["lr"], betas=group["betas"], eps=group["eps"])
+    def first_counts(self) -> Counts:
+        """No updates."""
+        return {"step": 0.0}
+
+    def first_state(self, parameter: Tensor) -> dict[str, Tensor]:
+        """Zero moments."""
+        return first_moments(parameter)
+
+    def advance(self, counts: Counts, *, lr: float) -> tuple[Numbers, Counts]:
+        """Bias corrections."""
+        return adam_numbers(counts, lr=lr, betas=self.betas)
+
+    def update(self, tensors: Tensors, numbers: Numbers) -> None:
+        """Decay into the gradient, then moments and move."""
+        gradients = tensors.gradients
+        if self.weight_decay:
+            gradients = list(torch._foreach_add(gradients, tensors.parameters, alpha=self.weight_decay))
+        adam_update(tensors, gradients, numbers, betas=self.betas, eps=self.eps)

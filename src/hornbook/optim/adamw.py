@@ -6,33 +6,39 @@ Loshchilov and Hutter, "Decoupled weight decay regularization", arXiv:1711.05101
 the decay is scaled by the learning rate of the step, so it follows the schedule).
 """
 
-from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
-from torch.optim import Optimizer
+from torch import Tensor
 
-from hornbook.config.optim import OptimConfig
-from hornbook.optim.adam_update import active, adam_update_, first_state, group_defaults
-from hornbook.optim.groups import ParameterGroup
+from hornbook.optim.adam_update import adam_numbers, adam_update, first_moments
+from hornbook.optim.rule import Counts, Numbers, Tensors
 
 
-class AdamW(Optimizer):
-    """Decay beside the gradient; `groups` come from `parameter_groups`. All state exists from the start."""
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Decay beside the gradient."""
 
-    def __init__(self, groups: Iterable[ParameterGroup], config: OptimConfig) -> None:
-        super().__init__([dict(group) for group in groups], group_defaults(config))
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                self.state[parameter] = first_state(parameter)
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    elementwise = True
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient. A closure is not supported."""
-        assert closure is None
-        for group in self.param_groups:
-            tensors = active(group["params"], self.state)
-            if not tensors.parameters:
-                continue
-            if group["weight_decay"]:
-                torch._foreach_mul_(tensors.parameters, 1.0 - group["lr"] * group["weight_decay"])
-            adam_update_(tensors, tensors.gradients, lr=group["lr"], betas=group["betas"], eps=group["eps"])
+    def first_counts(self) -> Counts:
+        """No updates."""
+        return {"step": 0.0}
+
+    def first_state(self, parameter: Tensor) -> dict[str, Tensor]:
+        """Zero moments."""
+        return first_moments(parameter)
+
+    def advance(self, counts: Counts, *, lr: float) -> tuple[Numbers, Counts]:
+        """Bias corrections, and what decay leaves."""
+        numbers, after = adam_numbers(counts, lr=lr, betas=self.betas)
+        return {**numbers, "kept": 1.0 - lr * self.weight_decay}, after
+
+    def update(self, tensors: Tensors, numbers: Numbers) -> None:
+        """Decay, then moments and move."""
+        if self.weight_decay:
+            torch._foreach_mul_(tensors.parameters, numbers["kept"])
+        adam_update(tensors, tensors.gradients, numbers, betas=self.betas, eps=self.eps)

@@ -56,6 +56,7 @@ def _config(settings: dict[str, Any]) -> Config:
             {
                 "model": settings["table"],
                 "optim": {
+                    "kind": "adamw",
                     "learning_rate": settings["learning_rate"],
                     "weight_decay": 0.1,
                     "decay": ["matrix", "embedding", "head", "norm", "bias"],
