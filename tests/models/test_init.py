@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hornbook.models.init import LAWS, initialise
+from hornbook.models.masks import CAUSAL, resolve
 from hornbook.models.transformer import Transformer
 from tiny_models import tiny_config
 
@@ -41,6 +42,16 @@ STANDARD_DEVIATIONS = {
         "o_proj.weight": 0.25 * D**-0.5 * DEEP,
         "down_proj.weight": 0.25 * F**-0.5 * DEEP,
         "head.weight": 0.02,
+        "proj.bias": 0.0,
+    },
+    "zero": {
+        "token_embedding.weight": 0.5,
+        "position_embedding.weight": 0.02,
+        "q_proj.weight": D**-0.5,
+        "up_proj.weight": D**-0.5,
+        "o_proj.weight": 0.0,
+        "down_proj.weight": 0.0,
+        "head.weight": 0.0,
         "proj.bias": 0.0,
     },
     "torch_default": {
@@ -98,16 +109,28 @@ def test_every_documented_standard_deviation(kind):
         assert_standard_deviation(matching(model, suffix), expected)
 
 
-def test_a_tied_embedding_of_ours_is_scaled_as_a_head():
-    assert_standard_deviation(matching(model_of("ours", tie_embeddings=True), "token_embedding.weight"), 0.5 * D**-0.5)
+@pytest.mark.parametrize("kind", ["ours", "zero"])
+def test_a_tied_embedding_of_ours_is_scaled_as_a_head(kind):
+    assert_standard_deviation(matching(model_of(kind, tie_embeddings=True), "token_embedding.weight"), 0.5 * D**-0.5)
 
 
 @pytest.mark.parametrize("kind", list(LAWS))
 def test_gains_are_one_and_shifts_zero(kind):
     state = model_of(kind).state_dict()
-    norms = [name for name in state if "norm" in name]
+    norms = {name: values for name, values in state.items() if "norm" in name}
     assert len(norms) == L * 6 + 2
-    assert all((state[name] == (1 if name.endswith("weight") else 0)).all() for name in norms)
+    for name, values in norms.items():
+        gain = 1.2 if kind == "zero" and name.endswith(("q_norm.weight", "k_norm.weight")) else 1.0
+        assert torch.equal(values, torch.full_like(values, gain if name.endswith("weight") else 0.0)), name
+
+
+def test_zero_starts_with_blocks_that_do_nothing_and_every_token_equally_likely():
+    model = model_of("zero")
+    tokens = torch.randint(V, (2, T), generator=torch.Generator().manual_seed(0))
+    assert model(tokens, targets=tokens).nll.mean().item() == pytest.approx(math.log(V), abs=1e-5)
+    x = torch.randn(1, 5, D)
+    visibility = resolve(CAUSAL, length=5, device=x.device)
+    assert torch.equal(model.layers[0](x, None, visibility, None), x)
 
 
 @pytest.mark.parametrize("kind", ["torch_default", "xavier"])
@@ -133,7 +156,8 @@ def test_the_seed_decides_and_nothing_else_does(kind):
 
     first, again, other = weights(1), weights(1), weights(2)
     assert all(torch.equal(first[name], again[name]) for name in first)
-    drawn = [name for name in first if "norm" not in name]
+    drawn = [name for name in first if "norm" not in name and first[name].any()]  # "zero" draws no head, for one
+    assert drawn
     assert not any(torch.equal(first[name], other[name]) for name in drawn)
     numbers = [tuple(first[name].flatten()[:4].tolist()) for name in drawn]
     assert len(set(numbers)) == len(numbers)  # no two parameters share a stream

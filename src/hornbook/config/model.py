@@ -43,7 +43,7 @@ class Architecture(Table):
     """On embeddings, attention weights and each sublayer's output, in training only."""
     logit_soft_cap: PositiveFloat | None = None
     """c: logits become c * tanh(logits / c)."""
-    init: Literal["ours", "torch_default", "gpt2", "xavier"] = "ours"
+    init: Literal["ours", "zero", "torch_default", "gpt2", "xavier"] = "ours"
     """How weights start; see hornbook.models.init for each standard deviation."""
 
 

@@ -1,22 +1,27 @@
 """How weights start. Every number is drawn on the CPU from (seed, parameter name), so it depends neither on the device,
 nor on the global generator, nor on what other parameters exist.
 
-| | ours | torch_default | gpt2 | xavier |
-| --- | --- | --- | --- | --- |
-| token embedding | N(0.5 d_model^-0.5) tied, N(0.2) untied | N(1) | N(0.02) | N(d_model^-0.5) |
-| position embedding | N(0.02) | N(1) | N(0.02) | N(d_model^-0.5) |
-| matrices | N(fan_in^-0.5) | U(fan_in^-0.5) | N(0.02) | U((6 / (fan_in + fan_out))^0.5) |
-| o_proj and down_proj | N(0.25 (2 n_layers fan_in)^-0.5) | as matrices | N(0.02 (2 n_layers)^-0.5) | as matrices |
-| head, if untied | N(0.02) | U(fan_in^-0.5) | N(0.02) | as matrices |
-| biases of linear layers | 0 | U(fan_in^-0.5) | 0 | 0 |
+| | ours | zero | torch_default | gpt2 | xavier |
+| --- | --- | --- | --- | --- | --- |
+| token embedding, tied | N(0.5 d_model^-0.5) | as ours | N(1) | N(0.02) | N(d_model^-0.5) |
+| token embedding, untied | N(0.2) | N(0.5) | N(1) | N(0.02) | N(d_model^-0.5) |
+| position embedding | N(0.02) | N(0.02) | N(1) | N(0.02) | N(d_model^-0.5) |
+| matrices | N(fan_in^-0.5) | N(fan_in^-0.5) | U(fan_in^-0.5) | N(0.02) | U((6 / (fan_in + fan_out))^0.5) |
+| o_proj and down_proj | N(0.25 (2 n_layers fan_in)^-0.5) | 0 | as matrices | N(0.02 (2 n_layers)^-0.5) | as matrices |
+| head, if untied | N(0.02) | 0 | U(fan_in^-0.5) | N(0.02) | as matrices |
+| biases of linear layers | 0 | 0 | U(fan_in^-0.5) | 0 | 0 |
+| gains of QK-norm | 1 | 1.2 | 1 | 1 | 1 |
 
-N(s) is normal with standard deviation s; U(a) is uniform on [-a, a], standard deviation a / sqrt(3). Gains are 1 and
-biases of LayerNorm 0. The division by sqrt(2 n_layers) keeps the residual stream's variance from growing with depth:
-it receives 2 n_layers sums (GPT-2, section 2.3). "ours" divides by four more, so that blocks do not drown the embedding
-at first: validation loss 2.06 against 2.24 with full-size blocks and 2.17 with "gpt2" (Tiny Shakespeare by character,
-tied, 3 layers, d_model 96, 200 steps of 16 x 48; one seed). Zero was better still, 2.04, but a model whose blocks do
-nothing hides mistakes from every test that builds one. The price: with scale_embeddings and a tied head the input token
-dominates the stream and is predicted at first (2.8 nats above guessing at d_model 512); "xavier" suits that shape.
+N(s) is normal with standard deviation s; U(a) is uniform on [-a, a], standard deviation a / sqrt(3). Other gains are 1
+and biases of LayerNorm 0. The division by sqrt(2 n_layers) keeps the residual stream's variance from growing with
+depth: it receives 2 n_layers sums (GPT-2, section 2.3). "ours" divides by four more, so that blocks do not drown the
+embedding at first: validation loss 2.06 against 2.24 with full-size blocks and 2.17 with "gpt2" (Tiny Shakespeare by
+character, tied, 3 layers, d_model 96, 200 steps of 16 x 48; one seed). Zero was better still, 2.04, but a model whose
+blocks do nothing hides mistakes from every test that builds one; "zero" is for recipes, above all with Muon, whose
+updates have one size however small the weights are; its gains make the scores of normalised queries and keys 1.44
+times as large, so that attention starts less even. The price of "ours": with scale_embeddings and a tied head the
+input token dominates the stream and is predicted at first (2.8 nats above guessing at d_model 512); "xavier" suits
+that shape.
 
 "gpt2" is Hugging Face's and nanoGPT's; OpenAI's TensorFlow code drew position embeddings with 0.01. "xavier" is Glorot
 and Bengio, 2010, with the embeddings of the original Transformer.
@@ -82,6 +87,14 @@ def _ours(place: Place) -> Law:
     return Normal(place.fan_in**-0.5 * (0.25 * (2 * place.n_layers) ** -0.5 if place.writes_residual else 1.0))
 
 
+def _zero(place: Place) -> Law:
+    if place.role == "head" or place.writes_residual:
+        return Constant(0.0)
+    if place.role == "embedding" and not (place.is_position or place.is_tied):
+        return Normal(0.5)
+    return _ours(place)
+
+
 def _torch_default(place: Place) -> Law:
     return Normal(1.0) if place.role == "embedding" else Uniform(place.fan_in**-0.5)
 
@@ -100,8 +113,12 @@ def _xavier(place: Place) -> Law:
     return Uniform(math.sqrt(6 / (place.fan_in + place.fan_out)))
 
 
+QK_GAIN = {"zero": 1.2}
+"""What the gains of QK-norm start at, where it is not 1."""
+
 LAWS: dict[str, Callable[[Place], Law]] = {
     "ours": _ours,
+    "zero": _zero,
     "torch_default": _torch_default,
     "gpt2": _gpt2,
     "xavier": _xavier,
@@ -123,7 +140,8 @@ def initialise(model: nn.Module, kind: str, *, seed: int) -> None:
         for suffix, parameter in parameters.items():
             name = f"{owner}.{suffix}"
             if role_of(f"{owner}.weight") == "norm":
-                parameter.fill_(1.0 if suffix == "weight" else 0.0)
+                gain = QK_GAIN.get(kind, 1.0) if owner.endswith((".q_norm", ".k_norm")) else 1.0
+                parameter.fill_(gain if suffix == "weight" else 0.0)
                 continue
             fan_out, fan_in = parameters["weight"].shape
             place = Place(
