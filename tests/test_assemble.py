@@ -236,9 +236,17 @@ class TestFailure:
 
     def test_a_lost_run_says_what_can_be_done(self, configure, tmp_path, monkeypatch):
         spoil(monkeypatch, set(range(5, 12)))
-        with pytest.raises(TrainingError, match=r"start a new run; the full checkpoint of step 8 .*model\.init_from"):
+        with pytest.raises(TrainingError, match=r"steps 6 to 10: .*last good checkpoint is .*step-00000008"):
             assemble.train(configure())
-        assert RunDir.open(tmp_path / "tiny").state == "failed"
+        run = RunDir.open(tmp_path / "tiny")
+        assert run.state == "failed"
+        left_out = [json.loads(line) for line in run.skipped_file.read_text().splitlines()]
+        assert [record["step"] for record in left_out] == [6, 7, 8, 9, 10]
+        assert [row["sample"] for row in left_out[0]["rows"]] == [20, 21, 22, 23]
+        with pytest.raises(TrainingError, match="steps 6 to 10"):
+            assemble.train(configure(), resume=run.root)
+        trained = assemble.train(configure(train__max_skipped_in_a_row=8), resume=run.root)
+        assert trained.result.state.skipped_for == {"loss": 7}
 
     def test_a_tracker_that_cannot_start(self, configure, tmp_path, monkeypatch):
         def refuse(*_: object) -> None:

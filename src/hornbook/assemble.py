@@ -50,6 +50,7 @@ from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
 from hornbook.training.norms import Norms, NormWatch, norm_watch
 from hornbook.training.resume import find_checkpoint, find_run
 from hornbook.training.saving import Artifacts, Sampler, Saver
+from hornbook.training.skip_record import RecordSkipped
 from hornbook.training.state import TrainState
 from hornbook.training.step import Learner
 from hornbook.training.trainer import Trainer, TrainResult
@@ -231,7 +232,7 @@ class _Job:
         )
 
     def _hooks(self, run_dir: RunDir, tracker: Tracker) -> list[Hook]:
-        """Log, validate, sample, save: in this order, so that a checkpoint knows whether it is the best."""
+        """What was left out, log, validate, sample, save: so a checkpoint knows whether it is the best."""
         config, device = self.config, self.learner.precision.device
         log = Log(
             tracker,
@@ -240,13 +241,14 @@ class _Job:
             flops_per_token=training_flops_per_token(self.model.config, context=self.model.config.context_length),
             peak_flops=peak_flops(device, config.train.precision),
         )
-        hooks: list[Hook] = [log]
+        hooks: list[Hook] = [RecordSkipped(tracker, run=run_dir, rows=self.batches.rows, config=config.train), log]
         if isinstance(self.learner.watch, NormWatch):
             hooks.append(Norms(self.learner.watch, tracker))
         if self.held_out:
             tell = functools.partial(tracker.progress, "validation")
             measure = Validation(self.learner, self.held_out, seed=config.run.seed, progress=tell)
-            hooks.append(Validate(measure, tracker, every=config.train.eval_every))
+            every, patience = config.train.eval_every, config.train.patience
+            hooks.append(Validate(measure, tracker, every=every, patience=patience))
         if self.sampler is not None:
             hooks.append(Sample(self.sampler, tracker, every=config.train.sample_every, folder=run_dir.samples))
         save = Saver(

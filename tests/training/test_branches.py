@@ -177,7 +177,9 @@ def test_a_branch_written_by_hand_is_checked_too(tmp_path):
 
 
 def test_the_best_of_the_trunk_does_not_hide_the_branchs():
-    state = TrainState(step=20, tokens_seen=99, skipped=1, best_loss=1.0, best_step=10, full_checkpoint_step=20)
+    state = TrainState(
+        step=20, tokens_seen=99, skipped_for={"loss": 1}, best_loss=1.0, best_step=10, full_checkpoint_step=20
+    )
     branched = state.branched()
     assert (branched.step, branched.tokens_seen, branched.updates) == (20, 99, 19)
     assert branched.record_validation(2.0)

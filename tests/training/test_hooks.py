@@ -16,9 +16,14 @@ CPU = torch.device("cpu")
 SAVES = list[tuple[int, str, bool]]
 
 
-def moment(state: TrainState, *, stop: StopReason | None = None, skipped: bool = False) -> Moment:
+def moment(state: TrainState, *, stop: StopReason | None = None, skip_reason: str | None = None) -> Moment:
     report = StepReport(
-        loss=2.0, trained_tokens=4, grad_norm=0.5, learning_rate=0.1, metrics={"nll": (4.0, 4.0)}, skipped=skipped
+        loss=2.0,
+        trained_tokens=4,
+        grad_norm=0.5,
+        learning_rate=0.1,
+        metrics={"nll": (4.0, 4.0)},
+        skip_reason=skip_reason,
     )
     return Moment(step=state.step, state=state, report=report, tokens=8, seconds=0.25, seconds_left=9.0, stop=stop)
 
@@ -27,7 +32,7 @@ def play(hooks: list[Hook], *, steps: int, last: StopReason = "finished") -> Tra
     """Call the hooks as the loop would, without training."""
     state = TrainState()
     for step in range(1, steps + 1):
-        state.advance(tokens=8, skipped=False)
+        state.advance(tokens=8, skip=None)
         for hook in hooks:
             hook(moment(state, stop=last if step == steps else None))
     return state
@@ -86,11 +91,12 @@ def test_unknown_peak_is_no_mfu() -> None:
 def test_a_skipped_step_spoils_no_average() -> None:
     listener, state = Listener(), TrainState()
     log = Log(listener, every=2, device=CPU)
-    for skipped in (False, True):
-        state.advance(tokens=8, skipped=skipped)
-        log(moment(state, skipped=skipped))
+    for reason in (None, "gradient"):
+        state.advance(tokens=8, skip=reason)
+        log(moment(state, skip_reason=reason))
     assert listener.values("train", "train/loss") == [2.0]
     assert listener.values("train", "train/skipped") == [1]
+    assert listener.values("train", "train/skipped_gradient") == [1]
 
 
 def test_logged_norm_and_loss_are_the_step_s_own() -> None:
@@ -103,7 +109,13 @@ def test_logged_norm_and_loss_are_the_step_s_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("last", "expected"), [("finished", [3, 6, 7]), ("max_minutes", [3, 6, 7]), ("preempted", [3, 6])]
+    ("last", "expected"),
+    [
+        ("finished", [3, 6, 7]),
+        ("early_stopped", [3, 6, 7]),
+        ("max_minutes", [3, 6, 7]),
+        ("preempted", [3, 6]),
+    ],
 )
 def test_validation_and_samples_at_a_good_end_only(last: StopReason, expected: list[int], tmp_path: Path) -> None:
     listener = Listener()
@@ -146,7 +158,7 @@ def test_light_and_full_due_together_are_one_full() -> None:
     assert state.full_checkpoint_step == 9
 
 
-@pytest.mark.parametrize("last", ["finished", "max_minutes", "preempted"])
+@pytest.mark.parametrize("last", ["finished", "early_stopped", "max_minutes", "preempted"])
 def test_the_end_is_always_a_full_checkpoint(last: StopReason) -> None:
     saves: SAVES = []
     play([SaveCheckpoint(saver(saves), Listener(), CheckpointConfig(full_every=0))], steps=3, last=last)

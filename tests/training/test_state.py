@@ -10,16 +10,30 @@ from hornbook.training.state import TrainState
 
 
 def test_json_round_trip() -> None:
-    state = TrainState(step=7, tokens_seen=700, skipped=2, skipped_in_a_row=1, best_loss=0.1 + 0.2, best_step=5)
+    state = TrainState(
+        step=7,
+        tokens_seen=700,
+        skipped_for={"loss": 1, "gradient_spike": 1},
+        skipped_in_a_row=1,
+        recent_losses=[1 / 3, 5e-324],
+        recent_grad_norms=[0.1, 2.0],
+        best_loss=0.1 + 0.2,
+        best_step=5,
+        validations_since_best=2,
+    )
     assert TrainState.from_json(json.loads(json.dumps(state.to_json()))) == state
     assert TrainState.from_json(TrainState().to_json()) == TrainState()
 
 
 def test_misfits_are_listed_together() -> None:
-    values = TrainState().to_json() | {"epoch": 3, "skipped": "none"}
+    values = TrainState().to_json() | {"epoch": 3, "skipped_in_a_row": "none", "skipped_for": {"mood": 1}}
     del values["step"]
-    with pytest.raises(CheckpointError, match="missing step; unknown epoch; skipped = 'none' is not a count"):
+    with pytest.raises(CheckpointError, match=r"missing step; .*skipped_for.mood.*skipped_in_a_row.*integer.*epoch"):
         TrainState.from_json(values)
+
+
+def test_counters_that_an_older_version_did_not_keep_begin_at_nothing() -> None:
+    assert TrainState.from_json({"step": 3, "tokens_seen": 30}) == TrainState(step=3, tokens_seen=30)
 
 
 @pytest.mark.parametrize("value", [None, True, [1], 1.5])
@@ -30,9 +44,10 @@ def test_counts_must_be_whole_numbers(value: object) -> None:
 
 def test_skipped_steps_pass_data_but_not_optimizer_time() -> None:
     state = TrainState()
-    for skipped in (False, True, True, False):
-        state.advance(tokens=10, skipped=skipped)
-    assert (state.step, state.tokens_seen, state.skipped, state.updates) == (4, 40, 2, 2)
+    for reason in (None, "loss", "gradient", "loss", None):
+        state.advance(tokens=10, skip=reason)
+    assert (state.step, state.tokens_seen, state.skipped, state.updates) == (5, 50, 3, 2)
+    assert state.skipped_for == {"loss": 2, "gradient": 1}
     assert state.skipped_in_a_row == 0
 
 
@@ -44,3 +59,19 @@ def test_best_is_the_first_lowest() -> None:
         seen.append(state.record_validation(loss))
     assert seen == [False, True, True, False, False, False, True]
     assert (state.best_loss, state.best_step) == (1.5, 6)
+
+
+def test_due_validations_without_a_new_best_are_counted() -> None:
+    state = TrainState()
+    counts = []
+    for loss, due in [(3.0, True), (3.0, True), (math.nan, True), (3.5, False), (2.0, False), (2.5, True)]:
+        state.record_validation(loss, due=due)
+        counts.append(state.validations_since_best)
+    assert counts == [0, 1, 2, 2, 0, 1]
+
+
+def test_the_window_keeps_the_last_ones() -> None:
+    state = TrainState()
+    for value in range(5):
+        state.remember(loss=float(value), grad_norm=10.0 * value, window=3)
+    assert (state.recent_losses, state.recent_grad_norms) == ([2.0, 3.0, 4.0], [20.0, 30.0, 40.0])

@@ -99,6 +99,12 @@ def closing_words(trained: TrainedRun, config: Config) -> str:
         case "max_minutes":
             minutes = f"--set train.max_minutes={config.train.max_minutes:g}"
             how, next_commands = f"Out of time at {step}, and saved", [f"train --resume {run} {minutes}"]
+        case "early_stopped":
+            state, patience = trained.result.state, config.train.patience or 0
+            how = f"Stopped early at {step}: {state.validations_since_best} validations without a new lowest loss"
+            next_commands = [f"train --resume {run} --set train.patience={2 * patience}"]
+            if state.best_loss is not None:
+                how += f" (the best is {state.best_loss:.4f}, of step {state.best_step:,})"
         case _:
             how, next_commands = f"Finished at {step}", _going_on(config, run, done)
     commands = [f"generate {run} --prompt 'The '", f"eval perplexity {run}", *next_commands]

@@ -1,8 +1,8 @@
 """`[train]` and `[checkpoint]`: how long, how much at a time, how precisely, and what is kept."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from hornbook.config.table import Table
 
@@ -32,7 +32,23 @@ class TrainConfig(Table):
     """Size of that set; a shorter validation split is used whole."""
     sample_every: NonNegativeInt = 0
     """Steps between generated samples; 0 is never."""
+    patience: PositiveInt | None = None
+    """End the run after so many validations in a row without a new lowest loss; "none" goes on to the last step."""
     sample_prompts: tuple[str, ...] = ("\n",)
+    max_skipped_in_a_row: PositiveInt = 5
+    """A step whose loss or gradient is not finite is left out; so many one after another end the run."""
+    spike_sigma: PositiveFloat | None = None
+    """Leave out steps, too, whose loss or gradient norm lies so many standard deviations above its recent mean."""
+    spike_window: Annotated[int, Field(ge=2)] = 128
+    """Recent: the last so many steps that were not left out. Nothing is a spike before half of them were made."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.spike_window != type(self).model_fields["spike_window"].default and self.spike_sigma is None:
+            raise ValueError("spike_window has no effect without spike_sigma; set that (6 is usual), or leave it out")
+        if self.patience is not None and not self.eval_every:
+            raise ValueError("patience counts validations, and eval_every = 0 makes none; set one of them otherwise")
+        return self
 
 
 class CheckpointConfig(Table):

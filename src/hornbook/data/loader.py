@@ -12,6 +12,7 @@ What a step consumes is therefore the same for every world size and micro-batch 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -30,6 +31,25 @@ class BatchSource(Protocol):
     def step(self, step: int) -> list[TokenBatch]:
         """This rank's micro-batches of `step`, counted from 0."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowOrigin:
+    """Where a row of a step comes from."""
+
+    micro_batch: int
+    """Of this rank, from 0."""
+    row: int
+    """In its micro-batch."""
+    sample: int
+    """The global sample number."""
+    window: int
+    shard: str
+    """File of the row's first token."""
+    token: int
+    """Number of that token in the file."""
+    document: int
+    """The document of the split that this token belongs to."""
 
 
 class WindowBatches:
@@ -68,13 +88,36 @@ class WindowBatches:
 
     def step(self, step: int) -> list[TokenBatch]:
         """This rank's micro-batches of `step`, counted from 0."""
-        size = self.micro_batch_size
-        batches = []
-        for number in range(self.n_micro_batches):
-            first = step * self.samples_per_step + (number * self.world_size + self.rank) * size
-            samples = range(first, first + size)
-            batches.append(_batch(self.windows, [self.order.window(sample) for sample in samples], samples))
-        return batches
+        return [
+            _batch(self.windows, [self.order.window(sample) for sample in samples], samples)
+            for samples in self._samples(step)
+        ]
+
+    def rows(self, step: int) -> list[RowOrigin]:
+        """Where each of this rank's rows of `step` lies."""
+        origins = []
+        for number, samples in enumerate(self._samples(step)):
+            for row, sample in enumerate(samples):
+                window = self.order.window(sample)
+                at = self.windows.stream.place(self.windows.start(window))
+                origins.append(
+                    RowOrigin(
+                        micro_batch=number,
+                        row=row,
+                        sample=sample,
+                        window=window,
+                        shard=at.shard,
+                        token=at.token,
+                        document=at.document,
+                    )
+                )
+        return origins
+
+    def _samples(self, step: int) -> list[range]:
+        """The global samples of each of this rank's micro-batches."""
+        size, start = self.micro_batch_size, step * self.samples_per_step
+        firsts = [start + (k * self.world_size + self.rank) * size for k in range(self.n_micro_batches)]
+        return [range(first, first + size) for first in firsts]
 
 
 def fixed_batches(windows: Windows, *, n_windows: int, batch_size: int) -> list[TokenBatch]:

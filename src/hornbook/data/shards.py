@@ -182,6 +182,18 @@ def _write(path: Path, file: FileIO, digest: "hashlib._Hash", numbers: np.ndarra
     digest.update(data)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a token stands on disk."""
+
+    shard: str
+    """Path of the file."""
+    token: int
+    """Number of the token in the file's part of the split, from 0."""
+    document: int
+    """Number of the document in the split, from 0."""
+
+
 class TokenStream:
     """One split as one long array of tokens over memory-mapped files; reading is safe from several threads."""
 
@@ -192,6 +204,7 @@ class TokenStream:
         self.n_documents = index.documents
         self.text_bytes = index.text_bytes
         self._maps = [_map_shard(directory, shard, little_endian(index.dtype)) for shard in index.shards]
+        self._paths = [directory / shard.file for shard in index.shards]
         self._ends = list(accumulate(shard.tokens for shard in index.shards))
         self.document_starts = _map_offsets(directory / offsets_file(split), index.documents)
         """Place of each document's first token: uint64, (n_documents,), read-only."""
@@ -210,6 +223,13 @@ class TokenStream:
             filled += len(piece)
             shard += 1
         return out
+
+    def place(self, position: int) -> Place:
+        """Where the token at `position` of the stream lies."""
+        shard = bisect.bisect_right(self._ends, position)
+        document = int(np.searchsorted(self.document_starts, position, side="right")) - 1
+        first = self._ends[shard] - len(self._maps[shard])
+        return Place(shard=str(self._paths[shard]), token=position - first, document=document)
 
     def document(self, number: int) -> np.ndarray:
         """Tokens of one document, its end-of-text token included: int64."""

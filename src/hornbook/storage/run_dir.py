@@ -1,7 +1,7 @@
 """The one place that knows where things live in a run, and which of its checkpoints is meant.
 
     runs/NAME/
-      config.toml  provenance.json  state  metrics.jsonl  report.html
+      config.toml  provenance.json  state  metrics.jsonl  skipped.jsonl  report.html
       checkpoints/LATEST, BEST, step-00005000/ ...   samples/  evals/  tensorboard/  plots/  profile/
 
 `state` is one word. Checkpoints are recognised by their manifest, never by their directory's name.
@@ -93,6 +93,11 @@ class RunDir:
     def metrics_file(self) -> Path:
         """One JSON object a line, one line an event."""
         return self.root / "metrics.jsonl"
+
+    @property
+    def skipped_file(self) -> Path:
+        """One JSON object a line, one line a training step that was left out."""
+        return self.root / "skipped.jsonl"
 
     @property
     def report_file(self) -> Path:

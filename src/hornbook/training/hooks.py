@@ -18,7 +18,7 @@ from hornbook.training.metrics import Averages, peak_memory_bytes
 from hornbook.training.state import TrainState
 from hornbook.training.step import StepReport
 
-StopReason = Literal["finished", "max_minutes", "preempted"]
+StopReason = Literal["finished", "early_stopped", "max_minutes", "preempted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +47,14 @@ class Moment:
     @property
     def ends_well(self) -> bool:
         """The run stops, and nobody is in a hurry to end the process."""
-        return self.stop in ("finished", "max_minutes")
+        return self.stop in ("finished", "early_stopped", "max_minutes")
 
 
 class Hook(Protocol):
     """Something to do after a step, if it is time."""
 
-    def __call__(self, at: Moment) -> None:
-        """Called after every step."""
+    def __call__(self, at: Moment) -> StopReason | None:
+        """Called after every step; a reason ends the run with it, and later hooks see that in their moment."""
         ...
 
 
@@ -97,28 +97,46 @@ class Log:
             values["peak_memory_bytes"] = memory
         if at.state.skipped:
             values["skipped"] = at.state.skipped
+            values |= {f"skipped_{reason}": count for reason, count in at.state.skipped_for.items()}
         if at.state.loss_scale is not None:
             values |= {"loss_scale": at.state.loss_scale, "overflows": at.state.overflows}
         self.tracker.log("train", at.step, {f"train/{name}": value for name, value in values.items()})
         self.averages.reset()
 
 
-class Validate:
-    """Event `val`, every `every` steps and at a good end (0: never); records the best loss in the state."""
+def out_of_patience(state: TrainState, patience: int | None) -> bool:
+    """Whether so many due validations in a row (None: any number) brought no new best one."""
+    return patience is not None and state.validations_since_best >= patience
 
-    def __init__(self, measure: Callable[[], Mapping[str, float]], tracker: Tracker, *, every: int) -> None:
+
+class Validate:
+    """Event `val`, every `every` steps and at a good end (0: never); records the best loss in the state.
+
+    It ends the run after `patience` due validations in a row without a new best one.
+    """
+
+    def __init__(
+        self,
+        measure: Callable[[], Mapping[str, float]],
+        tracker: Tracker,
+        *,
+        every: int,
+        patience: int | None = None,
+    ) -> None:
         """`measure` gives at least "loss"."""
         self.measure = measure
         self.tracker = tracker
         self.every = every
+        self.patience = patience
 
-    def __call__(self, at: Moment) -> None:
+    def __call__(self, at: Moment) -> StopReason | None:
         """Measure if it is time."""
         # A due validation is made even when preempted: a resumed run must not differ from an unbroken one.
         if at.due(self.every) or (self.every and at.ends_well):
             values = self.measure()
-            at.state.record_validation(values["loss"])
+            at.state.record_validation(values["loss"], due=at.due(self.every))
             self.tracker.log("val", at.step, {f"val/{name}": value for name, value in values.items()})
+        return "early_stopped" if out_of_patience(at.state, self.patience) else None
 
 
 class Sample:

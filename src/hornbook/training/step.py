@@ -23,6 +23,7 @@ from hornbook.objectives.objective import B, Objective, StepContext
 from hornbook.optim.groups import set_learning_rate
 from hornbook.training.metrics import Sums, total_sums
 from hornbook.training.out_of_memory import MicroBatchTooLarge, watched
+from hornbook.training.skipping import SkipReason, SpikeLimits, why_skipped
 
 _DROPOUT = 1  # the purpose in the key of the default generator
 
@@ -66,18 +67,33 @@ class StepReport:
     learning_rate: float
     """Peak times multiplier, of the first group."""
     metrics: Sums
-    skipped: bool
-    """Loss or gradient was not finite: weights and optimizer are as they were."""
+    skip_reason: SkipReason | None = None
+    """Why the update was left out: weights and optimizer are as they were. None: it was made, or it overflowed."""
     overflowed: bool = False
     """The gradient was too large for float16 under its scale: weights and optimizer are as they were."""
 
+    @property
+    def skipped(self) -> bool:
+        """Whether the update was left out for something else than its scale."""
+        return self.skip_reason is not None
+
+
+NO_LIMITS = SpikeLimits()
+
 
 def train_step(
-    learner: Learner[B], batches: Sequence[B], at: StepContext, *, multiplier: float, loss_scale: float | None = None
+    learner: Learner[B],
+    batches: Sequence[B],
+    at: StepContext,
+    *,
+    multiplier: float,
+    loss_scale: float | None = None,
+    limits: SpikeLimits = NO_LIMITS,
 ) -> StepReport:
     """One update from this rank's micro-batches, at `multiplier` times the peak learning rate.
 
-    `loss_scale` multiplies the loss before backward only: everything that is reported is unscaled.
+    It is left out where loss or gradient norm is not finite, or lies above `limits`. `loss_scale` multiplies the loss
+    before backward only: everything that is reported is unscaled.
 
     Raises:
         MicroBatchTooLarge: out of memory before anything was updated; no gradient is left behind.
@@ -99,12 +115,14 @@ def train_step(
     if learner.watch is not None:
         learner.watch.before_update(learner, batches, at)
     grad_norm = strategy.clip_grad_norm(learner.model, learner.clip_grad_norm or math.inf).item()
-    flags = strategy.agree(Flags(skip=not (math.isfinite(loss_value) and math.isfinite(grad_norm))))
+    reason = why_skipped(loss_value, grad_norm, limits)
+    if strategy.agree(Flags(skip=reason is not None)).skip:
+        reason = reason or "gradient"
     set_learning_rate(optimizer, multiplier)
-    if not flags.skip:
+    if reason is None:
         optimizer.step()
     if learner.watch is not None:
-        learner.watch.after_update(learner, at, skipped=flags.skip)
+        learner.watch.after_update(learner, at, skipped=reason is not None)
     strategy.zero_grad(optimizer)
     overflowed = is_overflow(loss=loss_value, grad_norm=grad_norm, scale=loss_scale)
     return StepReport(
@@ -113,7 +131,7 @@ def train_step(
         grad_norm=grad_norm,
         learning_rate=optimizer.param_groups[0]["lr"],
         metrics=sums,
-        skipped=flags.skip and not overflowed,
+        skip_reason=None if overflowed else reason,
         overflowed=overflowed,
     )
 

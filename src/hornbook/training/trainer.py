@@ -6,7 +6,7 @@ state but TrainState, so a run that is stopped, saved, rebuilt and continued equ
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -18,13 +18,12 @@ from hornbook.distributed.strategy import Flags
 from hornbook.errors import TrainingError
 from hornbook.objectives.objective import StepContext
 from hornbook.storage.faults import crash_point
-from hornbook.training.hooks import Hook, Moment, StopReason
+from hornbook.training.hooks import Hook, Moment, StopReason, out_of_patience
 from hornbook.training.out_of_memory import MicroBatchTooLarge, cut, smaller
 from hornbook.training.preemption import Preemption
+from hornbook.training.skipping import SpikeLimits, spike_limits
 from hornbook.training.state import TrainState
 from hornbook.training.step import Learner, StepReport, train_step
-
-MAX_SKIPPED_IN_A_ROW = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +79,15 @@ class Trainer:
             state.loss_scale = LossScale().value
 
     def run(self) -> TrainResult:
-        """Train until the last step, the time limit or a signal; hooks see the last step as such, and save there.
+        """Train until the last step, the time limit, a signal or a hook that asks for it.
+
+        Hooks see the last step as such, and save there.
 
         Raises:
-            TrainingError: when several updates in a row had a loss or gradient that is not finite.
+            HornbookError: whatever a hook or the data ends the run with.
         """
         self._first_step, self._started = self.state.step, self.clock()
-        stop: StopReason | None = "finished" if self.state.step >= self.config.steps else None
+        stop = self._ended_before()
         self.learner.model.train()
         with Preemption() as preemption, self._prefetcher() as stream:
             while stop is None:
@@ -106,17 +107,16 @@ class Trainer:
                     seconds_left=self._seconds_left(elapsed),
                     stop=stop,
                 )
-                for hook in self.hooks:
-                    hook(moment)
+                stop = self._call_hooks(moment)
         return TrainResult(state=self.state, stop_reason=stop, seconds=self.clock() - self._started)
 
     def _step(self, step: int, micro_batches: Sequence[TokenBatch]) -> StepReport:
         at = StepContext(seed=self.seed, step=step, samples_per_step=self.samples_per_step)
-        report = self._fitting_step(micro_batches, at)
-        self.state.advance(tokens=self.config.tokens_per_step, skipped=report.skipped, overflowed=report.overflowed)
+        report, state = self._fitting_step(micro_batches, at), self.state
+        state.advance(tokens=self.config.tokens_per_step, skip=report.skip_reason, overflowed=report.overflowed)
+        if self.config.spike_sigma is not None and not (report.skipped or report.overflowed):
+            state.remember(loss=report.loss, grad_norm=report.grad_norm, window=self.config.spike_window)
         crash_point("train:step")
-        if self.state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-            raise self._lost(report)
         return report
 
     def _fitting_step(self, micro_batches: Sequence[TokenBatch], at: StepContext) -> StepReport:
@@ -125,8 +125,14 @@ class Trainer:
             batches = micro_batches if self.micro_batch_size is None else cut(micro_batches, self.micro_batch_size)
             rows, reason = batches[0].n_rows, ""
             try:
-                multiplier = self.schedule(self.state.updates)
-                return train_step(self.learner, batches, at, multiplier=multiplier, loss_scale=self.state.loss_scale)
+                return train_step(
+                    self.learner,
+                    batches,
+                    at,
+                    multiplier=self.schedule(self.state.updates),
+                    loss_scale=self.state.loss_scale,
+                    limits=self._limits(),
+                )
             except MicroBatchTooLarge as error:
                 reason = str(error)
             self.micro_batch_size = smaller(rows)
@@ -139,6 +145,18 @@ class Trainer:
                 torch.cuda.empty_cache()
             self.on_smaller_micro_batch(at.step, self.micro_batch_size)
 
+    def _limits(self) -> SpikeLimits:
+        losses, grad_norms = self.state.recent_losses, self.state.recent_grad_norms
+        return spike_limits(losses, grad_norms, sigma=self.config.spike_sigma, window=self.config.spike_window)
+
+    def _call_hooks(self, moment: Moment) -> StopReason | None:
+        """Every hook in its order; those after one that asks for the end see the step as the last."""
+        for hook in self.hooks:
+            asked = hook(moment)
+            if moment.stop is None and asked is not None:
+                moment = replace(moment, stop=asked)
+        return moment.stop
+
     def _prefetcher(self) -> Prefetcher:
         return Prefetcher(
             self.batches,
@@ -148,6 +166,12 @@ class Trainer:
             depth=self.prefetch,
             pin=self.learner.precision.device.type == "cuda",
         )
+
+    def _ended_before(self) -> StopReason | None:
+        """Why there is nothing left to do at the start, for instance in a run that stopped early and is resumed."""
+        if self.state.step >= self.config.steps:
+            return "finished"
+        return "early_stopped" if out_of_patience(self.state, self.config.patience) else None
 
     def _stop_reason(self, preemption: Preemption, elapsed: float) -> StopReason | None:
         limit = self.config.max_minutes
@@ -168,17 +192,3 @@ class Trainer:
         by_steps = (self.config.steps - self.state.step) * elapsed / steps_done
         limit = self.config.max_minutes
         return by_steps if limit is None else min(by_steps, max(0.0, 60.0 * limit - elapsed))
-
-    def _lost(self, report: StepReport) -> TrainingError:
-        """A single bad batch is left out and counted; a row of them means that the run itself is lost."""
-        count, last, saved = self.state.skipped_in_a_row, self.state.step - 1, self.state.full_checkpoint_step
-        return TrainingError(
-            f"steps {last - count + 1} to {last}: loss or gradient was not finite {count} times in a row (now loss "
-            f"{report.loss}, gradient norm {report.grad_norm}). Lower optim.learning_rate, or set "
-            "optim.clip_grad_norm, and start a new run"
-            + (
-                ""
-                if saved is None
-                else f"; the full checkpoint of step {saved} can lend it its weights (model.init_from)"
-            )
-        )
