@@ -33,9 +33,19 @@ def test_downsample_keeps_the_mean_of_equal_parts():
 
 
 def test_sparkline_spans_its_bars():
-    assert sparkline([8, 7, 6, 5, 4, 3, 2, 1], 8) == "█▇▆▅▄▃▂▁"
-    assert sparkline([2, 2], 8) == "▁▁"
-    assert sparkline([math.nan], 8) == ""
+    assert sparkline([8, 7, 6, 5, 4, 3, 2, 1], 8) == ["█▇▆▅▄▃▂▁"]
+    assert sparkline([2, 2], 8) == ["▁▁"]
+    assert sparkline([math.nan], 8) == []
+
+
+def test_sparkline_of_several_rows_fills_from_below():
+    assert sparkline([16, 12, 9, 8, 4, 1], 6, rows=2) == ["█▄▁   ", "████▄▁"]
+
+
+def test_sparkline_from_zero_shows_noise_as_noise_and_a_spike_does_not_flatten_the_rest():
+    assert sparkline([100, 101, 99, 100], 4, low=0.0) == ["████"]
+    assert sparkline([1, 2, 1, 2, 1, 2, 1, 2, 1, 900], 10, share_above=0.1) == ["▁█▁█▁█▁█▁█"]
+    assert sparkline([0, 0], 4, low=0.0) == ["▁▁"]
 
 
 def test_printable_disarms_control_characters():

@@ -108,9 +108,11 @@ class PlainLines(Tracker):
         self._total: int | None = None
 
     def start(self, run: RunInfo) -> None:
-        """Say the run's name, and where a resumed one goes on."""
+        """Say the run's name, where a resumed one goes on, and what was chosen for it."""
         self._total = run.total_steps
         self._output.write(f"run {run.name}" + (f", resumed after step {run.first_step}" if run.resumed else ""))
+        if choices := run.details.get("choices"):
+            self._output.write(str(choices))
 
     def log(self, event: str, step: int, values: Mapping[str, Scalar]) -> None:
         """`train step 10/100 | loss 4.2000 | ...`; values without a known name stand as name=value."""

@@ -57,14 +57,31 @@ def downsample(values: Sequence[float], width: int) -> list[float]:
     return [sum(finite[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
 
 
-def sparkline(values: Sequence[float], width: int) -> str:
-    """A row of at most `width` bars, the lowest value the smallest bar; empty without finite values."""
+def sparkline(
+    values: Sequence[float], width: int, *, rows: int = 1, low: float | None = None, share_above: float = 0.0
+) -> list[str]:
+    """`rows` lines of at most `width` bars, top first, the lowest value the smallest bar; none without finite values.
+
+    low: the value of the smallest bar, instead of the lowest one: with 0 noise is seen for what it is.
+    share_above: that share of the highest bars may be cut off, so that a spike or the first steps do not flatten the
+    rest.
+    """
     means = downsample(values, width)
     if not means:
-        return ""
-    low, high = min(means), max(means)
-    scale = (len(_BARS) - 1) / (high - low) if high > low else 0.0
-    return "".join(_BARS[round((mean - low) * scale)] for mean in means)
+        return []
+    low = min(means) if low is None else low
+    high = sorted(means)[len(means) - 1 - int(len(means) * share_above)]
+    top = len(_BARS) * rows - 1
+    scale = top / (high - low) if high > low else 0.0
+    levels = [min(round((mean - low) * scale), top) for mean in means]
+    return [
+        "".join(_bar(level - len(_BARS) * (rows - 1 - row)) for level in levels)  # the bottom row is the last
+        for row in range(rows)
+    ]
+
+
+def _bar(level: int) -> str:
+    return " " if level < 0 else _BARS[min(level, len(_BARS) - 1)]
 
 
 def printable(text: str) -> str:
