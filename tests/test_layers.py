@@ -14,7 +14,7 @@ ROOMS_BY_LAYER = [
     ["objectives", "generation", "checkpoint"],
     ["training", "evaluation", "interop", "serving", "reporting", "planning"],
     ["assemble"],
-    ["api", "selftest", "benchmarks"],
+    ["api", "replay", "selftest", "benchmarks"],
     ["cli", "__init__"],  # __init__ is the package's face, which nothing inside imports
     ["__main__"],
 ]

@@ -9,7 +9,7 @@ Nothing below this file reads a configuration file, and nothing above it builds 
 import contextlib
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -76,14 +76,27 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
     Raises:
         HornbookError: whatever keeps the run from starting or going on; the run's state is then `failed`.
     """
+    run_dir = find_run(config, resume) if resume else None
+    dataset = Dataset.open(config.data.path)
+    checkpoint = None if run_dir is None else find_checkpoint(run_dir, resume, data_digest=dataset.digest)
+    job, state = build_job(config, dataset, checkpoint)
+    if run_dir is None:
+        by_time = f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
+        run_dir = RunDir.create(config.run.out_dir, config.run.name or by_time)
+    return job.run(run_dir, state, resumed=checkpoint is not None)
+
+
+def build_job(config: Config, dataset: Dataset, checkpoint: Checkpoint | None) -> tuple["Job", TrainState]:
+    """The objects of a run that goes on from its `checkpoint`, or else starts; nothing is written.
+
+    Raises:
+        HornbookError: whatever keeps the run from starting or going on.
+    """
     device = resolve_device(config.run.device)
     if config.run.threads is not None:
         torch.set_num_threads(config.run.threads)
     if config.run.deterministic:
         use_deterministic_algorithms()
-    run_dir = find_run(config, resume) if resume else None
-    dataset = Dataset.open(config.data.path)
-    checkpoint = None if run_dir is None else find_checkpoint(run_dir, resume, data_digest=dataset.digest)
     resumed = checkpoint is not None
     # What a resumed run started from lies in its own checkpoint; the original may be gone by now.
     if checkpoint is None:
@@ -91,14 +104,9 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
     init_from = config.model.init_from if checkpoint is None else None
     start = None if init_from is None else load_checkpoint(init_from, with_optimizer=False)
     tokenizer = _tokenizer(config, dataset, start or checkpoint)
-    job = _Job(config, dataset, tokenizer, _model(config, tokenizer, start).to(device))
+    job = Job(config, dataset, tokenizer, _model(config, tokenizer, start).to(device))
     state = TrainState() if checkpoint is None else job.restore(checkpoint)
-    if not resumed:
-        state = state.branched()
-    if run_dir is None:
-        by_time = f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
-        run_dir = RunDir.create(config.run.out_dir, config.run.name or by_time)
-    return job.run(run_dir, state, resumed=resumed)
+    return job, state if resumed else state.branched()
 
 
 def build_learner(config: Config, model: Transformer, *, byte_lengths: Tensor | None = None) -> Learner[TokenBatch]:
@@ -124,7 +132,7 @@ def build_learner(config: Config, model: Transformer, *, byte_lengths: Tensor | 
     )
 
 
-class _Job:
+class Job:
     """The objects of one run, built once and in the order in which they need one another."""
 
     def __init__(self, config: Config, dataset: Dataset, tokenizer: Tokenizer, model: Transformer) -> None:
@@ -183,7 +191,7 @@ class _Job:
             at_end.callback(last_word, tracker.finish)
             run_dir.set_state("running")
             with explained_nondeterminism():
-                result = self._trainer(run_dir, state, tracker).run()
+                result = self.trainer(state, self._hooks(run_dir, tracker)).run()
             status = "preempted" if result.stop_reason == "preempted" else "finished"
         return TrainedRun(run_dir=run_dir, result=result, model=self.model, tokenizer=self.tokenizer)
 
@@ -215,14 +223,15 @@ class _Job:
             },
         )
 
-    def _trainer(self, run_dir: RunDir, state: TrainState, tracker: Tracker) -> Trainer:
+    def trainer(self, state: TrainState, hooks: Sequence[Hook]) -> Trainer:
+        """The loop from `state` on."""
         config = self.config
         total, d_model = config.train.steps, config.model.d_model
         return Trainer(
             self.learner,
             schedule=lambda update: multiplier(config.schedule, update, total, d_model),
             batches=self.batches,
-            hooks=self._hooks(run_dir, tracker),
+            hooks=hooks,
             state=state,
             config=config.train,
             samples_per_step=self.samples_per_step,

@@ -32,6 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start a run that cools down from RUN's full checkpoint of STEP (RUN alone: the newest), with RUN's "
         'configuration and --set; RUN has schedule.kind = "wsd" or "constant"',
     )
+    parser.add_argument(
+        "--replay-step",
+        type=positive,
+        metavar="N",
+        help="do step N of RUN (in the place of CONFIG) again from the checkpoint before it, write nothing, and say "
+        "which module, gradient and rows are not finite",
+    )
     parser.add_argument("--cooldown", type=positive, metavar="N", help="steps of that cooldown")
 
 
@@ -41,6 +48,10 @@ def run(args: argparse.Namespace) -> int:
     from hornbook.errors import ConfigError
     from hornbook.storage.run_dir import RunDir
 
+    if args.replay_step is not None:
+        from hornbook.cli import train_replay
+
+        return train_replay.run(args)
     resume: bool | Path = Path(args.resume) if isinstance(args.resume, str) else bool(args.resume)
     if args.config is None and isinstance(resume, Path):
         if resume.is_file():  # `train --resume run.toml`: argparse took the configuration for the run

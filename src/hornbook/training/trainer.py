@@ -110,6 +110,18 @@ class Trainer:
                 stop = self._call_hooks(moment)
         return TrainResult(state=self.state, stop_reason=stop, seconds=self.clock() - self._started)
 
+    def repeat(self, last_step: int) -> StepReport | None:
+        """Train until `last_step` steps are done, without hooks, limits or signals: what a run did before.
+
+        Returns the report of the last one; None if so many were done already.
+        """
+        report = None
+        self.learner.model.train()
+        with self._prefetcher() as stream:
+            while self.state.step < last_step:
+                report = self._step(*next(stream))
+        return report
+
     def _step(self, step: int, micro_batches: Sequence[TokenBatch]) -> StepReport:
         at = StepContext(seed=self.seed, step=step, samples_per_step=self.samples_per_step)
         report, state = self._fitting_step(micro_batches, at), self.state
