@@ -43,7 +43,7 @@ learning_rate = 1e-2
 
 [schedule]
 kind = "cosine"
-warmup_steps = 2
+warmup_fraction = 0.17
 
 [train]
 steps = 12

@@ -83,6 +83,7 @@ def test_depth_12_is_a_familiar_model():
         ("schedule.warmup_steps", 3),
         ("schedule.warmup_fraction", 0.1),
         ("schedule.decay_fraction", 0.5),
+        ("schedule.decay_steps", 9),
     ],
 )
 def test_a_written_key_wins_and_the_rest_still_fits(key, value):
@@ -116,7 +117,14 @@ def test_another_optimizer_or_schedule_keeps_its_own_defaults():
 
 @pytest.mark.parametrize(
     "written",
-    [{}, {"model__n_heads": 4}, {"schedule__warmup_fraction": 0.1}, {"model__d_ff": None}, {"model__head_dim": None}],
+    [
+        {},
+        {"model__n_heads": 4},
+        {"schedule__warmup_fraction": 0.1},
+        {"schedule__decay_steps": 9},
+        {"model__d_ff": None},
+        {"model__head_dim": None},
+    ],
 )
 def test_a_dump_loads_equal(written, tmp_path):
     config = auto(3, **written).config

@@ -118,7 +118,9 @@ def _rates(settings: Settings) -> dict[Key, object]:
 
 def _schedule(settings: Settings) -> dict[Key, object]:
     steps = _whole(settings, "train", "steps", 1)
-    schedule: dict[str, object] = {"kind": "wsd", "decay_fraction": 0.2, "decay_shape": "sqrt"}
+    schedule: dict[str, object] = {"kind": "wsd", "decay_shape": "sqrt"}
+    if ("schedule", "decay_steps") not in settings:
+        schedule["decay_fraction"] = 0.2
     if ("schedule", "warmup_fraction") not in settings:
         schedule["warmup_steps"] = min(max(10, min(2000, -(-steps // 50))), steps // 2)
     return {("schedule", name): value for name, value in schedule.items()}

@@ -1,9 +1,9 @@
 """`[generate]` and `[eval]`: what to ask of a trained model."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from hornbook.config.table import Table
 
@@ -52,3 +52,12 @@ class EvalConfig(Table):
     """New tokens a window: each is scored once, with the most context that fits. Default: half the window."""
     batch_size: PositiveInt = 8
     max_tokens: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.window is not None and self.stride is not None and self.stride > self.window:
+            raise ValueError(
+                f"stride = {self.stride} is more than window = {self.window}, so tokens would be left out; "
+                f"choose at most {self.window}"
+            )
+        return self

@@ -5,6 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import NonNegativeInt, PositiveInt, StringConstraints, model_validator
 
+from hornbook.config import combinations
 from hornbook.config.data import DataConfig
 from hornbook.config.generate import EvalConfig, GenerateConfig
 from hornbook.config.model import ModelTable
@@ -56,14 +57,5 @@ class Config(Table):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        batch = self.train.micro_batch_size * self.model.context_length
-        if self.train.tokens_per_step % batch:
-            below, above = (
-                self.train.tokens_per_step // batch * batch,
-                (self.train.tokens_per_step // batch + 1) * batch,
-            )
-            raise ValueError(
-                f"train.tokens_per_step = {self.train.tokens_per_step} is not a multiple of train.micro_batch_size * "
-                f"model.context_length = {batch}; nearest: {f'{below} or ' if below else ''}{above}"
-            )
+        combinations.check(self)
         return self

@@ -1,0 +1,75 @@
+"""Keys that do not exist here and combinations that cannot be meant are refused, each with the line and what to do."""
+
+import pytest
+
+from hornbook.config.load import load_config
+from hornbook.errors import ConfigError
+
+WSD = "[schedule]\nkind = 'wsd'\n"
+CASES = [
+    # sizes
+    ("[model]\nd_model = 100\nn_heads = 3", "run.toml:2: [model] d_model = 100 is not a multiple of n_heads = 3"),
+    ("[model]\nn_heads = 4\nn_kv_heads = 3", "run.toml:2: [model] n_heads = 4 is not a multiple of n_kv_heads = 3"),
+    ("[model]\nhead_dim = 33", "run.toml:2: [model] rotary positions need an even head_dim, got 33"),
+    ("[model]\ndepth = 4", "run.toml:2: [model] depth = 4 has an effect only with preset"),
+    ("[model]\npreset = 'auto'", 'run.toml:2: [model] preset = "auto" needs depth'),
+    # windows and batches
+    ("[data]\nstride = 257", "run.toml:2: data.stride = 257 is more than model.context_length = 256"),
+    ("[data]\nstride = 0", "run.toml:2: data.stride = 0: expected an integer of at least 1"),
+    ("[train]\ntokens_per_step = 5000", "run.toml:2: train.tokens_per_step = 5000 is not a multiple of"),
+    ("[train]\nmicro_batch_size = 3", "run.toml:2: train.tokens_per_step = 16384 is not a multiple of"),
+    ("[model]\ncontext_length = 100", "run.toml:2: train.tokens_per_step = 16384 is not a multiple of"),
+    ("[train]\ntokens_per_step = 256", "nearest: 2048"),
+    ("[eval]\nwindow = 64\nstride = 65", "run.toml:3: [eval] stride = 65 is more than window = 64"),
+    ("[data]\nvalid_fraction = 0.5\ntest_fraction = 0.5", "run.toml:2: [data] valid_fraction + test_fraction = 1"),
+    # schedules
+    ("[schedule]\nwarmup_steps = 1001", "run.toml:2: schedule.warmup_steps = 1001 is more than train.steps = 1000"),
+    ("[train]\nsteps = 5\n[schedule]\nkind = 'noam'", "run.toml:2: schedule.warmup_steps = 4000 is more than"),
+    ("[schedule]\nwarmup_steps = 1\nwarmup_fraction = 0.1", "give warmup_steps or warmup_fraction, not both"),
+    ("[schedule]\nwarmup_fraction = 1.5", "run.toml:2: schedule.warmup_fraction = 1.5: expected a number"),
+    (WSD + "decay_fraction = 0.0", "run.toml:3: schedule.decay_fraction = 0.0: expected a number greater than 0"),
+    (WSD + "decay_fraction = 0.3\ndecay_steps = 5", "give decay_steps or decay_fraction"),
+    (
+        WSD + "warmup_fraction = 0.6\ndecay_fraction = 0.5",
+        "run.toml:3: schedule.warmup_fraction (600 steps) and schedule.decay_fraction (500 steps) are longer together",
+    ),
+    (WSD + "warmup_steps = 900", "run.toml:3: schedule.warmup_steps (900 steps) and schedule.decay_fraction (200"),
+    (WSD + "warmup_steps = 10\ndecay_steps = 991", "run.toml:3: schedule.warmup_steps (10 steps) and schedule.decay"),
+    # keys of another kind
+    ("[schedule]\nkind = 'cosine'\ndecay_fraction = 0.1", "it belongs to [schedule] of kind wsd"),
+    ("[schedule]\nkind = 'noam'\nwarmup_fraction = 0.1", "it belongs to [schedule] of kind"),
+    ("[schedule]\nkind = 'constant'\nfinal_fraction = 0.1", "it belongs to [schedule] of kind"),
+    ("[data.source]\nkind = 'embedded'\npaths = ['a']", "it belongs to [data.source] of kind text or jsonl"),
+    ("[data.source]\nkind = 'text'\npaths = ['a']\ntext_field = 'x'", "it belongs to [data.source] of kind jsonl"),
+    # keys that do not exist
+    ("[train]\nstep = 5", "run.toml:2: train.step: unknown key; did you mean train.steps?"),
+    ("[train]\nbatch_size = 5", "did you mean train.micro_batch_size?"),
+    ("[model]\nn_layer = 5", "did you mean model.n_layers?"),
+    ("[optim]\nlr = 1e-3", "did you mean optim.learning_rate?"),
+    ("[optimizer]\nlr = 1e-3", "[optimizer]: unknown table"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), CASES)
+def test_it_is_refused(text, message, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(text + "\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"data.stride": 256},
+        {"schedule.warmup_steps": 1000},
+        {"schedule": {"kind": "wsd", "warmup_steps": 800}},
+        {"schedule": {"kind": "wsd", "warmup_fraction": 0.5, "decay_fraction": 0.5}},
+        {"train.steps": 1, "schedule": {"kind": "wsd"}},
+        {"train.steps": 1, "schedule": {"kind": "wsd", "warmup_fraction": 0.02}},
+        {"eval": {"window": 64, "stride": 64}},
+    ],
+)
+def test_what_just_fits_is_taken(settings):
+    load_config(None, values=settings)
