@@ -50,7 +50,7 @@ def test_deeper_is_larger_and_learns_more_slowly():
         (lambda c: c.model.context_length, True),
         (lambda c: c.train.tokens_per_step, True),
         (budget, True),
-        (lambda c: c.optim.learning_rate, False),
+        (lambda c: c.optim.groups.matrix.learning_rate, False),
     ]:
         values = [of(config) for config in configs]
         assert values == sorted(values, reverse=not rising)
@@ -100,6 +100,18 @@ def test_what_follows_from_a_written_key_follows():
     assert wide.train.steps * wide.train.tokens_per_step > 3 * plain.train.steps * plain.train.tokens_per_step
     assert auto(2, model__feed_forward="relu2").config.model.d_ff == 4 * 128
     assert auto(2, model__n_heads=4).config.model.complete(vocab_size=1).head_dim == 32
+
+
+def test_rates_of_matrices_fall_with_width_and_the_others_stay():
+    for depth in (1, 4, 16):
+        optim = auto(depth).config.optim
+        assert optim.learning_rate == 3e-3
+        assert optim.groups.matrix.learning_rate == pytest.approx(3e-3 * 256 / (64 * depth), rel=0.05)
+    written = auto(1, optim__learning_rate=0.5).config
+    assert written.optim.groups.matrix is None
+    assert written.optim.weight_decay == pytest.approx(1 / (0.5 * 0.5 * written.train.steps), rel=0.05)
+    matrices = auto(1, **{"optim.groups.matrix.learning_rate": 0.25}).config
+    assert matrices.optim.weight_decay == pytest.approx(2 * written.optim.weight_decay, rel=0.05)
 
 
 def test_config_show_says_where_values_came_from():

@@ -41,6 +41,7 @@ _TOKENS_PER_PARAMETER = 20
 _MICRO_BATCH_TOKENS = 8192
 _RATE, _RATE_WIDTH = 3e-3, 256
 _AVERAGED_PART = 0.5
+_MATRIX_RATE: Key = ("optim", "groups", "matrix", "learning_rate")
 
 
 def auto_settings(depth: int, written: Settings) -> dict[Key, object]:
@@ -107,13 +108,16 @@ def _amounts(sizes: tuple[int, int], written: Settings) -> dict[Key, object]:
 
 
 def _rates(settings: Settings) -> dict[Key, object]:
-    width = _whole(settings, "model", "d_model", 1)
-    rate = _two_digits(_RATE * _RATE_WIDTH / width)
-    steps = _whole(settings, "train", "steps", 1)
-    return {
-        ("optim", "learning_rate"): rate,
-        ("optim", "weight_decay"): _two_digits(1 / (_AVERAGED_PART * steps * rate)),
-    }
+    """A rate that the user wrote is that of matrices too, unless they wrote another for those."""
+    rates: dict[Key, object] = {}
+    own = settings.get(_MATRIX_RATE, settings.get(("optim", "learning_rate")))
+    if own is None:
+        own = _two_digits(_RATE * _RATE_WIDTH / _whole(settings, "model", "d_model", 1))
+        rates = {("optim", "learning_rate"): _RATE, _MATRIX_RATE: own}
+    if isinstance(own, float) and own > 0:
+        steps = _whole(settings, "train", "steps", 1)
+        rates["optim", "weight_decay"] = _two_digits(1 / (_AVERAGED_PART * steps * own))
+    return rates
 
 
 def _schedule(settings: Settings) -> dict[Key, object]:
