@@ -46,7 +46,7 @@ EVERYTHING = {
     "checkpoint__full_keep": 1,
 }
 CLOCKS = (
-    *("time", "train/tokens_per_second", "train/data_wait"),
+    *("time", "name", "train/tokens_per_second", "train/data_wait"),
     *("train/seconds_left", "train/mfu", "train/peak_memory_bytes"),
 )
 

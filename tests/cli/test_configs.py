@@ -42,7 +42,11 @@ def test_the_examples_run_in_order(tmp_path, monkeypatch, capsys):
     for name in ("data", "train"):
         _run("tokenizer", "train", str(CONFIGS / f"{name}.toml"), *small)
         _run("data", "prepare", str(CONFIGS / f"{name}.toml"), *small)
-    _run("train", str(CONFIGS / "train.toml"), *_set(*TINY_MODEL, *TINY_RUN, "train.sample_every=2"))
+    _run(
+        "train",
+        str(CONFIGS / "train.toml"),
+        *_set(*TINY_MODEL, *TINY_RUN, "train.sample_every=2", "schedule.warmup_steps=1"),
+    )
     capsys.readouterr()
     _run("generate", "--config", str(CONFIGS / "generate.toml"), "--max-new-tokens", "5")
     outputs = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

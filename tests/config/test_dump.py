@@ -74,7 +74,17 @@ def configs(draw):
     model |= {"n_kv_heads": draw(st.sampled_from([None, 1, heads]))}
     model |= {"preset": draw(st.sampled_from([None, *PRESETS]))}
     values |= {"model": model}
-    values["train"] |= {"micro_batch_size": 3, "tokens_per_step": 24 * draw(st.integers(1, 9))}
+    model |= {"depth": None}
+    values["train"] |= {"micro_batch_size": 3, "tokens_per_step": 24 * draw(st.integers(1, 9)), "steps": 100}
+    values["data"] |= {"stride": draw(st.sampled_from([None, 1, 8]))}
+    values["eval"] |= {"window": draw(st.sampled_from([None, 8])), "stride": draw(st.sampled_from([None, 8]))}
+    schedule = values.get("schedule", {})
+    if "warmup_steps" in schedule:
+        schedule |= {"warmup_steps": draw(st.integers(1, 10))}
+    if schedule.get("kind") == "wsd":
+        length = draw(st.sampled_from(["decay_fraction", "decay_steps"]))
+        schedule |= {"decay_fraction": None, "decay_steps": None, length: 0.3 if length == "decay_fraction" else 30}
+        schedule |= {"warmup_fraction": None}
     config = agreeing(values)
     assume(config is not None)
     return config

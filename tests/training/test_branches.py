@@ -22,7 +22,14 @@ from hornbook.training.trainer import Trainer
 from tiny_project import load, make_project
 
 WSD = {"schedule__kind": "wsd", "schedule__warmup_steps": 2, "schedule__decay_fraction": 0.25}
-CLOCKS = ("time", "train/tokens_per_second", "train/seconds_left", "train/mfu", "train/peak_memory_bytes")
+CLOCKS = (
+    "time",
+    "train/data_wait",
+    "train/tokens_per_second",
+    "train/seconds_left",
+    "train/mfu",
+    "train/peak_memory_bytes",
+)
 
 
 def fake_run(root, *, schedule='kind = "wsd"\nwarmup_steps = 4', steps=40, full=(2, 10, 20, 35, 40), light=(15,)):
@@ -134,7 +141,7 @@ def test_a_point_that_cannot_be_branched_from_is_refused(tmp_path, point, said):
 
 @pytest.mark.parametrize("kind", ["cosine", "linear", "noam"])
 def test_a_trunk_whose_rate_falls_all_the_way_is_refused(tmp_path, kind):
-    run = fake_run(tmp_path, schedule=f'kind = "{kind}"')
+    run = fake_run(tmp_path, schedule=f'kind = "{kind}"\nwarmup_steps = 4')
     with pytest.raises(ConfigError, match=f"its schedule is {kind}.*a cooldown needs a plateau.*constant"):
         branch_config(f"{run.root}@20", 8)
 
