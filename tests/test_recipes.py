@@ -53,6 +53,10 @@ NANOGPT = {
     "checkpoint.best": True,
 }
 EXPECTED = {
+    "shakespeare-char": {
+        **{"model.context_length": 64, "data.split": "position", "data.valid_fraction": 0.1, "optim.kind": "muon"},
+        **{"train.precision": "bf16", "train.eval_tokens": 111_616, "train.max_minutes": None},
+    },
     "shakespeare-char-nanogpt": {
         **NANOGPT,
         **{"model.n_layers": 4, "model.n_heads": 4, "model.d_model": 128, "model.context_length": 64},

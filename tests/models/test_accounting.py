@@ -14,6 +14,7 @@ from tiny_models import POSITIONS, tiny_config
 COMPONENTS = {
     "token_embedding": "token_embedding.",
     "position_embedding": "position_embedding.",
+    "ngram_embedding": "ngram_embedding.",
     "attention": ".attention.",
     "feed_forward": ".feed_forward.",
     "head": "head.",

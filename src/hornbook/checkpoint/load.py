@@ -108,7 +108,7 @@ def load_weights_into(model: nn.Module, weights: Mapping[str, Tensor], where: Pa
 # What a model computes from its weights, and no tensor's shape tells.
 _READINGS = (
     *("n_heads", "n_kv_heads", "head_dim", "feed_forward", "norm", "norm_position", "position"),
-    *("qk_norm", "scale_embeddings"),
+    *("qk_norm", "scale_embeddings", "ngram_length"),
 )
 
 

@@ -39,12 +39,25 @@ class Architecture(Table):
     """The output head is the embedding matrix."""
     scale_embeddings: bool = False
     """Multiply token embeddings by sqrt(d_model), as the original Transformer does."""
+    ngram_length: Annotated[int, Field(ge=1, le=8)] = 1
+    """Beside each token, the 2 to so many tokens that end with it have embeddings of their own; 1 is none."""
+    ngram_rows: PositiveInt | None = None
+    """Rows of the table of each n-gram length, such as 16_384; n-grams that do not fit share rows."""
     dropout: Fraction = 0.0
     """On embeddings, attention weights and each sublayer's output, in training only."""
     logit_soft_cap: PositiveFloat | None = None
     """c: logits become c * tanh(logits / c)."""
     init: Literal["ours", "zero", "torch_default", "gpt2", "xavier"] = "ours"
     """How weights start; see hornbook.models.init for each standard deviation."""
+
+    @model_validator(mode="after")
+    def _check_ngrams(self) -> Self:
+        if (self.ngram_length > 1) != (self.ngram_rows is not None):
+            raise ValueError(
+                f"ngram_length = {self.ngram_length} with ngram_rows = {self.ngram_rows}: n-gram embeddings need "
+                "ngram_length above 1 and ngram_rows; give both or neither"
+            )
+        return self
 
 
 class ModelConfig(Architecture):

@@ -28,6 +28,7 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
     return {
         "token_embedding": config.vocab_size * config.d_model,
         "position_embedding": config.context_length * config.d_model if config.position == "learned" else 0,
+        "ngram_embedding": (config.ngram_length - 1) * (config.ngram_rows or 0) * config.d_model,
         "attention": config.n_layers * attention,
         "feed_forward": config.n_layers * feed_forward,
         "norm": n_norms * norm + qk_norms,

@@ -90,6 +90,10 @@ class KVCache:
         # One tensor per layer: a stacked one would be copied whole by a compiled step.
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
+        # The tokens themselves, by slot, where the model embeds n-grams of them.
+        self.ngram_length = config.ngram_length
+        self.tokens = torch.zeros((batch_size, max_length if config.ngram_length > 1 else 0), dtype=torch.int64)
+        self.tokens = self.tokens.to(device)
         self.lengths: Int[Tensor, " b"] = torch.zeros(batch_size, dtype=torch.int64, device=device)
 
     @property
@@ -127,6 +131,12 @@ class KVCache:
         end = longest if whole else highest + 1
         return Slots(positions, start if run else None, end, filled if whole and shortest < longest else None)
 
+    def earlier(self, tokens: Int[Tensor, "b t"], positions: Int[Tensor, "b t"]) -> Int[Tensor, "length_less_1 b t"]:
+        """Stores `tokens` at their positions; gives those 1 to ngram_length - 1 slots before each, -1 where none is."""
+        self.tokens.scatter_(1, positions, tokens)
+        slots = [positions - distance for distance in range(1, self.ngram_length)]
+        return torch.stack([torch.where(at >= 0, self.tokens.gather(1, at.clamp(min=0)), -1) for at in slots])
+
     def layer(self, index: int, slots: Slots) -> LayerStore:
         """The store of layer `index` for one forward."""
         return LayerStore(self.keys[index], self.values[index], slots)
@@ -159,6 +169,7 @@ class KVCache:
         """Makes row i a copy of the old row rows[i]; rows may repeat (beams) or be left out (finished requests)."""
         self.keys = [tensor.index_select(0, rows) for tensor in self.keys]
         self.values = [tensor.index_select(0, rows) for tensor in self.values]
+        self.tokens = self.tokens.index_select(0, rows)
         self.lengths = self.lengths.index_select(0, rows)
 
     def reset(self) -> None:

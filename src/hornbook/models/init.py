@@ -12,16 +12,16 @@ nor on the global generator, nor on what other parameters exist.
 | biases of linear layers | 0 | 0 | U(fan_in^-0.5) | 0 | 0 |
 | gains of QK-norm | 1 | 1.2 | 1 | 1 | 1 |
 
-N(s) is normal with standard deviation s; U(a) is uniform on [-a, a], standard deviation a / sqrt(3). Other gains are 1
-and biases of LayerNorm 0. The division by sqrt(2 n_layers) keeps the residual stream's variance from growing with
-depth: it receives 2 n_layers sums (GPT-2, section 2.3). "ours" divides by four more, so that blocks do not drown the
-embedding at first: validation loss 2.06 against 2.24 with full-size blocks and 2.17 with "gpt2" (Tiny Shakespeare by
-character, tied, 3 layers, d_model 96, 200 steps of 16 x 48; one seed). Zero was better still, 2.04, but a model whose
-blocks do nothing hides mistakes from every test that builds one; "zero" is for recipes, above all with Muon, whose
-updates have one size however small the weights are; its gains make the scores of normalised queries and keys 1.44
-times as large, so that attention starts less even. The price of "ours": with scale_embeddings and a tied head the
-input token dominates the stream and is predicted at first (2.8 nats above guessing at d_model 512); "xavier" suits
-that shape.
+N(s) is normal with standard deviation s; U(a) is uniform on [-a, a], standard deviation a / sqrt(3). Other gains are
+1; biases of LayerNorm and embeddings of n-grams are 0. The division by sqrt(2 n_layers) keeps the residual stream's
+variance from growing with depth: it receives 2 n_layers sums (GPT-2, section 2.3). "ours" divides by four more, so
+that blocks do not drown the embedding at first: validation loss 2.06 against 2.24 with full-size blocks and 2.17 with
+"gpt2" (Tiny Shakespeare by character, tied, 3 layers, d_model 96, 200 steps of 16 x 48; one seed). Zero was better
+still, 2.04, but a model whose blocks do nothing hides mistakes from every test that builds one; "zero" is for recipes,
+above all with Muon, whose updates have one size however small the weights are; its gains make the scores of normalised
+queries and keys 1.44 times as large, so that attention starts less even. The price of "ours": with scale_embeddings
+and a tied head the input token dominates the stream and is predicted at first (2.8 nats above guessing at d_model
+512); "xavier" suits that shape.
 
 "gpt2" is Hugging Face's and nanoGPT's; OpenAI's TensorFlow code drew position embeddings with 0.01. "xavier" is Glorot
 and Bengio, 2010, with the embeddings of the original Transformer.
@@ -142,6 +142,9 @@ def initialise(model: nn.Module, kind: str, *, seed: int) -> None:
             if role_of(f"{owner}.weight") == "norm":
                 gain = QK_GAIN.get(kind, 1.0) if owner.endswith((".q_norm", ".k_norm")) else 1.0
                 parameter.fill_(gain if suffix == "weight" else 0.0)
+                continue
+            if owner == "ngram_embedding":
+                parameter.zero_()
                 continue
             fan_out, fan_in = parameters["weight"].shape
             place = Place(

@@ -21,6 +21,7 @@ from hornbook.models.block import Block
 from hornbook.models.cache import KVCache, LayerStore, Slots
 from hornbook.models.init import initialise
 from hornbook.models.masks import CAUSAL, AttentionMask, Visibility, resolve, resolve_cached
+from hornbook.models.ngrams import NgramEmbedding, earlier
 from hornbook.models.norms import make_norm
 from hornbook.models.positions import Rotation, rotation, sinusoid
 from hornbook.models.roles import role_of
@@ -44,6 +45,7 @@ class Transformer(nn.Module):
             self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
             is_learned = config.position == "learned"
             self.position_embedding = nn.Embedding(config.context_length, config.d_model) if is_learned else None
+            self.ngram_embedding = _ngrams(config)
             self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layers))
             self.norm = make_norm(config) if config.norm_position == "pre" else None
             self.head = None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
@@ -136,7 +138,7 @@ class Transformer(nn.Module):
         cache: KVCache | None,
         slots: Slots | None,
     ) -> Float[Tensor, "b t d"]:
-        x = self._embed(tokens, positions)
+        x = self._embed(tokens, positions, cache)
         turn = None
         if self.config.position == "rotary":
             turn = rotation(positions, head_dim=self.config.head_dim, theta=self.config.rope_theta)
@@ -145,8 +147,14 @@ class Transformer(nn.Module):
             x = self._run(layer, x, turn, visibility, store)
         return x if self.norm is None else self.norm(x)
 
-    def _embed(self, tokens: Int[Tensor, "b t"], positions: Int[Tensor, "#b t"]) -> Float[Tensor, "b t d"]:
+    def _embed(
+        self, tokens: Int[Tensor, "b t"], positions: Int[Tensor, "#b t"], cache: KVCache | None
+    ) -> Float[Tensor, "b t d"]:
         x: Tensor = self.token_embedding(tokens)
+        if self.ngram_embedding is not None:
+            length = self.config.ngram_length
+            before = earlier(tokens, positions, length=length) if cache is None else cache.earlier(tokens, positions)
+            x = x + self.ngram_embedding(tokens, before)
         if self.config.scale_embeddings:
             x = x * self.config.d_model**0.5
         if self.position_embedding is not None:
@@ -172,6 +180,14 @@ class Transformer(nn.Module):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         cap = self.config.logit_soft_cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def _ngrams(config: ModelConfig) -> NgramEmbedding | None:
+    if config.ngram_rows is None:
+        return None
+    return NgramEmbedding(
+        vocab_size=config.vocab_size, length=config.ngram_length, rows=config.ngram_rows, d_model=config.d_model
+    )
 
 
 def roles(model: nn.Module) -> dict[str, Role]:
