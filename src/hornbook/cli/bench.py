@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hornbook.cli.bench_speedrun import add_speedrun
+from hornbook.cli.bench_speedrun import run as run_speedrun
 from hornbook.cli.configuration import positive
 from hornbook.errors import HornbookError
 
@@ -36,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_train(actions)
     text = "greedy decoding, with transformers"
     _add_measuring(actions.add_parser("decode", help=text, description=text))
+    add_speedrun(actions)
     text = "install the libraries to compare with, each into an environment of its own below .bench/peers"
     peers = actions.add_parser("peers", help=text, description=text)
     peers.add_argument("names", nargs="*", metavar="NAME", help="default: all of them")
@@ -77,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
                 return _install(args.names)
             case "tokenizer":
                 return _bench_tokenizer(args)
+            case "speedrun":
+                return run_speedrun(args)
             case "train":
                 return _bench_train(args)
             case _:
