@@ -156,14 +156,15 @@ def _now() -> float:
     return round(time.time(), 3)
 
 
-def read_metrics(path: Path) -> list[dict[str, object]]:
+def read_metrics(path: Path, *, damaged: list[str] | None = None) -> list[dict[str, object]]:
     """The events of a metrics.jsonl as one run saw them, in the order of the file.
 
     Events beyond the step that a later session resumed from are left out: that session has repeated them. A torn last
-    line is ignored (the file is not changed: its run may still be writing).
+    line is ignored (the file is not changed: its run may still be writing). With `damaged`, what is wrong with other
+    lines is added to it, and they are left out.
 
     Raises:
-        CheckpointError: the file is missing, or a line that is not its last torn one is not a JSON object.
+        CheckpointError: the file is missing, or (without `damaged`) a line before the last is not a JSON object.
     """
     if not path.is_file():
         raise CheckpointError(
@@ -172,7 +173,13 @@ def read_metrics(path: Path) -> list[dict[str, object]]:
     *lines, _torn = path.read_bytes().split(b"\n")
     events: list[dict[str, object]] = []
     for number, line in enumerate(lines, start=1):
-        event = _parse(line, f"{path}:{number}")
+        try:
+            event = _parse(line, f"{path}:{number}")
+        except CheckpointError as error:
+            if damaged is None:
+                raise
+            damaged.append(str(error))
+            continue
         if event.get("event") == "start":
             resumed_from = _step(event)
             events = [earlier for earlier in events if _step(earlier) <= resumed_from]

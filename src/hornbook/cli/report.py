@@ -1,0 +1,73 @@
+"""`hornbook report`: one or several runs as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `hornbook report` takes."""
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        type=Path,
+        nargs="+",
+        help="a run's directory; several are laid over one another; of a trunk or a branch the whole family is drawn",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        help="where to write the page (default: RUN/report.html; of several runs report.html beside the first)",
+    )
+    parser.add_argument("--png", action="store_true", help="write the main figure beside it too; needs the extra plot")
+    parser.add_argument("--open", action="store_true", help="show the page in a browser")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page and say where; the runs themselves are only read."""
+    from hornbook.reporting.page import page
+    from hornbook.reporting.picture import save_picture
+    from hornbook.reporting.record import read_run
+    from hornbook.storage.atomic import replace_file
+    from hornbook.tracking.console import emit, speaks_to_people
+
+    records = [read_run(path) for path in _distinct(args.runs)]
+    first = records[0].run
+    out = _page_file(args.out) or (
+        first.report_file if len(records) == 1 else first.root.absolute().parent / "report.html"
+    )
+    replace_file(out, page(records))
+    written = [out]
+    if args.png:
+        written.append(out.with_suffix(".png"))
+        save_picture(records, written[-1])
+    if speaks_to_people():
+        print("\n".join(f"{path}: {', '.join(record.name for record in records)}" for path in written))
+    emit("report", path=out, png=written[1] if args.png else None, runs=[str(record.run.root) for record in records])
+    if args.open:
+        _show(out)
+    return 0
+
+
+def _distinct(paths: list[Path]) -> list[Path]:
+    """Each run once, in the order given."""
+    return list({path.resolve(): path for path in paths}.values())
+
+
+def _page_file(out: Path | None) -> Path | None:
+    from hornbook.errors import ConfigError
+
+    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"--out {out}: expected a file whose name ends with .html, so that no other file is replaced")
+    return out
+
+
+def _show(page: Path) -> None:
+    import webbrowser
+
+    from hornbook.cli.from_checkpoint import note
+
+    if not webbrowser.open(page.absolute().as_uri()):
+        note(f"no browser could be opened; the page lies in {page}")

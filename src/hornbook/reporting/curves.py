@@ -1,0 +1,101 @@
+"""Which curves a report shows, of one run or of several laid over one another."""
+
+from collections.abc import Iterator, Sequence
+
+from hornbook.reporting.figure import Figure, Line, Mark, figure
+from hornbook.reporting.heat_map import HeatMap, heat_map
+from hornbook.reporting.record import Curve, RunRecord
+from hornbook.reporting.thinning import SMOOTHED_FROM, smoothed
+
+SMALL = (
+    ("train/learning_rate", "Learning rate", "of the first group", False),
+    ("train/grad_norm", "Gradient norm", "before clipping", True),
+    ("train/tokens_per_second", "Speed", "tokens a second", False),
+    ("val/bits_per_byte", "Bits per byte", "on the validation set", False),
+)
+"""Metric, title, unit, and whether the vertical axis is logarithmic at first."""
+NORMS = (
+    ("grad", "Gradient norms", "2-norm before clipping"),
+    ("weight", "Weight norms", "2-norm"),
+    ("update_ratio", "Update ratios", "2-norm of an update over that of the weights"),
+    ("activation", "Activations", "root mean square of outputs"),
+)
+_SHADES = 7
+"""Colours besides the first one."""
+
+
+def curves(records: Sequence[RunRecord]) -> Iterator[str]:
+    """Losses first and large, then what explains them."""
+    yield "<section><h2>Curves</h2>\n"
+    drawn = [_losses(records), *_small(records)]
+    if not any(drawn):
+        yield "<p>No numbers have been logged yet.</p>\n"
+    yield drawn[0]
+    yield '<div class="small">\n' + "".join(drawn[1:]) + "</div>\n</section>\n"
+
+
+def norms(record: RunRecord) -> Iterator[str]:
+    """Heat maps of what `tracking.norms_every` measured."""
+    drawn = [heat_map(_heat(record, kind, title, unit)) for kind, title, unit in NORMS]
+    if any(drawn):
+        yield '<section><h2>Norms by module</h2>\n<div class="small">\n' + "".join(drawn) + "</div></section>\n"
+
+
+def _losses(records: Sequence[RunRecord]) -> str:
+    lines: list[Line] = []
+    for number, record in enumerate(records):
+        train, valid = record.curve("train/loss"), record.curve("val/loss")
+        colour = number % (_SHADES + 1)
+        name = f"{record.name}: " if len(records) > 1 else ""
+        size = record.tokens_per_step
+        noisy = len(train.steps) >= SMOOTHED_FROM
+        weight = "faint" if noisy or len(records) > 1 else "plain"
+        lines.append(Line(label=f"{name}training", curve=train, colour=colour, weight=weight, tokens_per_step=size))
+        if noisy and len(records) == 1:
+            smooth = Curve(
+                steps=train.steps,
+                minutes=train.minutes,
+                values=tuple(smoothed(train.values, len(train.values) / 40)),
+            )
+            lines.append(Line(label="training, smoothed", curve=smooth, colour=colour, tokens_per_step=size))
+        shade = colour if len(records) > 1 else 1
+        lines.append(Line(label=f"{name}validation", curve=valid, colour=shade, weight="dotted", tokens_per_step=size))
+    marks = [
+        Mark(step=step, label=f"{record.name}, step {step:,}: {why}", kind="skipped")
+        for record in records
+        for step, why in record.skipped_steps[:200]
+    ]
+    axes = ("step", "minutes", "tokens") if len(records) > 1 else ("step", "minutes")
+    return figure(
+        Figure(key="losses", title="Loss", unit="nats a token", lines=lines, marks=marks, axes=axes, height=360)
+    )
+
+
+def _small(records: Sequence[RunRecord]) -> list[str]:
+    drawn = []
+    for metric, title, unit, log in SMALL:
+        lines = [
+            Line(label=record.name, curve=record.curve(metric), colour=number % (_SHADES + 1))
+            for number, record in enumerate(records)
+        ]
+        key = metric.replace("/", "-").replace("_", "-")
+        drawn.append(figure(Figure(key=key, title=title, unit=unit, lines=lines, log=log)))
+    return drawn
+
+
+def _heat(record: RunRecord, kind: str, title: str, unit: str) -> HeatMap:
+    prefix = f"norms/{kind}/"
+    events = [(step, event) for step, _, event in record.of("norms")]
+    modules = dict.fromkeys(
+        name.removeprefix(prefix) for _, event in events for name in event if name.startswith(prefix)
+    )
+    columns = {module: record.curve(prefix + module, kind="norms") for module in modules}
+    steps = [step for step, _ in events]
+    rows = {module: _filled(curve, steps) for module, curve in columns.items()}
+    return HeatMap(key=f"norms-{kind.replace('_', '-')}", title=title, unit=unit, steps=steps, rows=rows)
+
+
+def _filled(curve: Curve, steps: Sequence[int]) -> list[float]:
+    """The curve's value at every step; NaN where it has none."""
+    known = dict(zip(curve.steps, curve.values, strict=True))
+    return [known.get(step, float("nan")) for step in steps]
