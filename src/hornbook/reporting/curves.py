@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from hornbook.reporting.figure import Figure, Line, Mark, figure
+from hornbook.reporting.figure import WIDE, Figure, Line, Mark, figure
 from hornbook.reporting.heat_map import HeatMap, heat_map
 from hornbook.reporting.record import Curve, RunRecord
 from hornbook.reporting.thinning import SMOOTHED_FROM, smoothed
@@ -55,7 +55,7 @@ def _losses(records: Sequence[RunRecord]) -> str:
             smooth = Curve(
                 steps=train.steps,
                 minutes=train.minutes,
-                values=tuple(smoothed(train.values, len(train.values) / 40)),
+                values=tuple(smoothed(train.values, max(2, len(train.values) // 50))),
             )
             lines.append(Line(label="training, smoothed", curve=smooth, colour=colour, tokens_per_step=size))
         shade = colour if len(records) > 1 else 1
@@ -67,7 +67,9 @@ def _losses(records: Sequence[RunRecord]) -> str:
     ]
     axes = ("step", "minutes", "tokens") if len(records) > 1 else ("step", "minutes")
     return figure(
-        Figure(key="losses", title="Loss", unit="nats a token", lines=lines, marks=marks, axes=axes, height=360)
+        Figure(
+            key="losses", title="Loss", unit="nats a token", lines=lines, marks=marks, axes=axes, width=WIDE, height=380
+        )
     )
 
 

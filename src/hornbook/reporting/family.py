@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from hornbook.errors import HornbookError
-from hornbook.reporting.figure import Figure, Line, Mark, figure
+from hornbook.reporting.figure import WIDE, Figure, Line, Mark, figure
 from hornbook.reporting.record import Curve, RunRecord, read_run
 from hornbook.reporting.scale import short
 from hornbook.storage.run_dir import RunDir
@@ -67,7 +67,7 @@ def family_section(family: Family, *, key: str) -> Iterator[str]:
     points = sorted({branch_step(branch) for branch in family.branches})
     marks = [Mark(step=step, label=f"branched at step {step:,}", kind="branch") for step in points]
     title = "Validation loss of the family" if kind == "val/loss" else "Training loss of the family"
-    yield figure(Figure(key=key, title=title, unit="nats a token", lines=lines, marks=marks, height=360))
+    yield figure(Figure(key=key, title=title, unit="nats a token", lines=lines, marks=marks, width=WIDE, height=380))
     yield _table(family, kind)
     yield "</section>\n"
 

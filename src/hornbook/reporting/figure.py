@@ -13,7 +13,9 @@ from hornbook.reporting.record import Curve
 from hornbook.reporting.scale import Scale, scale_of, short
 from hornbook.reporting.thinning import thinned
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 720, 62, 14, 12, 42
+WIDE, NARROW = 1200, 580
+"""Widths of figures, in the units of their drawings: about the pixels that they have on a page."""
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 16, 42
 AXES = {"step": "step", "minutes": "minutes of training", "tokens": "tokens"}
 """Horizontal axes by name, and what is written below them."""
 TABLE_ROWS = 24
@@ -60,6 +62,7 @@ class Figure:
     marks: Sequence[Mark] = field(default_factory=tuple)
     axes: Sequence[str] = ("step",)
     log: bool = False
+    width: int = NARROW
     height: int = 240
 
 
@@ -147,18 +150,18 @@ def _drawing(drawn: Figure, lines: Sequence[Line], axis: str, vertical: Scale) -
     horizontal = scale_of([x for line in lines for x in line.across(axis)], margin=0.0)
     assert horizontal is not None, "a line has values, so it has places"
     kind = "log" if vertical.log else "linear"
-    box = _Box(drawn.height, horizontal, vertical)
+    box = _Box(drawn.width, drawn.height, horizontal, vertical)
     scale = {
         "x": [horizontal.low, horizontal.high],
         "y": [vertical.low, vertical.high],
         "log": vertical.log,
-        "box": [LEFT, WIDTH - RIGHT, TOP, drawn.height - BOTTOM],
+        "box": [LEFT, drawn.width - RIGHT, TOP, drawn.height - BOTTOM],
         "axis": axis,
     }
     told = f"{drawn.title} by {AXES[axis]}, {kind} vertical axis; the table below has the numbers"
     return "".join(
         [
-            f'<svg class="drawing on-{axis} {kind}" viewBox="0 0 {WIDTH} {drawn.height}" role="img" '
+            f'<svg class="drawing on-{axis} {kind}" viewBox="0 0 {drawn.width} {drawn.height}" role="img" '
             f'aria-label="{escape(told)}" data-scale="{escape(json.dumps(scale))}">\n',
             *_grid(box, AXES[axis]),
             *(_mark(box, mark) for mark in drawn.marks if axis == "step"),
@@ -170,12 +173,13 @@ def _drawing(drawn: Figure, lines: Sequence[Line], axis: str, vertical: Scale) -
 
 @dataclass(frozen=True)
 class _Box:
+    width: int
     height: int
     horizontal: Scale
     vertical: Scale
 
     def x(self, value: float) -> float:
-        return LEFT + self.horizontal.share(value) * (WIDTH - LEFT - RIGHT)
+        return LEFT + self.horizontal.share(value) * (self.width - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
         return self.height - BOTTOM - self.vertical.share(value) * (self.height - TOP - BOTTOM)
@@ -186,13 +190,13 @@ def _grid(box: _Box, below: str) -> list[str]:
     parts = ['<g class="grid">']
     for tick in box.vertical.ticks():
         y = f"{box.y(tick):.1f}"
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<line x1="{LEFT}" x2="{box.width - RIGHT}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y}" dy=".32em" text-anchor="end">{short(tick)}</text>')
     for tick in box.horizontal.ticks():
         x = f"{box.x(tick):.1f}"
         parts.append(f'<line x1="{x}" x2="{x}" y1="{floor}" y2="{floor + 4}"/>')
         parts.append(f'<text x="{x}" y="{floor + 17}" text-anchor="middle">{short(tick)}</text>')
-    middle = (LEFT + WIDTH - RIGHT) // 2
+    middle = (LEFT + box.width - RIGHT) // 2
     parts.append(f'<text x="{middle}" y="{box.height - 6}" text-anchor="middle">{below}</text></g>\n')
     return parts
 
@@ -220,18 +224,19 @@ def _line(box: _Box, line: Line, axis: str) -> str:
     alone = [run[0] for run in runs if len(run) == 1]
     dots = [place for run in runs for place in run] if line.weight in ("dotted", "ended") else alone
     circles = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in dots)
-    end = _end(line, dots[-1]) if line.weight == "ended" and dots else ""
+    end = _end(box, line, dots[-1]) if line.weight == "ended" and dots else ""
     return f'<g class="line c{line.colour} {line.weight}"><path d="{path}"/>{circles}{end}</g>\n'
 
 
-def _end(line: Line, place: tuple[float, float]) -> str:
-    """The last value, written just above its dot."""
+def _end(box: _Box, line: Line, place: tuple[float, float]) -> str:
+    """The last value, beside its dot where there is room, else above it."""
     last = line.curve.last
-    return (
-        ""
-        if last is None
-        else f'<text x="{place[0]:.1f}" y="{place[1] - 7:.1f}" text-anchor="end">{short(last)}</text>'
-    )
+    if last is None:
+        return ""
+    x, y = place
+    if x < box.width - 70:
+        return f'<text x="{x + 6:.1f}" y="{y:.1f}" dy=".32em">{short(last)}</text>'
+    return f'<text x="{x:.1f}" y="{y - 7:.1f}" text-anchor="end">{short(last)}</text>'
 
 
 def _table(lines: Sequence[Line]) -> str:

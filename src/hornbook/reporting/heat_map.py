@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from hornbook.reporting.figure import WIDTH, script_json
+from hornbook.reporting.figure import NARROW, script_json
 from hornbook.reporting.scale import short
 
 LEVELS = 12
 MOST_COLUMNS = 72
-_LABELS, _ROW, _TOP, _BOTTOM = 170, 13, 6, 34
+_LABELS, _ROW, _TOP, _BOTTOM = 170, 15, 6, 34
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +34,14 @@ def heat_map(drawn: HeatMap) -> str:
         return ""
     low, high = min(known), max(known)
     height = _TOP + _ROW * len(rows) + _BOTTOM
-    width = (WIDTH - _LABELS - 4) / len(steps)
+    width = (NARROW - _LABELS - 4) / len(steps)
     data = {"steps": steps, "rows": {name: [_told(value) for value in values] for name, values in rows.items()}}
-    area = escape(str([_LABELS, WIDTH - 4, _TOP, _TOP + _ROW * len(rows)]))
+    area = escape(str([_LABELS, NARROW - 4, _TOP, _TOP + _ROW * len(rows)]))
     return "".join(
         [
             f'<figure class="heat" id="{drawn.key}">\n<figcaption><h3>{escape(drawn.title)}</h3> ',
             f"<span>{escape(drawn.unit)}</span></figcaption>\n{_key(low, high)}",
-            f'<svg class="drawing" viewBox="0 0 {WIDTH} {height}" role="img" data-area="{area}" aria-label="',
+            f'<svg class="drawing" viewBox="0 0 {NARROW} {height}" role="img" data-area="{area}" aria-label="',
             f'{escape(drawn.title)} by module and step; the table below has the last values">\n<g class="grid">',
             *(
                 f'<text x="{_LABELS - 6}" y="{_TOP + _ROW * (i + 0.5):.1f}" dy=".32em" text-anchor="end">'
@@ -49,8 +49,8 @@ def heat_map(drawn: HeatMap) -> str:
                 for i, name in enumerate(rows)
             ),
             f'<text x="{_LABELS}" y="{height - 18}">{steps[0]:,}</text>',
-            f'<text x="{WIDTH - 4}" y="{height - 18}" text-anchor="end">{steps[-1]:,}</text>',
-            f'<text x="{(WIDTH + _LABELS) // 2}" y="{height - 4}" text-anchor="middle">step</text></g>\n',
+            f'<text x="{NARROW - 4}" y="{height - 18}" text-anchor="end">{steps[-1]:,}</text>',
+            f'<text x="{(NARROW + _LABELS) // 2}" y="{height - 4}" text-anchor="middle">step</text></g>\n',
             *_cells(list(rows.values()), low, high, width),
             f'</svg>\n<script type="application/json">{script_json(data)}</script>\n',
             _table(drawn, steps, rows),

@@ -36,8 +36,6 @@ def samples(record: RunRecord) -> Iterator[str]:
 
 
 def _cut(text: str) -> str:
-    text = "".join("\N{REPLACEMENT CHARACTER}" if char < " " and char not in "\n\t" else char for char in text)
-    text = text.encode("utf-8", "replace").decode("utf-8")  # half characters have no place in a file
     return text if len(text) <= LONGEST_SAMPLE else f"{text[:LONGEST_SAMPLE]} … ({len(text) - LONGEST_SAMPLE:,} more)"
 
 

@@ -11,12 +11,13 @@ from hornbook.reporting.family import Family, families, family_section
 from hornbook.reporting.leavings import checkpoints, evaluations, samples
 from hornbook.reporting.record import RunRecord
 from hornbook.reporting.settings import configuration, differences
+from hornbook.tracking.figures import printable
 
 
 def page(records: Sequence[RunRecord]) -> str:
     """The report of one run, or of several side by side."""
     title = ", ".join(record.name for record in records)
-    return "".join(
+    text = "".join(
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
@@ -32,6 +33,7 @@ def page(records: Sequence[RunRecord]) -> str:
             f"<script>\n{_asset('report.js')}</script>\n</body>\n</html>\n",
         ]
     )
+    return printable(text)  # a model can write half characters, which no file takes
 
 
 def _asset(name: str) -> str:

@@ -29,15 +29,20 @@ def thinned(values: Sequence[float], most: int = MOST_POINTS) -> list[int]:
     return sorted(kept)
 
 
-def smoothed(values: Sequence[float], span: float) -> list[float]:
-    """The exponential moving average over about `span` values, without the bias of its beginning; gaps stay gaps."""
-    decay = 1.0 - 2.0 / (span + 1.0)
-    total = weight = 0.0
-    result = []
+def smoothed(values: Sequence[float], reach: int) -> list[float]:
+    """Means over `reach` values to either side, fewer near the ends but as many on both: a slope stays where it is.
+
+    Missing values count for nothing, and where a value is missing none is made up.
+    """
+    sums, counts = [0.0], [0]
     for value in values:
-        if not math.isfinite(value):
-            result.append(math.nan)
-            continue
-        total, weight = decay * total + (1.0 - decay) * value, decay * weight + (1.0 - decay)
-        result.append(total / weight)
+        finite = math.isfinite(value)
+        sums.append(sums[-1] + (value if finite else 0.0))
+        counts.append(counts[-1] + finite)
+    result = []
+    for i, value in enumerate(values):
+        side = min(reach, i, len(values) - 1 - i)
+        begin, end = i - side, i + side + 1
+        finite = math.isfinite(value)
+        result.append((sums[end] - sums[begin]) / (counts[end] - counts[begin]) if finite else math.nan)
     return result
