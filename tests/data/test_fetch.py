@@ -55,6 +55,16 @@ def test_stories_between_markers(tmp_path, hub):
     assert list(between_markers([])) == []
 
 
+def test_articles_under_their_titles(tmp_path, hub):
+    lines = ["", " = Valkyria = \n", "", " It began . \n", " = = Gameplay = = \n", "", " = 3 \n"]
+    hub.gives = Rows([{"text": line} for line in [*lines, " = Tower of London = \n", " A castle . \n"]])
+    fetch("wikitext-2-raw", tmp_path / "out", splits=["train"])
+    assert [row["text"] for row in rows_in(tmp_path / "out" / "train.jsonl.gz")] == [
+        " = Valkyria = \n\n It began . \n = = Gameplay = = \n\n = 3 ",
+        " = Tower of London = \n A castle . ",
+    ]
+
+
 def test_a_broken_stream_leaves_nothing(tmp_path, hub):
     hub.gives = Rows([{"text": "x"}] * 3, breaks_after=2)
     with pytest.raises(DataError, match="broke after row 2"):

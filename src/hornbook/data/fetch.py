@@ -5,6 +5,7 @@ Rows are streamed, so `max_documents` costs no more than it takes, and a directo
 
 import gzip
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -32,8 +33,13 @@ class Known:
     """Split -> a text file in the repository, in which end-of-text markers separate the documents."""
     text_field: str | None = "text"
     """None if a row is not one text."""
+    heading: str | None = None
+    """A regular expression: rows are lines, and one that is a heading begins a document."""
     about: str
 
+
+_ARTICLE = r" = [^=].* = \n"
+"""WikiText's title of an article; its sections have more equals signs."""
 
 KNOWN: dict[str, Known] = {
     "TinyStories": Known(
@@ -49,12 +55,14 @@ KNOWN: dict[str, Known] = {
         dataset="Salesforce/wikitext",
         subset="wikitext-2-raw-v1",
         splits=("train", "validation", "test"),
-        about="good Wikipedia articles, line by line, 13 MB",
+        heading=_ARTICLE,
+        about="good Wikipedia articles, 13 MB",
     ),
     "wikitext-103-raw": Known(
         dataset="Salesforce/wikitext",
         subset="wikitext-103-raw-v1",
         splits=("train", "validation", "test"),
+        heading=_ARTICLE,
         about="the same, fifty times as much, 540 MB",
     ),
     "SlimPajama": Known(
@@ -113,7 +121,8 @@ def fetch(
 
 def _rows(known: Known, split: str, subset: str | None) -> Iterator[Row]:
     if known.files is None:
-        return hub_rows(HubSource(dataset=known.dataset, subset=subset, split=split))
+        rows = hub_rows(HubSource(dataset=known.dataset, subset=subset, split=split))
+        return rows if known.heading is None else under_headings(rows, known.heading)
     if split not in known.files:
         raise DataError(f"{known.dataset}: no split {split!r}, only {', '.join(known.files)}")
     # A repository's text file is one split, always called train, of one row a line.
@@ -131,6 +140,18 @@ def between_markers(rows: Iterable[Row], marker: str = END_OF_TEXT) -> Iterator[
         yield from _document(lines)
         lines = []
     yield from _document(lines)
+
+
+def under_headings(rows: Iterable[Row], heading: str) -> Iterator[Row]:
+    """Rows of lines, an empty one without its line break, to rows of documents, each from a heading to the next."""
+    lines: list[str] = []
+    for row in rows:
+        line = str(row["text"]) or "\n"
+        if re.fullmatch(heading, line):
+            yield from _document([line.removesuffix("\n") for line in lines])
+            lines = []
+        lines.append(line)
+    yield from _document([line.removesuffix("\n") for line in lines])
 
 
 def _document(lines: list[str]) -> Iterator[Row]:
