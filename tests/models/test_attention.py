@@ -80,3 +80,13 @@ def test_weights_are_dropped_in_expectation_only():
         assert sums.std() > 0.1
         # 200 x 40 independent sums of weights, each of standard deviation at most sqrt(1/3): five standard errors.
         assert abs(sums.mean().item() - 1) < 5 * (1 / 3) ** 0.5 / (200 * 40) ** 0.5
+
+
+@pytest.mark.parametrize("n_queries", [64, 65, 200, 256, 300])
+def test_strips_of_causal_queries_equal_the_whole_square(n_queries):
+    generator = torch.Generator().manual_seed(n_queries)
+    q, k, v = (torch.randn(2, heads, n_queries, 4, generator=generator, dtype=torch.float64) for heads in (4, 2, 2))
+    allowed = torch.ones(1, 1, n_queries, n_queries, dtype=torch.bool).tril()
+    mixed = plain_attention(q, k, v, Visibility(None, is_causal=True))
+    whole = plain_attention(q, k, v, Visibility(allowed, is_causal=False))
+    torch.testing.assert_close(mixed, whole, rtol=0, atol=1e-14)  # a few roundings of numbers below 4

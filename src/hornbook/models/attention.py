@@ -91,7 +91,7 @@ def plain_attention(
 ) -> Float[Tensor, "b h t e"]:
     """Attention as its formula says, scores held in memory (b h t s numbers); the softmax is float32 at least.
 
-    A causal mask is taken in strips of queries, each with only the keys that it may see: four strips save 3/8 of it all.
+    A causal mask is taken in strips of queries, each with only the keys that it may see: four strips save 3/8.
     """
     n_rows, n_heads, n_queries, head_dim = q.shape
     n_kv_heads = k.shape[1]

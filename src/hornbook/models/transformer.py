@@ -6,6 +6,8 @@ One class for every shape that ModelConfig can describe. It answers one question
 and knows no optimizer, loss weighting, device or rank. There is one forward, so compilation and hooks see everything.
 """
 
+import functools
+from collections.abc import Callable
 from typing import overload
 
 import torch
@@ -34,12 +36,14 @@ class Transformer(nn.Module):
     Weights start as `config.init` says, drawn from `seed` alone. Built under `torch.device("meta")` it has shapes but
     no numbers (to count, or to load a checkpoint with `load_state_dict(..., assign=True)`).
     Set `activation_checkpointing` to recompute each block in backward: less memory, one more forward.
+    Set `compiled` to train by compiled code: one graph for a layer, which all of them share, and one for head and loss.
     """
 
     def __init__(self, config: ModelConfig, *, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         self.activation_checkpointing = False
+        self.compiled = False
         device = torch.get_default_device()
         with torch.device("meta"):  # so that torch's own initialisation costs nothing and draws nothing
             self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
@@ -120,7 +124,8 @@ class Transformer(nn.Module):
             self._check_span(slots.end)
         hidden = self._hidden(tokens, positions, visibility, cache, slots)
         if targets is not None:
-            return token_scores(hidden, targets, self._logits, chunk_tokens=chunk_tokens)
+            score = _compiled()[1] if self._runs_compiled(cache) else token_scores
+            return score(hidden, targets, self._logits, chunk_tokens=chunk_tokens)
         return self._logits(hidden[:, -1:] if last_only else hidden)
 
     def _check_span(self, n_positions: int) -> None:
@@ -142,9 +147,10 @@ class Transformer(nn.Module):
         turn = None
         if self.config.position == "rotary":
             turn = rotation(positions, head_dim=self.config.head_dim, theta=self.config.rope_theta)
+        run = _compiled()[0] if self._runs_compiled(cache) else _layer
         for index, layer in enumerate(self.layers):
             store = None if cache is None or slots is None else cache.layer(index, slots)
-            x = self._run(layer, x, turn, visibility, store)
+            x = self._run(functools.partial(run, layer), x, turn, visibility, store)
         return x if self.norm is None else self.norm(x)
 
     def _embed(
@@ -163,8 +169,17 @@ class Transformer(nn.Module):
             x = x + sinusoid(positions, d_model=self.config.d_model).to(x.dtype)
         return F.dropout(x, self.config.dropout, training=self.training)
 
+    def _runs_compiled(self, cache: KVCache | None) -> bool:
+        """Training has one shape; generation has many, each of which would be compiled anew."""
+        return self.compiled and self.training and torch.is_grad_enabled() and cache is None
+
     def _run(
-        self, layer: nn.Module, x: Tensor, turn: Rotation | None, visibility: Visibility, store: LayerStore | None
+        self,
+        layer: Callable[..., Tensor],
+        x: Tensor,
+        turn: Rotation | None,
+        visibility: Visibility,
+        store: LayerStore | None,
     ) -> Float[Tensor, "b t d"]:
         if self.activation_checkpointing and torch.is_grad_enabled():
             # Only dropout is random inside a block; saving the generator's state for nothing costs time.
@@ -188,6 +203,22 @@ def _ngrams(config: ModelConfig) -> NgramEmbedding | None:
     return NgramEmbedding(
         vocab_size=config.vocab_size, length=config.ngram_length, rows=config.ngram_rows, d_model=config.d_model
     )
+
+
+def _layer(
+    layer: nn.Module, x: Tensor, turn: Rotation | None, visibility: Visibility, store: LayerStore | None
+) -> Tensor:
+    out: Tensor = layer(x, turn, visibility, store)
+    return out
+
+
+@functools.cache
+def _compiled() -> tuple[Callable[..., Tensor], Callable[..., TokenScores]]:
+    """`_layer` and `token_scores` in compiled form; no compiler is imported before the first call.
+
+    A function of the layer rather than compiled layers: one graph then serves all of them, whatever the depth.
+    """
+    return torch.compile(_layer, dynamic=False), torch.compile(token_scores, dynamic=False)
 
 
 def roles(model: nn.Module) -> dict[str, Role]:
