@@ -147,6 +147,7 @@ def test_what_only_watches_or_only_reads_ahead_changes_no_weight(configure, tmp_
         "plain": {},
         "threads": {"data__loader_threads": 2},
         "deep": {"data__loader_threads": 3, "data__prefetch": 7},
+        "measured": {"tracking__norms_every": 1, "tracking__tensorboard": True, "tracking__histograms_every": 2},
         "watched": {"train__sample_every": 2, "train__log_every": 5, "train__eval_every": 1},
         "alone": {"train__eval_every": 0, "checkpoint__light_every": 0, "checkpoint__full_every": 0},
     }

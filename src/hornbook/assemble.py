@@ -201,10 +201,11 @@ class Job:
         replace_file(run_dir.config_file, to_toml(self.config))
         device = str(self.learner.precision.device)
         origin = run_dir.provenance() if resumed else provenance(config_hash=known, devices=[device])
-        run_dir.write_provenance({**origin, "config_hash": known, "data_digest": self.data_digest})
+        subject = {"architecture": self.config.model.architecture, "dataset": str(self.config.data.path)}
+        run_dir.write_provenance({**origin, "config_hash": known, "data_digest": self.data_digest, **subject})
 
     def _info(self, run_dir: RunDir, state: TrainState, *, resumed: bool) -> RunInfo:
-        config, model = self.config, self.config.model
+        config = self.config
         return RunInfo(
             name=run_dir.root.name,
             config=json.loads(to_json(config)),
@@ -217,8 +218,7 @@ class Job:
                 "run_dir": str(run_dir.root),
                 "device": str(self.learner.precision.device),
                 "n_parameters": self.model.n_parameters,
-                "architecture": model.preset
-                or f"{model.n_layers} layers, d_model {model.d_model}, {model.position}, {model.feed_forward}",
+                "architecture": config.model.architecture,
                 "dataset": str(config.data.path),
             },
         )

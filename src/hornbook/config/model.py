@@ -114,6 +114,12 @@ class ModelTable(Architecture):
         self.complete(vocab_size=self.vocab_size or 1)
         return self
 
+    @property
+    def architecture(self) -> str:
+        """The shape in a few words, for people."""
+        shape = f"{self.n_layers} layers, d_model {self.d_model}, {self.position}, {self.feed_forward}"
+        return f"{self.preset}: {shape}" if self.preset else shape
+
     def complete(self, *, vocab_size: int) -> ModelConfig:
         """The shape to build, with every derived size filled in and the tokenizer's `vocab_size`."""
         shared = {name: getattr(self, name) for name in Architecture.model_fields}

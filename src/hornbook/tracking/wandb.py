@@ -9,7 +9,7 @@ from hornbook.config.tracking import WandbConfig
 from hornbook.errors import MissingExtraError
 from hornbook.tracking.tracker import ArtifactKind, Histogram, RunInfo, Scalar, Tracker
 
-_EVENTS = ("train", "val", "norms", "histograms", "sample", "checkpoint", "eval", "generate")
+_EVENTS = ("train", "val", "norms", "histograms", "skipped", "sample", "checkpoint", "eval", "generate")
 
 _TYPES: Mapping[ArtifactKind, str] = {
     "best": "checkpoint",
@@ -52,7 +52,8 @@ class WeightsAndBiases(Tracker):
             notes=run.notes or None,
             config={**run.config, "details": dict(run.details)},
             dir=str(self._directory),
-            settings=self._wandb.Settings(console="off"),  # stdout may carry JSON lines: leave it unwrapped
+            # stdout may carry JSON lines: leave it unwrapped; and stderr belongs to the live view
+            settings=self._wandb.Settings(console="off", quiet=True),
         )
         for event in _EVENTS:
             self._run.define_metric(f"{event}/step", hidden=True)

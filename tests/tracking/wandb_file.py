@@ -1,0 +1,52 @@
+"""A reader of W&B's offline files, of which its Python package has none: LevelDB's log, records by W&B's own schema.
+
+A header of 7 bytes, then blocks of 32 KiB. A block holds chunks of crc32 (4 bytes), length (2), kind (1) and data; a
+record is one whole chunk (kind 1) or a first, middle and last one (2, 3, 4). The crc is of kind and data.
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+_BLOCK = 32 * 1024
+_HEADER = struct.Struct("<4sHB")
+_CHUNK = struct.Struct("<IHB")
+
+
+def records(path: Path) -> Iterator[object]:
+    """The records of a .wandb file, wandb_internal_pb2.Record each."""
+    from wandb.proto import wandb_internal_pb2
+
+    for data in _payloads(path.read_bytes()):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        yield record
+
+
+def _payloads(file: bytes) -> Iterator[bytes]:
+    assert _HEADER.unpack_from(file)[0] == b":W&B"
+    position, parts = _HEADER.size, b""
+    while position < len(file):
+        left = _BLOCK - position % _BLOCK
+        if left < _CHUNK.size:  # too little for a chunk's head: padding
+            position += left
+            continue
+        crc, length, kind = _CHUNK.unpack_from(file, position)
+        position += _CHUNK.size
+        data = file[position : position + length]
+        position += length
+        assert zlib.crc32(bytes([kind]) + data) == crc
+        parts += data
+        if kind in (1, 4):
+            yield parts
+            parts = b""
+    assert not parts
+
+
+def rows(path: Path) -> list[dict[str, object]]:
+    """What was logged, call by call, W&B's own columns (which begin with _) left out."""
+    found = [record.history for record in records(path) if record.WhichOneof("record_type") == "history"]
+    rows = [{item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in row.item} for row in found]
+    return [{key: value for key, value in row.items() if not key.startswith("_")} for row in rows]
