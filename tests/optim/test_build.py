@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from hornbook.config.optim import AdamConfig, AdamRoleRates, AdamWConfig, MuonConfig, OptimConfig
+from hornbook.config.optim import AdamConfig, AdamWConfig, MuonConfig, OptimConfig
+from hornbook.config.optim_groups import AdamRoleRates
 from hornbook.errors import ConfigError
 from hornbook.optim.adamw import AdamW
 from hornbook.optim.build import make_optimizer

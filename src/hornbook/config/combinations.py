@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hornbook.config.optim import NoamSchedule, WsdSchedule
+from hornbook.config.optim import ConstantSchedule, NoamSchedule, ScheduleFreeAdamWConfig, WsdSchedule
 
 if TYPE_CHECKING:
     from hornbook.config.run import Config
@@ -19,7 +19,7 @@ def check(config: Config) -> None:
     Raises:
         ValueError: for the first combination that is wrong.
     """
-    for problem in (_batch(config), _stride(config), _warmup(config), _decay(config)):
+    for problem in (_batch(config), _stride(config), _warmup(config), _decay(config), _averages(config)):
         if problem is not None:
             raise ValueError(problem)
 
@@ -70,4 +70,13 @@ def _decay(config: Config) -> str | None:
     return (
         f"{rise} ({warming} steps) and {fall} ({decaying} steps) are longer together than train.steps = {steps}; "
         "shorten one of them"
+    )
+
+
+def _averages(config: Config) -> str | None:
+    if not isinstance(config.optim, ScheduleFreeAdamWConfig) or isinstance(config.schedule, ConstantSchedule):
+        return None
+    return (
+        'optim.kind = "schedule_free_adamw" takes the place of a schedule\'s decay, but schedule.kind = '
+        f'"{config.schedule.kind}"; set schedule.kind = "constant", with warmup_steps or warmup_fraction'
     )

@@ -7,71 +7,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from hornbook.config.optim_groups import AdamGroups, AveragedGroups, Beta, Groups, LionGroups, PositiveBeta, RestGroups
 from hornbook.config.table import Table
 
-Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 Role = Literal["matrix", "embedding", "head", "norm", "bias"]
-
-
-class RoleRates(Table):
-    """What the parameters of one role have of their own; what is left out is as in [optim]."""
-
-    learning_rate: PositiveFloat | None = None
-    """The peak of this role; the schedule multiplies it as it does every peak."""
-    weight_decay: NonNegativeFloat | None = None
-    """Given here, it holds whether `decay` lists the role or not."""
-
-
-class AdamRoleRates(RoleRates):
-    """What the parameters of one role have of their own, where they move by a form of Adam."""
-
-    betas: tuple[Beta, Beta] | None = None
-    eps: PositiveFloat | None = None
-
-
-class LionRoleRates(RoleRates):
-    """What the parameters of one role have of their own, where they move by Lion."""
-
-    betas: tuple[Beta, Beta] | None = None
-
-
-class Groups(Table):
-    """`[optim.groups.ROLE]`: settings of the parameters of one role."""
-
-    matrix: RoleRates | None = None
-    embedding: RoleRates | None = None
-    head: RoleRates | None = None
-    norm: RoleRates | None = None
-    bias: RoleRates | None = None
-
-
-class AdamGroups(Table):
-    """`[optim.groups.ROLE]`: settings of the parameters of one role."""
-
-    matrix: AdamRoleRates | None = None
-    embedding: AdamRoleRates | None = None
-    head: AdamRoleRates | None = None
-    norm: AdamRoleRates | None = None
-    bias: AdamRoleRates | None = None
-
-
-class LionGroups(Table):
-    """`[optim.groups.ROLE]`: settings of the parameters of one role."""
-
-    matrix: LionRoleRates | None = None
-    embedding: LionRoleRates | None = None
-    head: LionRoleRates | None = None
-    norm: LionRoleRates | None = None
-    bias: LionRoleRates | None = None
-
-
-class RestGroups(Table):
-    """`[optim.groups.ROLE]`: settings of what is no matrix, and so moves by AdamW."""
-
-    embedding: AdamRoleRates | None = None
-    head: AdamRoleRates | None = None
-    norm: AdamRoleRates | None = None
-    bias: AdamRoleRates | None = None
 
 
 class _Optim(Table):
@@ -84,7 +23,13 @@ class _Optim(Table):
     """Largest allowed global gradient norm; "none" in a file, None in Python: no clipping."""
 
 
-class _Adam(_Optim):
+class _WithEma(_Optim):
+    ema_decay: PositiveBeta | None = None
+    """Keep an exponential moving average of the weights, and evaluate, sample and save that one. Shorter at first:
+    update t keeps min(ema_decay, (1 + t) / (10 + t)) of it."""
+
+
+class _Adam(_WithEma):
     betas: tuple[Beta, Beta] = (0.9, 0.95)
     eps: PositiveFloat = 1e-8
     groups: AdamGroups = AdamGroups()
@@ -102,7 +47,67 @@ class AdamConfig(_Adam):
     kind: Literal["adam"] = "adam"
 
 
-class MuonConfig(_Optim):
+class NAdamWConfig(_Adam):
+    """AdamW with Nesterov momentum (Dozat, 2016), as torch.optim.NAdam with decoupled_weight_decay."""
+
+    kind: Literal["nadamw"] = "nadamw"
+    momentum_decay: NonNegativeFloat = 4e-3
+
+
+class SgdConfig(_WithEma):
+    """Gradient descent with momentum, weight decay added to the gradient, as torch.optim.SGD."""
+
+    kind: Literal["sgd"] = "sgd"
+    learning_rate: PositiveFloat = 0.1
+    """The peak; the schedule multiplies it."""
+    momentum: Beta = 0.9
+    nesterov: bool = False
+    groups: Groups = Groups()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov = true needs momentum: set momentum above 0")
+        return self
+
+
+class SignSgdConfig(_WithEma):
+    """The sign of the momentum (arXiv:1802.04434): every weight moves by the learning rate. Decoupled weight decay."""
+
+    kind: Literal["sign_sgd"] = "sign_sgd"
+    learning_rate: PositiveFloat = 3e-4
+    """The peak; the schedule multiplies it."""
+    momentum: Beta = 0.9
+    groups: Groups = Groups()
+
+
+class LionConfig(_WithEma):
+    """The sign of momentum and gradient mixed (arXiv:2302.06675). Decoupled weight decay."""
+
+    kind: Literal["lion"] = "lion"
+    learning_rate: PositiveFloat = 3e-4
+    """The peak; the schedule multiplies it."""
+    betas: tuple[Beta, Beta] = (0.9, 0.99)
+    """The mixture that moves, and the momentum that is kept."""
+    groups: LionGroups = LionGroups()
+
+
+class ScheduleFreeAdamWConfig(_Optim):
+    """AdamW whose iterates are averaged (arXiv:2405.15682), which takes the place of a schedule's decay.
+
+    It needs schedule.kind = "constant", with a warm-up. The average is what is evaluated, sampled and saved.
+    """
+
+    kind: Literal["schedule_free_adamw"] = "schedule_free_adamw"
+    learning_rate: PositiveFloat = 3e-3
+    """The rate after the warm-up."""
+    betas: tuple[PositiveBeta, Beta] = (0.9, 0.95)
+    """How much of the average and how little of the last iterate gradients are taken at; second moments."""
+    eps: PositiveFloat = 1e-8
+    groups: AveragedGroups = AveragedGroups()
+
+
+class MuonConfig(_WithEma):
     """Matrices by Muon: momentum, orthogonalised. Embeddings, head, gains and biases by AdamW."""
 
     kind: Literal["muon"] = "muon"
@@ -132,7 +137,17 @@ class MuonConfig(_Optim):
         return self
 
 
-OptimConfig = Annotated[AdamWConfig | AdamConfig | MuonConfig, Field(discriminator="kind")]
+OptimConfig = Annotated[
+    AdamWConfig
+    | AdamConfig
+    | NAdamWConfig
+    | SgdConfig
+    | SignSgdConfig
+    | LionConfig
+    | ScheduleFreeAdamWConfig
+    | MuonConfig,
+    Field(discriminator="kind"),
+]
 
 
 class _Warmup(Table):

@@ -5,14 +5,31 @@ from typing import TypeVar, get_args
 
 from torch.nn import Parameter
 
-from hornbook.config.optim import AdamConfig, AdamWConfig, MuonConfig, OptimConfig, RestGroups, Role, RoleRates
+from hornbook.config.optim import (
+    AdamConfig,
+    AdamWConfig,
+    LionConfig,
+    MuonConfig,
+    NAdamWConfig,
+    OptimConfig,
+    Role,
+    ScheduleFreeAdamWConfig,
+    SgdConfig,
+    SignSgdConfig,
+)
+from hornbook.config.optim_groups import RestGroups, RoleRates
 from hornbook.errors import ConfigError
 from hornbook.optim.adam import Adam
 from hornbook.optim.adamw import AdamW
 from hornbook.optim.groups import ParameterGroup
+from hornbook.optim.lion import Lion
 from hornbook.optim.muon import Muon
+from hornbook.optim.nadamw import NAdamW
 from hornbook.optim.optimizer import RuledOptimizer
 from hornbook.optim.rule import Rule
+from hornbook.optim.schedule_free import ScheduleFreeAdamW
+from hornbook.optim.sgd import Sgd
+from hornbook.optim.sign_sgd import SignSgd
 
 T = TypeVar("T")
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -39,7 +56,8 @@ def make_optimizer(
             rule, peak = rule_of(role, config), peak_of(role, config)
             group = ParameterGroup(params=[], rule=rule, lr=peak, initial_lr=peak)
             groups.setdefault((rule, peak), group)["params"].extend(named)
-    return RuledOptimizer(groups.values())
+    ema_decay = None if isinstance(config, ScheduleFreeAdamWConfig) else config.ema_decay
+    return RuledOptimizer(groups.values(), ema_decay=ema_decay)
 
 
 def rule_of(role: Role, config: OptimConfig) -> Rule:
@@ -55,10 +73,23 @@ def rule_of(role: Role, config: OptimConfig) -> Rule:
                 ns_steps=config.ns_steps,
                 weight_decay=weight_decay,
             )
-        case AdamWConfig() | AdamConfig() | MuonConfig():
-            form = Adam if isinstance(config, AdamConfig) else AdamW
-            betas, eps = _setting(role, config, "betas", config.betas), _setting(role, config, "eps", config.eps)
-            return form(betas=betas, eps=eps, weight_decay=weight_decay)
+        case SgdConfig():
+            return Sgd(momentum=config.momentum, nesterov=config.nesterov, weight_decay=weight_decay)
+        case SignSgdConfig():
+            return SignSgd(momentum=config.momentum, weight_decay=weight_decay)
+        case LionConfig():
+            return Lion(betas=_setting(role, config, "betas", config.betas), weight_decay=weight_decay)
+    betas, eps = _setting(role, config, "betas", config.betas), _setting(role, config, "eps", config.eps)
+    match config:
+        case AdamConfig():
+            return Adam(betas=betas, eps=eps, weight_decay=weight_decay)
+        case AdamWConfig() | MuonConfig():
+            return AdamW(betas=betas, eps=eps, weight_decay=weight_decay)
+        case NAdamWConfig():
+            decay = config.momentum_decay
+            return NAdamW(betas=betas, eps=eps, weight_decay=weight_decay, momentum_decay=decay)
+        case ScheduleFreeAdamWConfig():
+            return ScheduleFreeAdamW(betas=betas, eps=eps, weight_decay=weight_decay)
 
 
 def peak_of(role: Role, config: OptimConfig) -> float:

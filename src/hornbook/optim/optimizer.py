@@ -4,39 +4,62 @@ Frozen or gradientless parameters stay where they are, do not decay, and their s
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hornbook.optim.averaging import AVERAGE, TRAINED
 from hornbook.optim.groups import ParameterGroup
-from hornbook.optim.rule import Rule, Tensors
+from hornbook.optim.rule import Counts, Number, Numbers, Rule, Tensors
+from hornbook.optim.slices import slices
+
+Move = tuple[Rule, Tensors, Numbers]
 
 
 class RuledOptimizer(torch.optim.Optimizer):
     """Moves the parameters of each group by `group["rule"]` at `group["lr"]`. All state exists from the start."""
 
-    def __init__(self, groups: Iterable[ParameterGroup]) -> None:
+    def __init__(self, groups: Iterable[ParameterGroup], *, ema_decay: float | None = None) -> None:
+        """`ema_decay` keeps an average of the weights beside them, for `hornbook.optim.averaging`."""
         super().__init__([dict(group) for group in groups], {})
+        self.ema_decay = ema_decay
         self.gradient_scale: Tensor | None = None
         """(), on the parameters' device: what the next update multiplies every gradient by; used once."""
+        self._run: Callable[[Sequence[Move], Tensor | None], None] = move_in_slices
+        self._as_number: Callable[[float], Number] = float
         for group in self.param_groups:
             for parameter in group["params"]:
-                self.state[parameter] = {**first_counts(group["rule"]), **group["rule"].first_state(parameter)}
+                state = {**first_counts(group["rule"]), **group["rule"].first_state(parameter)}
+                self.state[parameter] = state
+                if ema_decay is not None:
+                    state[AVERAGE] = parameter.detach().clone()
+
+    def compile_update(self) -> None:
+        """From now on, compile: one pass over memory for all parameters. The first update takes the time for it."""
+        self._run = torch.compile(move, fullgraph=True, dynamic=False)
+        self._as_number = _as_tensor
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One update of every parameter that has a gradient. A closure is not supported."""
         assert closure is None
+        moves: list[Move] = []
+        counted: list[tuple[list[Tensor], Counts]] = []
         for group in self.param_groups:
-            rule: Rule = group["rule"]
             for counts, parameters in self._by_counts(group):
-                numbers, counts_after = rule.advance(counts, lr=group["lr"])
-                rule.update(self._tensors(rule, parameters), numbers)
-                for parameter in parameters:
-                    for key, value in counts_after.items():
-                        self.state[parameter][key].fill_(value)
+                numbers, counts_after = group["rule"].advance(counts, lr=group["lr"])
+                numbers = {**numbers, **self._ema_numbers(counts_after["step"])}
+                numbers = {name: self._as_number(value) for name, value in numbers.items()}
+                moves.append((group["rule"], self._tensors(group["rule"], parameters), numbers))
+                counted.append((parameters, counts_after))
+        if moves:
+            self._run(moves, self.gradient_scale)
+        for parameters, counts_after in counted:
+            for parameter in parameters:
+                for key, value in counts_after.items():
+                    self.state[parameter][key].fill_(value)
         self.gradient_scale = None
 
     def _by_counts(self, group: dict[str, Any]) -> Iterator[tuple[dict[str, float], list[Tensor]]]:
@@ -50,15 +73,39 @@ class RuledOptimizer(torch.optim.Optimizer):
             yield dict(zip(names, values, strict=True)), parameters
 
     def _tensors(self, rule: Rule, parameters: list[Tensor]) -> Tensors:
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if self.gradient_scale is not None:
-            gradients = list(torch._foreach_mul(gradients, self.gradient_scale))
-        keys = self.state[parameters[0]].keys() - rule.first_counts().keys()
+        keys = [key for key in self.state[parameters[0]] if key not in rule.first_counts()]
+        assert TRAINED not in keys, "averages are shown: resume_training first"
         return Tensors(
             parameters=parameters,
-            gradients=gradients,
+            gradients=[parameter.grad for parameter in parameters if parameter.grad is not None],
             state={key: [self.state[parameter][key] for parameter in parameters] for key in keys},
         )
+
+    def _ema_numbers(self, step: float) -> dict[str, float]:
+        """The average forgets fast at first, as if it had begun with the weights of the first updates."""
+        if self.ema_decay is None:
+            return {}
+        decay = min(self.ema_decay, (1.0 + step) / (10.0 + step))
+        return {"ema_kept": decay, "ema_new": 1.0 - decay}
+
+
+def move(moves: Sequence[Move], gradient_scale: Tensor | None) -> None:
+    """Apply each rule to its tensors, in place."""
+    for rule, tensors, numbers in moves:
+        scaled = tensors.gradients
+        if gradient_scale is not None:
+            scaled = list(torch._foreach_mul(scaled, gradient_scale))
+        rule.update(Tensors(parameters=tensors.parameters, gradients=scaled, state=tensors.state), numbers)
+        if AVERAGE in tensors.state:
+            torch._foreach_mul_(tensors.state[AVERAGE], numbers["ema_kept"])
+            torch._foreach_add_(tensors.state[AVERAGE], torch._foreach_mul(tensors.parameters, numbers["ema_new"]))
+
+
+def move_in_slices(moves: Sequence[Move], gradient_scale: Tensor | None) -> None:
+    """The same, a slice that fits the processor's cache at a time: an eager update passes over its tensors often."""
+    for rule, tensors, numbers in moves:
+        for part in slices(tensors) if rule.elementwise else [tensors]:
+            move([(rule, part, numbers)], gradient_scale)
 
 
 def first_counts(rule: Rule) -> dict[str, Tensor]:
@@ -68,3 +115,7 @@ def first_counts(rule: Rule) -> dict[str, Tensor]:
     """
     types = {"step": torch.float32}
     return {key: torch.tensor(value, dtype=types.get(key, torch.float64)) for key, value in rule.first_counts().items()}
+
+
+def _as_tensor(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)

@@ -37,7 +37,8 @@ class Saver:
     def __call__(self, state: TrainState, *, kind: Literal["light", "full"], best: bool) -> Path:
         """Save, and return where."""
         learner = self.learner
-        full = learner.strategy.full_state(learner.model, learner.optimizer)
+        with averaged(learner.optimizer):
+            full = learner.strategy.full_state(learner.model, learner.optimizer)
         assert full is not None
         path = save_checkpoint(
             self.directory,
