@@ -26,7 +26,6 @@ from hornbook.data.loader import WindowBatches, fixed_batches
 from hornbook.data.order import SampleOrder
 from hornbook.data.windows import Windows
 from hornbook.distributed.device import explained_nondeterminism, resolve_device, use_deterministic_algorithms
-from hornbook.distributed.full_state import FullState
 from hornbook.distributed.precision import Precision
 from hornbook.distributed.single import SingleProcess
 from hornbook.distributed.strategy import Strategy
@@ -34,6 +33,7 @@ from hornbook.errors import ConfigError, TrainingError
 from hornbook.models.accounting import training_flops_per_token
 from hornbook.models.transformer import Transformer, roles
 from hornbook.objectives.next_token import NextToken
+from hornbook.optim.averaging import show_averages
 from hornbook.optim.build import make_optimizer
 from hornbook.optim.schedules import multiplier
 from hornbook.profiling.probe import peak_flops
@@ -49,7 +49,7 @@ from hornbook.training.branches import find_branch_point
 from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
 from hornbook.training.norms import Norms, NormWatch, norm_watch
 from hornbook.training.resume import find_checkpoint, find_run
-from hornbook.training.saving import Artifacts, Sampler, Saver
+from hornbook.training.saving import Artifacts, Sampler, Saver, restore
 from hornbook.training.skip_record import RecordSkipped
 from hornbook.training.state import TrainState
 from hornbook.training.step import Learner
@@ -105,7 +105,7 @@ def build_job(config: Config, dataset: Dataset, checkpoint: Checkpoint | None) -
     start = None if init_from is None else load_checkpoint(init_from, with_optimizer=False)
     tokenizer = _tokenizer(config, dataset, start or checkpoint)
     job = Job(config, dataset, tokenizer, _model(config, tokenizer, start).to(device))
-    state = TrainState() if checkpoint is None else job.restore(checkpoint)
+    state = TrainState() if checkpoint is None else restore(job.learner, checkpoint)
     return job, state if resumed else state.branched()
 
 
@@ -163,14 +163,7 @@ class Job:
             )
         self.sampler: Sampler | None = None
         if config.train.sample_every:
-            self.sampler = Sampler(model, tokenizer, config.train.sample_prompts, config.generate)
-
-    def restore(self, checkpoint: Checkpoint) -> TrainState:
-        """Put weights, optimizer and counters back to where the checkpoint was made."""
-        assert checkpoint.optimizer is not None
-        saved = FullState(model=checkpoint.weights, optimizer=checkpoint.optimizer)
-        self.strategy.load_full_state(self.model, self.learner.optimizer, saved)
-        return TrainState.from_json(checkpoint.state)
+            self.sampler = Sampler(self.learner, tokenizer, config.train.sample_prompts, config.generate)
 
     def run(self, run_dir: RunDir, state: TrainState, *, resumed: bool) -> TrainedRun:
         """Everything that happens inside the run directory; whatever ends it early leaves the run `failed`."""
@@ -193,6 +186,7 @@ class Job:
             with explained_nondeterminism():
                 result = self.trainer(state, self._hooks(run_dir, tracker)).run()
             status = "preempted" if result.stop_reason == "preempted" else "finished"
+        show_averages(self.learner.optimizer)
         return TrainedRun(run_dir=run_dir, result=result, model=self.model, tokenizer=self.tokenizer)
 
     def _describe(self, run_dir: RunDir, *, resumed: bool) -> None:

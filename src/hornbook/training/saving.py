@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hornbook.checkpoint.load import Checkpoint
 from hornbook.checkpoint.manifest import TOKENIZER_FOLDER
 from hornbook.checkpoint.retention import prune
 from hornbook.checkpoint.save import save_checkpoint
 from hornbook.config.generate import GenerateConfig
 from hornbook.config.train import CheckpointConfig
 from hornbook.data.batch import TokenBatch
+from hornbook.distributed.full_state import FullState
 from hornbook.errors import ConfigError
 from hornbook.generation.text import encode_prompt, generate_text
-from hornbook.models.transformer import Transformer
+from hornbook.optim.averaging import averaged
 from hornbook.storage.run_dir import RunDir, pointed
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tracking.tracker import Tracker
@@ -24,7 +26,10 @@ from hornbook.training.step import Learner
 
 @dataclass(frozen=True, kw_only=True)
 class Saver:
-    """Writes a run's checkpoints and removes those that retention no longer keeps."""
+    """Writes a run's checkpoints and removes those that retention no longer keeps.
+
+    Their weights are the averages of an optimizer that has any; its state then holds the trained ones.
+    """
 
     directory: Path
     """The run's checkpoints/."""
@@ -56,6 +61,20 @@ class Saver:
         return path
 
 
+def restore(learner: Learner[TokenBatch], checkpoint: Checkpoint) -> TrainState:
+    """Put weights, optimizer and counters back to where the checkpoint was made, bit for bit.
+
+    Raises:
+        CheckpointError: if it does not fit the learner; then nothing was changed.
+    """
+    assert checkpoint.optimizer is not None
+    saved = FullState(model=checkpoint.weights, optimizer=checkpoint.optimizer)
+    state = TrainState.from_json(checkpoint.state)
+    with averaged(learner.optimizer):
+        learner.strategy.load_full_state(learner.model, learner.optimizer, saved)
+    return state
+
+
 class Artifacts:
     """Hook: at a good end, names the tracker what is worth keeping of the run; the last, when all is written."""
 
@@ -82,18 +101,18 @@ class Sampler:
     """Continues the same prompts whenever it is asked."""
 
     def __init__(
-        self, model: Transformer, tokenizer: Tokenizer, prompts: tuple[str, ...], config: GenerateConfig
+        self, learner: Learner[TokenBatch], tokenizer: Tokenizer, prompts: tuple[str, ...], config: GenerateConfig
     ) -> None:
         """Prompts are checked here, so that none fails at the first sample of a long run.
 
         Raises:
             ConfigError: if a prompt has more tokens than the model's context.
         """
-        self.model = model
+        self.learner = learner
         self.tokenizer = tokenizer
         self.prompts = prompts
         self.config = config
-        longest = model.config.context_length
+        longest = learner.model.config.context_length
         for prompt in prompts:
             n_tokens = len(encode_prompt(tokenizer, prompt))
             if n_tokens > longest:
@@ -104,5 +123,6 @@ class Sampler:
 
     def __call__(self) -> list[str]:
         """Each prompt and its continuation."""
-        made = generate_text(self.model, self.tokenizer, self.prompts, self.config)
+        with averaged(self.learner.optimizer):
+            made = generate_text(self.learner.model, self.tokenizer, self.prompts, self.config)
         return [generation.prompt + generation.text for generation in made]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hornbook.objectives.objective import B, StepContext
+from hornbook.optim.averaging import averaged
 from hornbook.training.metrics import readable, total_sums
 from hornbook.training.step import Learner
 
@@ -18,7 +19,8 @@ from hornbook.training.step import Learner
 class Validation(Generic[B]):
     """Measures the learner's model on `batches` (this rank's share): {"loss", "perplexity", "bits_per_byte", ...}.
 
-    "loss" is in nats a token. Objective noise, if there is any, is the same at every call.
+    Where the optimizer averages weights, the averages are measured. "loss" is in nats a token. Objective noise, if
+    there is any, is the same at every call.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Validation(Generic[B]):
         """One pass over the set, without dropout; the model's mode is restored, and no gradient is left behind."""
         learner, device = self.learner, self.learner.precision.device
         outputs: list[Mapping[str, tuple[Tensor, Tensor]]] = []
-        with evaluation_mode(learner.model):
+        with averaged(learner.optimizer), evaluation_mode(learner.model):
             for done, batch in enumerate(self.batches, start=1):
                 with learner.precision.autocast():
                     prepared = learner.objective.prepare(batch, self.at)
