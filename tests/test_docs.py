@@ -61,4 +61,5 @@ def test_metric_names_of_the_formats_page_are_those_that_are_logged():
     source = (ROOT / "src" / "hornbook" / "training").rglob("*.py")
     code = "".join(file.read_text(encoding="utf-8") for file in source)
     names = {name.partition("/")[2] for name in re.findall(r"`((?:train|val)/\w+)`", page)}
+    names -= {name for name in names if name.startswith("skipped_")}  # made of the reasons
     assert {name for name in names if not re.search(rf"\b{name}\b", code)} == set()
