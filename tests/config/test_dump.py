@@ -78,6 +78,10 @@ def configs(draw):
     values["train"] |= {"micro_batch_size": 3, "tokens_per_step": 24 * draw(st.integers(1, 9)), "steps": 100}
     values["data"] |= {"stride": draw(st.sampled_from([None, 1, 8]))}
     values["eval"] |= {"window": draw(st.sampled_from([None, 8])), "stride": draw(st.sampled_from([None, 8]))}
+    if "spike_window" in values["train"]:
+        values["train"] |= {"spike_sigma": 6.0}  # which alone gives it an effect
+    if values["tracking"].get("histograms_every"):
+        values["tracking"] |= {"tensorboard": True}  # somebody must show them
     schedule = values.get("schedule", {})
     if "warmup_steps" in schedule:
         schedule |= {"warmup_steps": draw(st.integers(1, 10))}
