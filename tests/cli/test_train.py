@@ -120,7 +120,7 @@ def test_a_person_is_told_where_the_run_lies_and_what_comes_next(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     chosen = [word for each in ["train.steps=2", *settings] for word in ("--set", each)]
     assert main(["train", str(project), *chosen, "--set", 'tracking.console="auto"']) == 0
-    closing = capsys.readouterr().out.splitlines()[-4:]
+    closing = capsys.readouterr().out.splitlines()[-5:]
     run = tmp_path / "runs/tiny"
     assert closing[0] == f"{words} The run lies in {run}. Try next:"
     assert command.format(run=run) in closing[-1]

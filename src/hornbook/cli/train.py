@@ -118,7 +118,7 @@ def closing_words(trained: TrainedRun, config: Config) -> str:
                 how += f" (the best is {state.best_loss:.4f}, of step {state.best_step:,})"
         case _:
             how, next_commands = f"Finished at {step}", _going_on(config, run, done)
-    commands = [f"generate {run} --prompt 'The '", f"eval perplexity {run}", *next_commands]
+    commands = [f"generate {run} --prompt 'The '", f"eval perplexity {run}", f"report {run}", *next_commands]
     return "\n".join([f"{how}. The run lies in {root}. Try next:", *(f"  {hornbook} {each}" for each in commands)])
 
 
