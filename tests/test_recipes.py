@@ -165,7 +165,7 @@ def test_a_smoke_form_differs_from_its_recipe_only_in_size_and_text(path):
     changed = {
         *("name", "path", "source", "valid", "stride", "context_length", "d_model", "n_layers", "n_heads", "d_ff"),
         *("steps", "tokens_per_step", "micro_batch_size", "eval_every", "eval_tokens", "sample_every"),
-        *("sample_prompts", "light_every", "full_every", "warmup_steps", "max_minutes"),
+        *("sample_prompts", "light_every", "full_every", "warmup_steps", "max_minutes", "max_documents"),
     }
     if path.stem == "wikitext103-gpt2-smoke":
         changed.add("learning_rate")
@@ -227,7 +227,7 @@ def test_a_smoke_form_runs_by_its_own_commands_and_learns(path, tmp_path):
             cwd=tmp_path,
             env={**environment, "HORNBOOK_DATA": str(DATA)},
             check=True,
-            timeout=300,
+            timeout=900,
         )
     vocab_size = load_config(path).config.model.vocab_size
     assert vocab_size is not None
