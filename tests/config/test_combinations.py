@@ -41,6 +41,22 @@ CASES = [
     ("[schedule]\nkind = 'constant'\nfinal_fraction = 0.1", "it belongs to [schedule] of kind"),
     ("[data.source]\nkind = 'embedded'\npaths = ['a']", "it belongs to [data.source] of kind text or jsonl"),
     ("[data.source]\nkind = 'text'\npaths = ['a']\ntext_field = 'x'", "it belongs to [data.source] of kind jsonl"),
+    (
+        "[optim]\nkind = 'adamw'\nns_steps = 5",
+        "run.toml:3: optim.ns_steps: unknown key; it belongs to [optim] of kind muon",
+    ),
+    ("[optim]\nmomentum = 0.9", "run.toml:2: optim.momentum: unknown key; it belongs to [optim] of kind"),
+    ("[optim]\nkind = 'lion'\neps = 1e-8", "run.toml:3: optim.eps: unknown key; it belongs to [optim] of kind"),
+    (
+        "[optim]\nkind = 'sgd'\nbetas = [0.9, 0.9]",
+        "run.toml:3: optim.betas: unknown key; it belongs to [optim] of kind",
+    ),
+    (
+        "[optim]\nkind = 'muon'\n[optim.groups.matrix]\nlearning_rate = 0.1",
+        "run.toml:3: [optim.groups.matrix]: unknown",
+    ),
+    ("[optim]\nkind = 'muon'\nmomentum_start = 0.99", "run.toml:3: [optim] momentum_start = 0.99 is above momentum"),
+    ("[optim]\nkind = 'adamwx'", 'run.toml:2: optim.kind = "adamwx": expected one of adamw, adam'),
     # keys that do not exist
     ("[train]\nstep = 5", "run.toml:2: train.step: unknown key; did you mean train.steps?"),
     ("[train]\nbatch_size = 5", "did you mean train.micro_batch_size?"),
