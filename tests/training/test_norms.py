@@ -190,6 +190,26 @@ def test_all_numbers_leave_the_device_at_once(monkeypatch: pytest.MonkeyPatch) -
     assert calls == ["tolist"]
 
 
+@pytest.mark.medium
+def test_compiled_code_is_neither_changed_nor_compiled_anew() -> None:
+    def trained(watch: NormWatch | None) -> tuple[dict[str, Tensor], int]:
+        torch.compiler.reset()
+        torch._dynamo.utils.counters.clear()
+        learner = replace(build_learner(), watch=watch)
+        learner.model.compiled = True
+        build_trainer(learner, steps=4).run()
+        return learner.model.state_dict(), torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+    import torch._dynamo
+
+    plain, graphs = trained(None)
+    watch = NormWatch(norms_every=2, histograms_every=0)
+    weights, with_norms = trained(watch)
+    assert set(parts(watch.norms, "activation")) == OUTPUTS
+    assert with_norms == graphs > 0
+    assert all(torch.equal(weights[name], plain[name]) for name in plain)
+
+
 @pytest.mark.gpu
 def test_on_a_gpu_the_numbers_are_those_of_the_cpu() -> None:
     found = []
