@@ -9,7 +9,7 @@ Nothing below this file reads a configuration file, and nothing above it builds 
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hornbook.checkpoint.load import Checkpoint, load_checkpoint, start_from
+from hornbook.checkpoint.load import Checkpoint, load_checkpoint
 from hornbook.config.dump import config_hash, to_json, to_toml
 from hornbook.config.run import Config
 from hornbook.data.batch import TokenBatch
@@ -26,11 +26,12 @@ from hornbook.data.loader import WindowBatches, fixed_batches
 from hornbook.data.order import SampleOrder
 from hornbook.data.windows import Windows
 from hornbook.distributed.device import explained_nondeterminism, resolve_device, use_deterministic_algorithms
-from hornbook.distributed.precision import Precision
+from hornbook.distributed.precision import DTYPES, Precision, fp32_products
 from hornbook.distributed.single import SingleProcess
 from hornbook.distributed.strategy import Strategy
-from hornbook.errors import ConfigError, TrainingError
+from hornbook.errors import TrainingError
 from hornbook.models.accounting import training_flops_per_token
+from hornbook.models.attention_kernels import check_kernel, only_kernel
 from hornbook.models.transformer import Transformer, roles
 from hornbook.objectives.next_token import NextToken
 from hornbook.optim.averaging import show_averages
@@ -46,14 +47,17 @@ from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tracking.open import open_tracker
 from hornbook.tracking.tracker import RunInfo, Tracker
 from hornbook.training.branches import find_branch_point
+from hornbook.training.choices import Choices
+from hornbook.training.choosing import choose
 from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
 from hornbook.training.norms import Norms, NormWatch, norm_watch
 from hornbook.training.resume import find_checkpoint, find_run
 from hornbook.training.saving import Artifacts, Sampler, Saver, restore
 from hornbook.training.skip_record import RecordSkipped
+from hornbook.training.start import build_model, shape_of, tokenizer_of
 from hornbook.training.state import TrainState
 from hornbook.training.step import Learner
-from hornbook.training.trainer import Trainer, TrainResult
+from hornbook.training.trainer import OnRetreat, Trainer, TrainResult, no_retreat
 from hornbook.training.validation import Validation
 
 
@@ -79,15 +83,20 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
     run_dir = find_run(config, resume) if resume else None
     dataset = Dataset.open(config.data.path)
     checkpoint = None if run_dir is None else find_checkpoint(run_dir, resume, data_digest=dataset.digest)
-    job, state = build_job(config, dataset, checkpoint)
+    kept = Choices.read(run_dir.choices_file) if run_dir is not None and checkpoint is not None else None
+    job, state = build_job(config, dataset, checkpoint, kept)
     if run_dir is None:
         by_time = f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
         run_dir = RunDir.create(config.run.out_dir, config.run.name or by_time)
     return job.run(run_dir, state, resumed=checkpoint is not None)
 
 
-def build_job(config: Config, dataset: Dataset, checkpoint: Checkpoint | None) -> tuple["Job", TrainState]:
-    """The objects of a run that goes on from its `checkpoint`, or else starts; nothing is written.
+def build_job(
+    config: Config, dataset: Dataset, checkpoint: Checkpoint | None, kept: Choices | None
+) -> tuple["Job", TrainState]:
+    """The objects of a run that goes on from its `checkpoint` with the choices `kept`, or else starts.
+
+    Nothing is written.
 
     Raises:
         HornbookError: whatever keeps the run from starting or going on.
@@ -103,8 +112,14 @@ def build_job(config: Config, dataset: Dataset, checkpoint: Checkpoint | None) -
         checkpoint = find_branch_point(config, data_digest=dataset.digest)
     init_from = config.model.init_from if checkpoint is None else None
     start = None if init_from is None else load_checkpoint(init_from, with_optimizer=False)
-    tokenizer = _tokenizer(config, dataset, start or checkpoint)
-    job = Job(config, dataset, tokenizer, _model(config, tokenizer, start).to(device))
+    tokenizer = tokenizer_of(config, dataset, start or checkpoint)
+    shape = shape_of(config, tokenizer)
+    check_kernel(config.model.attention_backend, shape, device, DTYPES[config.train.precision])
+    steps_left = config.train.steps - (0 if checkpoint is None else checkpoint.step)
+    choices, remarks = choose(config, shape, device, kept=kept, steps_left=steps_left)
+    torch.set_num_threads(choices.threads)
+    model = build_model(config, shape, choices, start).to(device)
+    job = Job(config, dataset, tokenizer, model, choices, remarks)
     state = TrainState() if checkpoint is None else restore(job.learner, checkpoint)
     return job, state if resumed else state.branched()
 
@@ -135,8 +150,18 @@ def build_learner(config: Config, model: Transformer, *, byte_lengths: Tensor | 
 class Job:
     """The objects of one run, built once and in the order in which they need one another."""
 
-    def __init__(self, config: Config, dataset: Dataset, tokenizer: Tokenizer, model: Transformer) -> None:
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        tokenizer: Tokenizer,
+        model: Transformer,
+        choices: Choices,
+        remarks: Sequence[str],
+    ) -> None:
         self.config = config
+        self.choices = choices
+        self.remarks = remarks
         self.data_digest = dataset.digest
         self.tokenizer = tokenizer
         self.model = model
@@ -150,7 +175,7 @@ class Job:
             windows,
             SampleOrder(len(windows), seed=config.run.seed, shuffled=config.data.order == "shuffled"),
             samples_per_step=self.samples_per_step,
-            micro_batch_size=config.train.micro_batch_size,
+            micro_batch_size=choices.micro_batch_size,
             rank=self.strategy.rank,
             world_size=self.strategy.world_size,
         )
@@ -159,7 +184,7 @@ class Job:
             self.held_out = fixed_batches(
                 cut(dataset.split("valid"), stride=length),
                 n_windows=max(1, config.train.eval_tokens // length),
-                batch_size=config.train.micro_batch_size,
+                batch_size=choices.eval_batch_size,
             )
         self.sampler: Sampler | None = None
         if config.train.sample_every:
@@ -178,13 +203,16 @@ class Job:
         with contextlib.ExitStack() as at_end:
             at_end.enter_context(alone(run_dir.root, otherwise=busy))
             at_end.callback(last_word, run_dir.set_state)
+            at_end.enter_context(self.computing())
+            self.choices.write(run_dir.choices_file)
             self._describe(run_dir, resumed=resumed)
             tracker = open_tracker(self.config.tracking, run_dir)
             tracker.start(self._info(run_dir, state, resumed=resumed))
             at_end.callback(last_word, tracker.finish)
             run_dir.set_state("running")
+            retreat = functools.partial(self._retreat, run_dir, tracker)
             with explained_nondeterminism():
-                result = self.trainer(state, self._hooks(run_dir, tracker)).run()
+                result = self.trainer(state, self._hooks(run_dir, tracker), retreat).run()
             status = "preempted" if result.stop_reason == "preempted" else "finished"
         show_averages(self.learner.optimizer)
         return TrainedRun(run_dir=run_dir, result=result, model=self.model, tokenizer=self.tokenizer)
@@ -214,11 +242,28 @@ class Job:
                 "n_parameters": self.model.n_parameters,
                 "architecture": config.model.architecture,
                 "dataset": str(config.data.path),
+                "choices": self.choices.line(),
+                **({"warning": "; ".join(self.remarks)} if self.remarks else {}),
             },
         )
 
-    def trainer(self, state: TrainState, hooks: Sequence[Hook]) -> Trainer:
-        """The loop from `state` on."""
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Products and attention are computed as was chosen."""
+        products = fp32_products(self.choices.fp32_products, self.learner.precision.device)
+        with products, only_kernel(self.config.model.attention_backend):
+            yield
+
+    def _retreat(self, run_dir: RunDir, tracker: Tracker, step: int, line: str, changes: Mapping[str, object]) -> None:
+        """A choice did not hold: store the new one and say so."""
+        self.choices = self.choices.replaced(
+            **changes, reasons={**self.choices.reasons, **dict.fromkeys(changes, line)}
+        )
+        self.choices.write(run_dir.choices_file)
+        tracker.log("notice", step, {"notice/text": line})
+
+    def trainer(self, state: TrainState, hooks: Sequence[Hook], on_retreat: OnRetreat = no_retreat) -> Trainer:
+        """The loop from `state` on; `on_retreat` hears of choices that did not hold."""
         config = self.config
         total, d_model = config.train.steps, config.model.d_model
         return Trainer(
@@ -232,6 +277,7 @@ class Job:
             seed=config.run.seed,
             loader_threads=config.data.loader_threads,
             prefetch=config.data.prefetch,
+            on_retreat=on_retreat,
         )
 
     def _hooks(self, run_dir: RunDir, tracker: Tracker) -> list[Hook]:
@@ -262,30 +308,3 @@ class Job:
             keep=config.checkpoint,
         )
         return [*hooks, SaveCheckpoint(save, tracker, config.checkpoint), Artifacts(run_dir, tracker)]
-
-
-def _tokenizer(config: Config, dataset: Dataset, start: Checkpoint | None) -> Tokenizer:
-    """That of the starting point, of the configuration, or else of the data, which must have been made with it."""
-    if start is not None and start.tokenizer is not None:
-        tokenizer = start.tokenizer
-    elif config.tokenizer.path.exists():
-        tokenizer = Tokenizer.load(config.tokenizer.path)
-    else:
-        tokenizer = dataset.tokenizer()
-    dataset.check_tokenizer(tokenizer)
-    return tokenizer
-
-
-def _model(config: Config, tokenizer: Tokenizer, start: Checkpoint | None) -> Transformer:
-    """A new model, with the weights of the starting point if there is one."""
-    vocab_size = config.model.vocab_size or tokenizer.vocab_size
-    if vocab_size < tokenizer.vocab_size:
-        raise ConfigError(
-            f"model.vocab_size = {vocab_size} is less than the tokenizer's {tokenizer.vocab_size}; "
-            "leave it out or raise it"
-        )
-    model = Transformer(config.model.complete(vocab_size=vocab_size), seed=config.run.seed)
-    model.activation_checkpointing = config.train.activation_checkpointing
-    if start is not None:
-        start_from(model, start)
-    return model

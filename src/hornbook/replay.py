@@ -9,6 +9,7 @@ from hornbook.data.dataset import Dataset
 from hornbook.distributed.device import explained_nondeterminism
 from hornbook.errors import CheckpointError, ConfigError
 from hornbook.storage.run_dir import RunDir, list_checkpoints
+from hornbook.training.choices import Choices
 from hornbook.training.replay import Replay, replay
 from hornbook.training.resume import find_checkpoint, find_run
 
@@ -28,9 +29,10 @@ def replay_step(config: Config, run: Path, *, step: int) -> Replay:
     if run_dir is None:
         raise CheckpointError(f"{run}: no such run; name a run directory")
     dataset = Dataset.open(config.data.path)
-    job, state = build_job(config, dataset, _nearest(run_dir, step - 1, data_digest=dataset.digest))
+    checkpoint, kept = _nearest(run_dir, step - 1, data_digest=dataset.digest), Choices.read(run_dir.choices_file)
+    job, state = build_job(config, dataset, checkpoint, kept)
     trainer = job.trainer(state, hooks=[])
-    with explained_nondeterminism():
+    with job.computing(), explained_nondeterminism():
         return replay(trainer, job.batches, job.tokenizer, step=step)
 
 

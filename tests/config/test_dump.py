@@ -161,7 +161,7 @@ def tables_of(values):
 
 def test_descriptions_stand_above_their_keys():
     text = to_toml(Config(), descriptions=True)
-    assert "# Windows in one forward pass.\nmicro_batch_size = 8\n" in text
+    assert "# Optimizer updates.\nsteps = 1000\n" in text
     assert all(len(line) <= 120 for line in text.splitlines())
 
 

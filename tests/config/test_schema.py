@@ -9,7 +9,7 @@ def test_the_schema_describes_the_file():
     assert {"run", "train", "schedule", "extends"} <= schema["properties"].keys()
     assert "gpt2" in tables["ModelTable"]["properties"]["preset"]["enum"]
     assert tables["AdamWConfig"]["properties"]["kind"]["const"] == "adamw"
-    assert tables["TrainConfig"]["properties"]["micro_batch_size"]["description"] == "Windows in one forward pass."
+    assert tables["TrainConfig"]["properties"]["steps"]["description"] == "Optimizer updates."
     assert tables["TrainConfig"]["additionalProperties"] is False
 
 

@@ -106,6 +106,21 @@ def test_order_holds_when_later_steps_are_faster():
     assert [step for step, _ in read_all(Slow(), 3, 6, range(10))] == list(range(10))
 
 
+def test_the_next_step_is_read_while_the_consumer_works():
+    class Signals:
+        def __init__(self):
+            self.begun = [threading.Event() for _ in range(4)]
+
+        def step(self, step):
+            self.begun[step].set()
+            return []
+
+    source = Signals()
+    with Prefetcher(source, first_step=0, last_step=4, threads=1, depth=1) as prefetcher:
+        for step, _ in prefetcher:
+            assert step == 3 or source.begun[step + 1].wait(timeout=60)  # before it is asked for
+
+
 def test_an_error_comes_where_its_step_is_asked_for():
     with Prefetcher(Slow(fails_at=2), first_step=0, last_step=9, threads=2, depth=4) as prefetcher:
         assert [next(prefetcher)[0], next(prefetcher)[0]] == [0, 1]

@@ -1,16 +1,16 @@
 """Averages by token, perplexity and bits per byte in closed form, speed against a known sleep."""
 
 import math
-import time
 
 import pytest
 import torch
 
-from hornbook.data.batch import TokenBatch
+from hornbook.data.loader import Prefetcher
 from hornbook.distributed.single import SingleProcess
+from hornbook.training import trainer
 from hornbook.training.hooks import Log
 from hornbook.training.metrics import Averages, add_sums, peak_memory_bytes, perplexity, readable, total_sums
-from training.rig import TOKENS, Clock, Listener, Source, build_learner, build_trainer
+from training.rig import TOKENS, Clock, Listener, build_learner, build_trainer
 
 CPU = torch.device("cpu")
 
@@ -76,20 +76,20 @@ def test_tokens_per_second_is_that_of_the_steps_without_the_hooks() -> None:
     assert listener.values("train", "train/seconds_left") == pytest.approx([0.4 + 3 * 5.0, 0.0])
 
 
-def test_a_slow_source_is_seen_as_waiting_and_a_fast_one_is_not() -> None:
-    class Slow(Source):
-        seconds = 0.03
+def test_the_share_of_waiting_is_that_of_the_time_before_a_step_has_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, listener = Clock(), Listener()
+    take, work = Prefetcher.__next__, trainer.train_step
 
-        def step(self, step: int) -> list[TokenBatch]:
-            time.sleep(self.seconds)
-            return super().step(step)
+    def slow_take(stream: Prefetcher) -> object:
+        clock.spend(1.0)
+        return take(stream)
 
-    def wait(source: Slow, pause: float) -> float:
-        listener = Listener()
-        hooks = [Log(listener, every=4, device=torch.device("cpu")), lambda at: time.sleep(pause)]
-        build_trainer(build_learner(), steps=8, batches=source, hooks=hooks).run()
-        return listener.values("train", "train/data_wait")[-1]  # the first step always waits
+    def slow_work(*args: object, **settings: object) -> object:
+        clock.spend(3.0)
+        return work(*args, **settings)
 
-    waiting = wait(Slow(), 0.0)
-    assert waiting > 0.05  # a step of this model takes some milliseconds, on a busy machine many
-    assert wait(Slow(), 0.09) < waiting  # read while the hooks were at work
+    monkeypatch.setattr(Prefetcher, "__next__", slow_take)
+    monkeypatch.setattr(trainer, "train_step", slow_work)
+    hooks = [lambda at: clock.spend(100.0), Log(listener, every=2, device=CPU)]
+    build_trainer(build_learner(), steps=4, hooks=hooks, clock=clock).run()
+    assert listener.values("train", "train/data_wait") == [0.25, 0.25]

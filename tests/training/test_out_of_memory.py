@@ -75,13 +75,13 @@ def test_the_run_equals_one_with_the_smaller_micro_batch_from_there(
     state.step = 2
     build_trainer(expected, steps=5, batches=Joint(), state=state, micro_batch_size=ROWS).run()
 
-    told: list[tuple[int, int]] = []
+    told: list[tuple[int, object]] = []
     learner = build_learner(dropout=dropout)
     fits(monkeypatch, ROWS, from_sample=2 * SAMPLES)
     build_trainer(
-        learner, steps=5, batches=Joint(), on_smaller_micro_batch=lambda step, rows: told.append((step, rows))
+        learner, steps=5, batches=Joint(), on_retreat=lambda step, line, changes: told.append((step, changes))
     ).run()
-    assert told == [(2, ROWS)]
+    assert told == [(2, {"micro_batch_size": ROWS})]
     assert_equal(full(learner), full(expected))
 
 

@@ -19,19 +19,29 @@ def check(config: Config) -> None:
     Raises:
         ValueError: for the first combination that is wrong.
     """
-    for problem in (_batch(config), _stride(config), _warmup(config), _decay(config), _averages(config)):
+    for problem in (_batch(config), _stride(config), _warmup(config), _decay(config), _averages(config), _attention(config)):
         if problem is not None:
             raise ValueError(problem)
 
 
 def _batch(config: Config) -> str | None:
-    tokens, batch = config.train.tokens_per_step, config.train.micro_batch_size * config.model.context_length
+    rows = 1 if config.train.micro_batch_size == "auto" else config.train.micro_batch_size
+    tokens, batch = config.train.tokens_per_step, rows * config.model.context_length
     if tokens % batch == 0:
         return None
     below, above = tokens // batch * batch, (tokens // batch + 1) * batch
     return (
         f"train.tokens_per_step = {tokens} is not a multiple of train.micro_batch_size * "
         f"model.context_length = {batch}; nearest: {f'{below} or ' if below else ''}{above}"
+    )
+
+
+def _attention(config: Config) -> str | None:
+    if config.model.attention_backend != "compiled" or config.train.compile != "off":
+        return None
+    return (
+        'model.attention_backend = "compiled" has no effect with train.compile = "off"; set that to "on", or the '
+        'backend to "auto"'
     )
 
 

@@ -89,6 +89,9 @@ class ModelTable(Architecture):
     """With preset = "auto": the layers, from which sizes, rates, batch and steps follow (docs/recipes.md)."""
     init_from: Path | None = None
     """A run or checkpoint directory whose weights and tokenizer to start from (not its optimizer or step)."""
+    attention_backend: Literal["auto", "sdpa", "flash", "efficient", "cudnn", "math", "compiled"] = "auto"
+    """How attention is computed in training; the result stays. auto: the faster of the formula and torch's kernel;
+    sdpa: torch's kernel; the next four: that one alone; compiled: the formula, in compiled code."""
     vocab_size: PositiveInt | None = None
     n_kv_heads: PositiveInt | None = None
     """Key and value heads: n_heads is multi-head attention, 1 multi-query, between them grouped. Default: n_heads."""

@@ -14,13 +14,19 @@ class TrainConfig(Table):
     """Optimizer updates."""
     tokens_per_step: PositiveInt = 16_384
     """Positions in one update, over all micro-batches and ranks; a multiple of micro_batch_size * context_length."""
-    micro_batch_size: PositiveInt = 8
-    """Windows in one forward pass."""
+    micro_batch_size: PositiveInt | Literal["auto"] = 8
+    """Windows in one forward pass; auto takes what memory holds, up to 8,192 tokens on a CPU and 65,536 on a GPU. It
+    shrinks when memory runs out; tokens_per_step and the result stay."""
     max_minutes: PositiveFloat | None = None
     """Stop cleanly, with a checkpoint, after so many minutes of this process."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """bf16 and fp16 compute products in 16 bits and keep fp32 weights, gradients and optimizer state; fp16, for GPUs
     that have no bf16, scales its loss as needed."""
+    fp32_products: Literal["auto", "exact", "fast"] = "auto"
+    """How float32 products are computed. fast: through oneDNN on a CPU, by TF32 (10 bits) on CUDA. auto: fast where
+    that is faster and as accurate as float32, and on CUDA where precision is 16 bits anyway."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile forward, backward and update; auto: where the run is long enough to win it back. Resolved once a run."""
     activation_checkpointing: bool = False
     """Recompute each block in backward: less memory, about a third more time."""
     nll_chunk_tokens: PositiveInt = 2048

@@ -24,6 +24,11 @@ MAX_STRIPS, MIN_STRIP = 4, 64
 """Into how many strips `plain_attention` cuts causal queries, and how few queries are worth one."""
 
 
+def plain_keys(device_type: str, dtype: torch.dtype) -> int:
+    """Up to how many keys `plain_attention` is the faster one, forward and backward; 0: never."""
+    return PLAIN_MAX_KEYS if device_type == "cpu" and dtype == torch.bfloat16 else 0
+
+
 class Attention(nn.Module):
     """Self-attention over the tokens of a row, and over the cached ones before them."""
 
@@ -31,6 +36,8 @@ class Attention(nn.Module):
         super().__init__()
         self.head_dim = config.head_dim
         self.dropout = config.dropout
+        self.plain_max_keys: int | None = None
+        """Up to so many keys, training goes by the formula; None leaves it to `plain_keys`."""
         wide, narrow = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
         self.q_proj = nn.Linear(config.d_model, wide, bias=config.bias)
         self.k_proj = nn.Linear(config.d_model, narrow, bias=config.bias)
@@ -50,7 +57,8 @@ class Attention(nn.Module):
             q, k = rotate(q, turn), rotate(k, turn)
         if store is not None:
             k, v = store.write(k, v)
-        mixed = attend(q, k, v, visibility, dropout=self.dropout if self.training else 0.0)
+        dropout = self.dropout if self.training else 0.0
+        mixed = attend(q, k, v, visibility, dropout=dropout, plain_max_keys=self.plain_max_keys)
         out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -65,10 +73,12 @@ def attend(
     visibility: Visibility,
     *,
     dropout: float = 0.0,
+    plain_max_keys: int | None = None,
 ) -> Float[Tensor, "b h t e"]:
-    """Scaled dot-product attention by the faster of torch's kernel and the plain formula."""
-    on_cpu_bf16 = q.device.type == "cpu" and q.dtype == torch.bfloat16
-    if on_cpu_bf16 and q.requires_grad and k.shape[2] <= PLAIN_MAX_KEYS:
+    """Scaled dot-product attention: by its formula for a gradient over few enough keys, else by torch's kernel."""
+    if plain_max_keys is None:
+        plain_max_keys = plain_keys(q.device.type, q.dtype)
+    if q.requires_grad and k.shape[2] <= plain_max_keys:
         return plain_attention(q, k, v, visibility, dropout=dropout)
     return F.scaled_dot_product_attention(
         q,

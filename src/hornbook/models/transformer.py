@@ -62,6 +62,12 @@ class Transformer(nn.Module):
         """Trained numbers, a tied embedding counted once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    def use_plain_attention(self, max_keys: int) -> None:
+        """Train attention by its formula up to `max_keys` keys, and by torch's kernel beyond."""
+        for layer in self.layers:
+            assert isinstance(layer, Block)
+            layer.attention.plain_max_keys = max_keys
+
     @overload
     def forward(
         self,

@@ -1,7 +1,7 @@
 """The one place that knows where things live in a run, and which of its checkpoints is meant.
 
     runs/NAME/
-      config.toml  provenance.json  state  metrics.jsonl  skipped.jsonl  report.html
+      config.toml  provenance.json  choices.json  state  metrics.jsonl  skipped.jsonl  report.html
       checkpoints/LATEST, BEST, step-00005000/ ...   samples/  evals/  tensorboard/  plots/  profile/
 
 `state` is one word. Checkpoints are recognised by their manifest, never by their directory's name.
@@ -83,6 +83,11 @@ class RunDir:
     def provenance_file(self) -> Path:
         """Command line, commit, versions, host, devices; see hornbook.storage.provenance."""
         return self.root / "provenance.json"
+
+    @property
+    def choices_file(self) -> Path:
+        """What was chosen by clock or by probing; see hornbook.training.choices."""
+        return self.root / "choices.json"
 
     @property
     def state_file(self) -> Path:

@@ -1,4 +1,4 @@
-"""When a micro-batch does not fit: know it when it is said, and cut smaller ones."""
+"""When a step cannot be computed as it was meant to be: know why, and cut smaller micro-batches."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from hornbook.data.batch import TokenBatch
+from hornbook.training.compiled import CompilerFailed, is_of_compiler
 
 _ALLOCATORS_SAY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
 
@@ -23,17 +24,21 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-    """Turn an allocator's complaint into MicroBatchTooLarge; everything else passes.
+    """Turn the complaints of allocators and compilers into two exceptions; everything else passes.
 
     Raises:
         MicroBatchTooLarge: catch it, leave the `except` block (it keeps the frames, and they the tensors), then retry.
+        CompilerFailed: the same.
     """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise MicroBatchTooLarge(str(error).partition("\n")[0]) from None
+    except Exception as error:
+        first_line = str(error).strip().partition("\n")[0]
+        if is_out_of_memory(error):
+            raise MicroBatchTooLarge(first_line) from None
+        if is_of_compiler(error):
+            raise CompilerFailed(f"{type(error).__name__}: {first_line}"[:200]) from None
+        raise
 
 
 def smaller(rows: int) -> int | None:

@@ -21,6 +21,7 @@ from hornbook.distributed.strategy import Flags, Strategy
 from hornbook.models.transformer import Transformer
 from hornbook.objectives.objective import B, Objective, StepContext
 from hornbook.optim.groups import set_learning_rate
+from hornbook.training.compiled import CompilerFailed
 from hornbook.training.metrics import Sums, total_sums
 from hornbook.training.out_of_memory import MicroBatchTooLarge, watched
 from hornbook.training.skipping import SkipReason, SpikeLimits, why_skipped
@@ -96,7 +97,7 @@ def train_step(
     before backward only: everything that is reported is unscaled.
 
     Raises:
-        MicroBatchTooLarge: out of memory before anything was updated; no gradient is left behind.
+        MicroBatchTooLarge, CompilerFailed: before anything was updated; no gradient is left behind.
     """
     objective, strategy, optimizer = learner.objective, learner.strategy, learner.optimizer
     device = learner.precision.device
@@ -106,7 +107,7 @@ def train_step(
     try:
         with watched():
             outputs = _accumulate(learner, batches, at, weights, loss_scale or 1.0)
-    except MicroBatchTooLarge:
+    except (MicroBatchTooLarge, CompilerFailed):
         strategy.zero_grad(optimizer)
         raise
     sums = total_sums(outputs, strategy)

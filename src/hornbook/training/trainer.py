@@ -5,7 +5,7 @@ state but TrainState, so a run that is stopped, saved, rebuilt and continued equ
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,12 +18,20 @@ from hornbook.distributed.strategy import Flags
 from hornbook.errors import TrainingError
 from hornbook.objectives.objective import StepContext
 from hornbook.storage.faults import crash_point
+from hornbook.training.compiled import CompilerFailed
 from hornbook.training.hooks import Hook, Moment, StopReason, out_of_patience
 from hornbook.training.out_of_memory import MicroBatchTooLarge, cut, smaller
 from hornbook.training.preemption import Preemption
 from hornbook.training.skipping import SpikeLimits, spike_limits
 from hornbook.training.state import TrainState
 from hornbook.training.step import Learner, StepReport, train_step
+
+OnRetreat = Callable[[int, str, Mapping[str, object]], None]
+"""Hears the step, a line for people, and which of a run's choices changed to what."""
+
+
+def no_retreat(step: int, line: str, changes: Mapping[str, object]) -> None:
+    """Nobody listens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +61,14 @@ class Trainer:
         loader_threads: int = 1,
         prefetch: int = 2,
         micro_batch_size: int | None = None,
-        on_smaller_micro_batch: Callable[[int, int], None] = lambda step, rows: None,
+        on_retreat: OnRetreat = no_retreat,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`schedule` maps the number of an update (0 is the first) to the learning rate's multiplier.
 
         `samples_per_step` counts over all ranks. `loader_threads` read `prefetch` steps ahead. `micro_batch_size` cuts
-        what `batches` gives into pieces of at most so many rows; it shrinks when memory runs out, and
-        `on_smaller_micro_batch` is told the step and the new size. `clock` is in seconds.
+        what `batches` gives into pieces of at most so many rows; it shrinks when memory runs out. `clock` is in
+        seconds.
         """
         self.learner = learner
         self.schedule = schedule
@@ -73,7 +81,7 @@ class Trainer:
         self.loader_threads = loader_threads
         self.prefetch = prefetch
         self.micro_batch_size = micro_batch_size
-        self.on_smaller_micro_batch = on_smaller_micro_batch
+        self.on_retreat = on_retreat
         self.clock = clock
         if learner.precision.kind == "fp16" and state.loss_scale is None:
             state.loss_scale = LossScale().value
@@ -132,10 +140,11 @@ class Trainer:
         return report
 
     def _fitting_step(self, micro_batches: Sequence[TokenBatch], at: StepContext) -> StepReport:
-        """The step in micro-batches that fit: out of memory, it is done again in smaller ones, and so are the next."""
+        """The step as it can be computed: out of memory, it is done again in smaller micro-batches, and so is all that
+        follows; where compiling fails, without."""
         while True:
             batches = micro_batches if self.micro_batch_size is None else cut(micro_batches, self.micro_batch_size)
-            rows, reason = batches[0].n_rows, ""
+            failure: MicroBatchTooLarge | CompilerFailed
             try:
                 return train_step(
                     self.learner,
@@ -145,17 +154,30 @@ class Trainer:
                     loss_scale=self.state.loss_scale,
                     limits=self._limits(),
                 )
-            except MicroBatchTooLarge as error:
-                reason = str(error)
-            self.micro_batch_size = smaller(rows)
-            if self.micro_batch_size is None:
-                raise TrainingError(
-                    f"step {at.step}: out of memory with one window in a micro-batch ({reason}). Set "
-                    "train.activation_checkpointing = true, or train a smaller model or a shorter context_length"
-                )
-            if self.learner.precision.device.type == "cuda":
-                torch.cuda.empty_cache()
-            self.on_smaller_micro_batch(at.step, self.micro_batch_size)
+            except (MicroBatchTooLarge, CompilerFailed) as error:
+                failure = error.with_traceback(None)  # whose frames keep the tensors
+            if isinstance(failure, CompilerFailed):
+                self._retreat_from_compiling(failure, at.step)
+            else:
+                self._retreat_from_memory(failure, at.step, batches[0].n_rows)
+
+    def _retreat_from_compiling(self, failure: CompilerFailed, step: int) -> None:
+        assert self.learner.model.compiled
+        self.learner.model.compiled = False
+        line = f"step {step}: compiling failed, so the run goes on without ({failure})"
+        self.on_retreat(step, line, {"compile": False})
+
+    def _retreat_from_memory(self, failure: MicroBatchTooLarge, step: int, rows: int) -> None:
+        self.micro_batch_size = smaller(rows)
+        if self.micro_batch_size is None:
+            raise TrainingError(
+                f"step {step}: out of memory with one window in a micro-batch ({failure}). Set "
+                "train.activation_checkpointing = true, or train a smaller model or a shorter context_length"
+            )
+        if self.learner.precision.device.type == "cuda":
+            torch.cuda.empty_cache()
+        line = f"step {step}: out of memory, from here on in micro-batches of {self.micro_batch_size} instead of {rows}"
+        self.on_retreat(step, line, {"micro_batch_size": self.micro_batch_size})
 
     def _limits(self) -> SpikeLimits:
         losses, grad_norms = self.state.recent_losses, self.state.recent_grad_norms

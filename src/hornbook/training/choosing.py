@@ -1,0 +1,146 @@
+"""How choices are made: from the configuration where it says, else from what the device was measured to do well."""
+
+import torch
+
+from hornbook.config.model import ModelConfig
+from hornbook.config.run import Config
+from hornbook.distributed.precision import DTYPES, Products
+from hornbook.errors import ConfigError
+from hornbook.models.accounting import training_flops_per_token
+from hornbook.models.attention import plain_keys
+from hornbook.models.memory import training_memory
+from hornbook.profiling.memory import free_bytes
+from hornbook.profiling.probe import peak_flops, probe_fast_products
+from hornbook.training.choices import Choices
+from hornbook.training.compiled import EAGER_SHARE_OF_PEAK, mark, pays_off
+
+AUTO_TOKENS = {"cpu": 8_192, "mps": 16_384, "cuda": 65_536}
+"""Tokens in a micro-batch beyond which a larger one is not faster."""
+AUTO_SHARE = 0.8
+"""Of the free memory that micro_batch_size = "auto" fills by the estimate, which is good to about a third."""
+STATE_TENSORS = {"sgd": 1, "lion": 1, "sign_sgd": 1, "muon": 2}
+"""Tensors of the weights' size that an optimizer keeps; AdamW and its kin have 2."""
+
+
+def choose(
+    config: Config, shape: ModelConfig, device: torch.device, *, kept: Choices | None, steps_left: int
+) -> tuple[Choices, list[str]]:
+    """The choices of a run, and lines that people should read; `kept` are those that it was begun with.
+
+    Raises:
+        ConfigError: if not even one window fits into memory.
+    """
+    if kept is not None and kept.device == device.type:
+        return kept.replaced(threads=config.run.threads or kept.threads), []
+    remarks = (
+        [] if kept is None else [f"begun on {kept.device}, goes on on {device.type}: chosen anew, so bits may differ"]
+    )
+    plain, why_plain = _plain_max_keys(config, device)
+    rows, why_rows, warnings = _micro_batch(config, shape, device, plain=plain >= shape.context_length)
+    products, why_products = _products(config, device)
+    compiles, why_compile = _compile(config, shape, device, rows=rows, steps_left=steps_left)
+    choices = Choices(
+        device=device.type,
+        threads=config.run.threads or torch.get_num_threads(),
+        fp32_products=products,
+        compile=compiles,
+        plain_max_keys=plain,
+        micro_batch_size=rows,
+        eval_batch_size=rows,
+        reasons={
+            name: why
+            for name, why in {
+                "fp32_products": why_products,
+                "compile": why_compile,
+                "plain_max_keys": why_plain,
+                "micro_batch_size": why_rows,
+            }.items()
+            if why
+        },
+    )
+    return choices, [*remarks, *warnings]
+
+
+def _plain_max_keys(config: Config, device: torch.device) -> tuple[int, str]:
+    match config.model.attention_backend:
+        case "auto":
+            return plain_keys(device.type, DTYPES[config.train.precision]), ""
+        case "compiled":
+            return config.model.context_length, 'attention_backend = "compiled"'
+        case backend:
+            return 0, f'attention_backend = "{backend}"'
+
+
+def _products(config: Config, device: torch.device) -> tuple[Products, str]:
+    setting = config.train.fp32_products
+    if setting != "auto":
+        return setting, f'fp32_products = "{setting}"'
+    fast = probe_fast_products(device)
+    if fast is None:
+        return "exact", ""
+    if device.type == "cuda" and config.train.precision != "fp32":
+        return "fast", "TF32: the others are of 16 bits"
+    measured = f"{fast.speed_up:.1f} x by the other path, with an error of {fast.error:.0e}"
+    return ("fast" if fast.is_as_good_as_exact else "exact"), measured
+
+
+def _compile(
+    config: Config, shape: ModelConfig, device: torch.device, *, rows: int, steps_left: int
+) -> tuple[bool, str]:
+    setting = "on" if config.model.attention_backend == "compiled" else config.train.compile
+    if setting != "auto":
+        return setting == "on", f'compile = "{setting}"'
+    peak = peak_flops(device, config.train.precision)
+    seconds = None
+    if peak is not None:
+        per_token = training_flops_per_token(shape, context=shape.context_length)
+        seconds = steps_left * config.train.tokens_per_step * per_token / (peak * EAGER_SHARE_OF_PEAK)
+        if config.train.max_minutes is not None:
+            seconds = min(seconds, 60.0 * config.train.max_minutes)
+    warm = mark(shape, rows=rows, precision=config.train.precision, device=device.type).exists()
+    return pays_off(seconds=seconds, device=device, warm=warm)
+
+
+def _micro_batch(
+    config: Config, shape: ModelConfig, device: torch.device, *, plain: bool
+) -> tuple[int, str, list[str]]:
+    """Rows, why, and warnings."""
+    samples = config.train.tokens_per_step // shape.context_length
+    free = free_bytes(device)
+
+    def needed(rows: int) -> int:
+        return sum(
+            training_memory(
+                shape,
+                rows=rows,
+                half=config.train.precision != "fp32",
+                state_tensors=STATE_TENSORS.get(config.optim.kind, 2),
+                chunk_tokens=config.train.nll_chunk_tokens,
+                activation_checkpointing=config.train.activation_checkpointing,
+                plain_attention=plain,
+            ).values()
+        )
+
+    if free is not None and needed(1) > free:
+        advice = "" if config.train.activation_checkpointing else "train.activation_checkpointing = true, "
+        raise ConfigError(
+            f"a micro-batch of one window needs about {_gigabytes(needed(1))}, and {_gigabytes(free)} are free on "
+            f"{device}; use {advice}a smaller model, a shorter context_length or another device"
+        )
+    rows = config.train.micro_batch_size
+    if rows != "auto":
+        if free is None or needed(rows) <= free:
+            return rows, "", []
+        about = f"a micro-batch of {rows} needs about {_gigabytes(needed(rows))}, and {_gigabytes(free)} are free"
+        return rows, "", [f'{about}: it may not fit; micro_batch_size = "auto" takes what does']
+    most = AUTO_TOKENS[device.type] // shape.context_length
+    fitting = [size for size in range(1, samples + 1) if samples % size == 0 and size <= max(1, most)]
+    if free is not None:
+        fitting = [size for size in fitting if needed(size) <= AUTO_SHARE * free] or [1]
+    rows = fitting[-1]
+    room = "" if free is None else f" of {_gigabytes(free)} free"
+    return rows, f"about {_gigabytes(needed(rows))}{room}", []
+
+
+def _gigabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.2g} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.0f} MB"
