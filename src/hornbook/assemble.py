@@ -15,7 +15,6 @@ from datetime import datetime
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from hornbook.checkpoint.load import Checkpoint, load_checkpoint
 from hornbook.config.dump import config_hash, to_json, to_toml
@@ -26,16 +25,12 @@ from hornbook.data.loader import WindowBatches, fixed_batches
 from hornbook.data.order import SampleOrder
 from hornbook.data.windows import Windows
 from hornbook.distributed.device import explained_nondeterminism, resolve_device, use_deterministic_algorithms
-from hornbook.distributed.precision import DTYPES, Precision, fp32_products
-from hornbook.distributed.single import SingleProcess
-from hornbook.distributed.strategy import Strategy
+from hornbook.distributed.precision import DTYPES, fp32_products
 from hornbook.errors import TrainingError
 from hornbook.models.accounting import training_flops_per_token
 from hornbook.models.attention_kernels import check_kernel, only_kernel
-from hornbook.models.transformer import Transformer, roles
-from hornbook.objectives.next_token import NextToken
+from hornbook.models.transformer import Transformer
 from hornbook.optim.averaging import show_averages
-from hornbook.optim.build import make_optimizer
 from hornbook.optim.schedules import multiplier
 from hornbook.profiling.probe import peak_flops
 from hornbook.storage.atomic import replace_file
@@ -49,14 +44,14 @@ from hornbook.tracking.tracker import RunInfo, Tracker
 from hornbook.training.branches import find_branch_point
 from hornbook.training.choices import Choices
 from hornbook.training.choosing import choose
+from hornbook.training.compiled import compile_updates, remember
 from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
-from hornbook.training.norms import Norms, NormWatch, norm_watch
+from hornbook.training.norms import Norms, NormWatch
 from hornbook.training.resume import find_checkpoint, find_run
 from hornbook.training.saving import Artifacts, Sampler, Saver, restore
 from hornbook.training.skip_record import RecordSkipped
-from hornbook.training.start import build_model, shape_of, tokenizer_of
+from hornbook.training.start import build_learner, build_model, shape_of, tokenizer_of
 from hornbook.training.state import TrainState
-from hornbook.training.step import Learner
 from hornbook.training.trainer import OnRetreat, Trainer, TrainResult, no_retreat
 from hornbook.training.validation import Validation
 
@@ -124,29 +119,6 @@ def build_job(
     return job, state if resumed else state.branched()
 
 
-def build_learner(config: Config, model: Transformer, *, byte_lengths: Tensor | None = None) -> Learner[TokenBatch]:
-    """What the steps of a run work on and with: `model` on its device, and objective, optimizer, precision for it.
-
-    byte_lengths: (vocab_size,) bytes that each token stands for; they add the metric of bytes.
-
-    Raises:
-        ConfigError: if the device cannot multiply in train.precision.
-    """
-    strategy: Strategy = SingleProcess()
-    strategy.prepare(model)
-    precision = Precision(config.train.precision, next(model.parameters()).device)
-    precision.check()
-    return Learner[TokenBatch](
-        model=model,
-        objective=NextToken(config.objective, chunk_tokens=config.train.nll_chunk_tokens, byte_lengths=byte_lengths),
-        optimizer=strategy.optimizer(model, lambda named: make_optimizer(named, roles(model), config.optim)),
-        strategy=strategy,
-        precision=precision,
-        clip_grad_norm=config.optim.clip_grad_norm,
-        watch=norm_watch(config.tracking),
-    )
-
-
 class Job:
     """The objects of one run, built once and in the order in which they need one another."""
 
@@ -167,6 +139,8 @@ class Job:
         self.model = model
         self.learner = build_learner(config, model, byte_lengths=torch.from_numpy(tokenizer.byte_lengths()))
         self.strategy = self.learner.strategy
+        if choices.compile:
+            compile_updates(self.learner.optimizer)
         length = config.model.context_length
         self.samples_per_step = config.train.tokens_per_step // length
         cut = functools.partial(Windows, context_length=length, lookahead=self.learner.objective.lookahead)
@@ -213,6 +187,8 @@ class Job:
             retreat = functools.partial(self._retreat, run_dir, tracker)
             with explained_nondeterminism():
                 result = self.trainer(state, self._hooks(run_dir, tracker), retreat).run()
+            if self.choices.compile:
+                remember(self.model.config, self.choices.micro_batch_size, self.config.train.precision)
             status = "preempted" if result.stop_reason == "preempted" else "finished"
         show_averages(self.learner.optimizer)
         return TrainedRun(run_dir=run_dir, result=result, model=self.model, tokenizer=self.tokenizer)

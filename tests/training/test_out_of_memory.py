@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from torch._dynamo.exc import InternalTorchDynamoError
 
 from hornbook.data.batch import TokenBatch
 from hornbook.errors import TrainingError
+from hornbook.models import transformer
 from hornbook.objectives.next_token import NextToken
 from hornbook.objectives.objective import LossOutput
 from hornbook.training.out_of_memory import cut, is_out_of_memory, smaller
@@ -116,3 +118,32 @@ def test_out_of_memory_in_the_update_is_not_retried(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(learner.optimizer, "step", step)
     with pytest.raises(torch.OutOfMemoryError):
         build_trainer(learner, steps=2).run()
+
+
+@pytest.mark.parametrize("where", ["forward", "update"])
+def test_a_compiler_that_fails_leaves_the_run_as_it_would_be_without(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    expected = build_learner(dropout=0.2)
+    build_trainer(expected, steps=3).run()
+
+    learner, told = build_learner(dropout=0.2), []
+    fail = InternalTorchDynamoError("no such compiler\nand more")
+    if where == "forward":
+        learner.model.compiled = True
+
+        def broken() -> None:
+            raise fail
+
+        monkeypatch.setattr(transformer, "_compiled", broken)
+    else:
+
+        def move(*moves: object) -> None:
+            raise fail
+
+        learner.optimizer._run = move
+    build_trainer(learner, steps=3, on_retreat=lambda step, line, changes: told.append((step, line, changes))).run()
+    ((step, line, changes),) = told
+    assert (step, changes) == (0, {"compile": False})
+    assert "InternalTorchDynamoError: no such compiler)" in line
+    assert_equal(full(learner), full(expected))

@@ -19,7 +19,14 @@ def check(config: Config) -> None:
     Raises:
         ValueError: for the first combination that is wrong.
     """
-    for problem in (_batch(config), _stride(config), _warmup(config), _decay(config), _averages(config), _attention(config)):
+    for problem in (
+        _batch(config),
+        _stride(config),
+        _warmup(config),
+        _decay(config),
+        _averages(config),
+        _attention(config),
+    ):
         if problem is not None:
             raise ValueError(problem)
 

@@ -41,6 +41,10 @@ class RuledOptimizer(torch.optim.Optimizer):
         self._run = torch.compile(move, fullgraph=True, dynamic=False)
         self._as_number = _as_tensor
 
+    def run_eagerly(self) -> None:
+        """Undo `compile_update`; a first compiled update that failed to compile has changed nothing."""
+        self._run, self._as_number = move_in_slices, float
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """One update of every parameter that has a gradient. A closure is not supported."""

@@ -111,8 +111,9 @@ class PlainLines(Tracker):
         """Say the run's name, where a resumed one goes on, and what was chosen for it."""
         self._total = run.total_steps
         self._output.write(f"run {run.name}" + (f", resumed after step {run.first_step}" if run.resumed else ""))
-        if choices := run.details.get("choices"):
-            self._output.write(str(choices))
+        for told in ("choices", "warning"):
+            if line := run.details.get(told):
+                self._output.write(str(line))
 
     def log(self, event: str, step: int, values: Mapping[str, Scalar]) -> None:
         """`train step 10/100 | loss 4.2000 | ...`; values without a known name stand as name=value."""

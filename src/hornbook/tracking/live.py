@@ -117,6 +117,8 @@ class LiveView(Tracker):
 
 
 def _notice(event: str, step: int, values: Mapping[str, Scalar]) -> str:
+    if event == "notice":
+        return str(values.get("notice/text", ""))
     said = parts(values)
     if event == "norms":
         said = [_largest(values, "grad", "largest gradient"), _largest(values, "update_ratio", "largest update ratio")]

@@ -12,7 +12,7 @@ from hornbook.models.memory import training_memory
 from hornbook.profiling.memory import free_bytes
 from hornbook.profiling.probe import peak_flops, probe_fast_products
 from hornbook.training.choices import Choices
-from hornbook.training.compiled import EAGER_SHARE_OF_PEAK, mark, pays_off
+from hornbook.training.compiled import EAGER_SHARE_OF_PEAK, is_warm, pays_off
 
 AUTO_TOKENS = {"cpu": 8_192, "mps": 16_384, "cuda": 65_536}
 """Tokens in a micro-batch beyond which a larger one is not faster."""
@@ -97,8 +97,7 @@ def _compile(
         seconds = steps_left * config.train.tokens_per_step * per_token / (peak * EAGER_SHARE_OF_PEAK)
         if config.train.max_minutes is not None:
             seconds = min(seconds, 60.0 * config.train.max_minutes)
-    warm = mark(shape, rows=rows, precision=config.train.precision, device=device.type).exists()
-    return pays_off(seconds=seconds, device=device, warm=warm)
+    return pays_off(seconds=seconds, device=device, warm=is_warm(shape, rows, config.train.precision))
 
 
 def _micro_batch(

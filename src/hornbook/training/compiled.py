@@ -4,6 +4,7 @@ torch.compile turns forward and backward into one fused program each. That costs
 when the cache has it, and saves about a fifth of every step. A compiler that is missing or fails never ends a run.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -12,8 +13,10 @@ import sys
 from pathlib import Path
 
 import torch
+from torch.optim import Optimizer
 
 from hornbook.config.model import ModelConfig
+from hornbook.optim.optimizer import RuledOptimizer
 from hornbook.storage.user_cache import user_cache
 
 SAVED = 0.2
@@ -60,9 +63,19 @@ def use_persistent_cache() -> Path:
     return Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
 
 
-def mark(config: ModelConfig, **settings: object) -> Path:
-    """The empty file that says that a program for this shape and these settings has been compiled here before."""
-    key = f"{torch.__version__} {config.model_dump_json()} {sorted(settings.items())}"
+def is_warm(config: ModelConfig, rows: int, precision: str) -> bool:
+    """Whether a program for micro-batches of `rows` has been compiled here before."""
+    return _mark(config, rows, precision).exists()
+
+
+def remember(config: ModelConfig, rows: int, precision: str) -> None:
+    """From now on `is_warm`."""
+    with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
+        _mark(config, rows, precision).touch()
+
+
+def _mark(config: ModelConfig, rows: int, precision: str) -> Path:
+    key = f"{torch.__version__} {config.model_dump_json()} {rows} {precision}"
     return use_persistent_cache() / f"hornbook-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
@@ -75,8 +88,11 @@ def is_of_compiler(error: BaseException) -> bool:
     return type(error).__module__.startswith(("torch._dynamo", "torch._inductor", "torch._functorch", "triton"))
 
 
-def allow_many_shapes() -> None:
-    """Raise the number of programs that one function may become; at the limit torch would fall back silently."""
+def compile_updates(optimizer: Optimizer) -> None:
+    """Get ready to compile: cache and limits are set, and the optimizer's next update is compiled."""
     import torch._dynamo
 
+    use_persistent_cache()
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
+    if isinstance(optimizer, RuledOptimizer):
+        optimizer.compile_update()

@@ -23,8 +23,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def watched() -> Iterator[None]:
-    """Turn the complaints of allocators and compilers into two exceptions; everything else passes.
+def watched(*, memory: bool = True) -> Iterator[None]:
+    """Turn the complaints of allocators (if `memory`) and compilers into two exceptions; everything else passes.
 
     Raises:
         MicroBatchTooLarge: catch it, leave the `except` block (it keeps the frames, and they the tensors), then retry.
@@ -34,7 +34,7 @@ def watched() -> Iterator[None]:
         yield
     except Exception as error:
         first_line = str(error).strip().partition("\n")[0]
-        if is_out_of_memory(error):
+        if memory and is_out_of_memory(error):
             raise MicroBatchTooLarge(first_line) from None
         if is_of_compiler(error):
             raise CompilerFailed(f"{type(error).__name__}: {first_line}"[:200]) from None

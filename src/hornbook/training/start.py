@@ -1,13 +1,23 @@
-"""What a run starts from: its tokenizer, the shape of its model, and the model."""
+"""What a run starts from: its tokenizer, the shape of its model, the model, and all that its steps work with."""
+
+from torch import Tensor
 
 from hornbook.checkpoint.load import Checkpoint, start_from
 from hornbook.config.model import ModelConfig
 from hornbook.config.run import Config
+from hornbook.data.batch import TokenBatch
 from hornbook.data.dataset import Dataset
+from hornbook.distributed.precision import Precision
+from hornbook.distributed.single import SingleProcess
+from hornbook.distributed.strategy import Strategy
 from hornbook.errors import ConfigError
-from hornbook.models.transformer import Transformer
+from hornbook.models.transformer import Transformer, roles
+from hornbook.objectives.next_token import NextToken
+from hornbook.optim.build import make_optimizer
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.training.choices import Choices
+from hornbook.training.norms import norm_watch
+from hornbook.training.step import Learner
 
 
 def tokenizer_of(config: Config, dataset: Dataset, start: Checkpoint | None) -> Tokenizer:
@@ -42,3 +52,26 @@ def build_model(config: Config, shape: ModelConfig, choices: Choices, start: Che
     if start is not None:
         start_from(model, start)
     return model
+
+
+def build_learner(config: Config, model: Transformer, *, byte_lengths: Tensor | None = None) -> Learner[TokenBatch]:
+    """What the steps of a run work on and with: `model` on its device, and objective, optimizer, precision for it.
+
+    byte_lengths: (vocab_size,) bytes that each token stands for; they add the metric of bytes.
+
+    Raises:
+        ConfigError: if the device cannot multiply in train.precision.
+    """
+    strategy: Strategy = SingleProcess()
+    strategy.prepare(model)
+    precision = Precision(config.train.precision, next(model.parameters()).device)
+    precision.check()
+    return Learner[TokenBatch](
+        model=model,
+        objective=NextToken(config.objective, chunk_tokens=config.train.nll_chunk_tokens, byte_lengths=byte_lengths),
+        optimizer=strategy.optimizer(model, lambda named: make_optimizer(named, roles(model), config.optim)),
+        strategy=strategy,
+        precision=precision,
+        clip_grad_norm=config.optim.clip_grad_norm,
+        watch=norm_watch(config.tracking),
+    )

@@ -121,7 +121,7 @@ def train_step(
         reason = reason or "gradient"
     set_learning_rate(optimizer, multiplier)
     if reason is None:
-        optimizer.step()
+        _update(learner)
     if learner.watch is not None:
         learner.watch.after_update(learner, at, skipped=reason is not None)
     strategy.zero_grad(optimizer)
@@ -135,6 +135,16 @@ def train_step(
         skip_reason=None if overflowed else reason,
         overflowed=overflowed,
     )
+
+
+def _update(learner: Learner[B]) -> None:
+    """Move the weights. Out of memory here has no second try: some of them may have moved."""
+    try:
+        with watched(memory=False):
+            learner.optimizer.step()
+    except CompilerFailed:  # before anything moved
+        learner.strategy.zero_grad(learner.optimizer)
+        raise
 
 
 def _accumulate(

@@ -17,6 +17,7 @@ from hornbook.distributed.precision import LossScale
 from hornbook.distributed.strategy import Flags
 from hornbook.errors import TrainingError
 from hornbook.objectives.objective import StepContext
+from hornbook.optim.optimizer import RuledOptimizer
 from hornbook.storage.faults import crash_point
 from hornbook.training.compiled import CompilerFailed
 from hornbook.training.hooks import Hook, Moment, StopReason, out_of_patience
@@ -162,8 +163,9 @@ class Trainer:
                 self._retreat_from_memory(failure, at.step, batches[0].n_rows)
 
     def _retreat_from_compiling(self, failure: CompilerFailed, step: int) -> None:
-        assert self.learner.model.compiled
         self.learner.model.compiled = False
+        if isinstance(self.learner.optimizer, RuledOptimizer):
+            self.learner.optimizer.run_eagerly()
         line = f"step {step}: compiling failed, so the run goes on without ({failure})"
         self.on_retreat(step, line, {"compile": False})
 

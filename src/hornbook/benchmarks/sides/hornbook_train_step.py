@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from hornbook.assemble import build_learner
 from hornbook.config.run import Config
 from hornbook.config.train import TrainConfig
 from hornbook.data.batch import TokenBatch
 from hornbook.distributed.device import resolve_device
 from hornbook.interop.hf import load_hf_directory
 from hornbook.objectives.objective import StepContext
+from hornbook.training.start import build_learner
 from hornbook.training.step import train_step
 
 WARM_UP_STEPS = 3
