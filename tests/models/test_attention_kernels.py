@@ -27,7 +27,7 @@ def test_a_kernel_that_the_device_lacks_is_an_error(name: str) -> None:
 
 
 def test_one_that_cannot_drop_is_an_error_with_dropout() -> None:
-    with pytest.raises(ConfigError, match="with dropout = 0.1"):
+    with pytest.raises(ConfigError, match=r"with dropout = 0\.1"):
         check_kernel("flash", tiny_config(dropout=0.1), CPU, torch.float32)
 
 
