@@ -124,6 +124,8 @@ def events(run: Path) -> list[dict[str, object]]:
         (EVERYTHING, set()),
         (EVERYTHING, {4, 6, 8, 9}),
         ({"optim__kind": "adam", "model__dropout": 0.2, "train__nll_chunk_tokens": 5}, set()),
+        ({**EVERYTHING, "optim__kind": "muon", "optim__ema_decay": 0.9}, {4}),
+        ({**EVERYTHING, "optim__kind": "schedule_free_adamw", "schedule__kind": "constant"}, {4}),
     ],
 )
 def test_a_broken_run_ends_with_the_very_files_of_an_unbroken_one(configure, tmp_path, monkeypatch, changes, bad):
