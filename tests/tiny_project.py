@@ -95,11 +95,13 @@ def load(path: Path, **overrides: object) -> Config:
     return load_config(path, values={key.replace("__", "."): value for key, value in overrides.items()}).config
 
 
-def train_in_child(path: Path, out_dir: Path, steps: int, crash: str | None, resume: bool) -> None:
+def train_in_child(
+    path: Path, out_dir: Path, steps: int, crash: str | None, resume: bool, changes: dict[str, object]
+) -> None:
     """Train in a process of its own, which may die at the crash point `crash`; dropout is on, as it is noise too."""
     if crash:
         os.environ["HORNBOOK_CRASH"] = crash
     from hornbook import assemble
 
-    config = load(path, run__out_dir=str(out_dir), train__steps=steps, model__dropout=0.1)
+    config = load(path, run__out_dir=str(out_dir), train__steps=steps, model__dropout=0.1, **changes)
     assemble.train(config, resume=resume and out_dir / "tiny")
