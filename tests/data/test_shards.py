@@ -1,5 +1,7 @@
 """A token stream reads what was appended, wherever the shard files end, and a writer goes on from its last commit."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -41,6 +43,42 @@ def test_shard_files_are_full_but_for_the_last(stream_of, tmp_path):
 def test_reading_outside_is_an_error(stream_of, start, count):
     with pytest.raises(IndexError, match=r"outside 0\.\.10"):
         stream_of([list(range(10))]).read(start, count)
+
+
+def test_a_place_is_a_file_a_token_and_a_document(stream_of, tmp_path):
+    stream = stream_of([[1, 2, 3], [4], [5, 6, 7, 8]], shard_tokens=3)
+    places = [stream.place(position) for position in range(8)]
+    assert [place.document for place in places] == [0, 0, 0, 1, 2, 2, 2, 2]
+    assert [place.token for place in places] == [0, 1, 2, 0, 1, 2, 0, 1]
+    files = [tmp_path / f"train-{number:05d}.bin" for number in (0, 0, 0, 1, 1, 1, 2, 2)]
+    assert [place.shard for place in places] == [str(path) for path in files]
+
+
+@pytest.mark.parametrize("bad", [8, 2**15])
+def test_a_token_that_is_nobody_s_is_damage(stream_of, tmp_path, bad):
+    stream = stream_of([[1, 2], [3, bad, 7]], shard_tokens=3)
+    checked = TokenStream(tmp_path, "train", stream.index, vocab_size=8)
+    assert checked.read(0, 3).tolist() == [1, 2, 3]
+    with pytest.raises(DataError, match=rf"train-00001\.bin: id {bad} at position 0, but the ids end at 7"):
+        checked.read(2, 3)
+
+
+def test_a_negative_token_is_damage(stream_of, tmp_path):
+    stream = stream_of([[1, -2]], dtype="int32")
+    with pytest.raises(DataError, match="id -2 at position 1"):
+        TokenStream(tmp_path, "train", stream.index, vocab_size=8).read(0, 2)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a mapped file cannot be changed there")
+def test_a_file_that_shrinks_or_vanishes_is_an_error_and_not_the_end_of_the_process(stream_of, tmp_path):
+    stream = stream_of([list(range(10))], shard_tokens=4)
+    os.truncate(tmp_path / "train-00001.bin", 6)
+    (tmp_path / "train-00002.bin").unlink()
+    assert stream.read(0, 4).tolist() == [0, 1, 2, 3]
+    with pytest.raises(DataError, match="6 bytes, but the index says 8"):
+        stream.read(0, 10)
+    with pytest.raises(DataError, match="No such file"):
+        stream.read(8, 2)
 
 
 def test_unknown_document(stream_of):

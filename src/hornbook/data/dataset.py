@@ -88,7 +88,7 @@ class Dataset:
             raise DataError(
                 f"{self.path}: {why} {name!r}, only {', '.join(self.splits) or 'nothing'}; prepare again with {advice}"
             )
-        return TokenStream(self.path, name, found)
+        return TokenStream(self.path, name, found, vocab_size=self.index.vocab_size)
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that the data was made with, from the copy in the data set."""

@@ -197,7 +197,11 @@ class Place:
 class TokenStream:
     """One split as one long array of tokens over memory-mapped files; reading is safe from several threads."""
 
-    def __init__(self, directory: Path, split: SplitName, index: SplitIndex) -> None:
+    def __init__(self, directory: Path, split: SplitName, index: SplitIndex, *, vocab_size: int | None = None) -> None:
+        """With `vocab_size`, a token that is not below it is damage."""
+        self.index = index
+        self._vocab_size = vocab_size
+        self._sizes = [shard.first_byte + shard.tokens * little_endian(index.dtype).itemsize for shard in index.shards]
         self.name = f"{directory} [{split}]"
         self.split = split
         self.n_tokens = index.tokens
@@ -210,19 +214,37 @@ class TokenStream:
         """Place of each document's first token: uint64, (n_documents,), read-only."""
 
     def read(self, start: int, count: int) -> np.ndarray:
-        """Tokens start .. start + count - 1: int64, (count,), a copy; they may lie in several files."""
+        """Tokens start .. start + count - 1: int64, (count,), a copy; they may lie in several files.
+
+        Raises:
+            DataError: for a file that has vanished or shrunk since it was opened, and a token that is nobody's.
+        """
         if start < 0 or count < 0 or start + count > self.n_tokens:
             raise IndexError(f"{self.name}: tokens {start}..{start + count} are outside 0..{self.n_tokens}")
         out = np.empty(count, dtype=np.int64)
         filled, shard = 0, bisect.bisect_right(self._ends, start)
         while filled < count:
             tokens = self._maps[shard]
+            # Touching a map beyond the end of its file would end the process without a word (SIGBUS).
+            _check_size(self._paths[shard], self._sizes[shard], exact=False)
             first = start + filled - (self._ends[shard] - len(tokens))
             piece = tokens[first : first + count - filled]
             out[filled : filled + len(piece)] = piece
             filled += len(piece)
             shard += 1
+        self._check_ids(out, start)
         return out
+
+    def _check_ids(self, tokens: np.ndarray, start: int) -> None:
+        # As unsigned numbers, negative ones are large. On a GPU such a token would be an error without a place.
+        if self._vocab_size is None or not len(tokens) or int(tokens.view(np.uint64).max()) < self._vocab_size:
+            return
+        bad = int(tokens.view(np.uint64).argmax())
+        at = self.place(start + bad)
+        raise DataError(
+            f"{at.shard}: id {int(tokens[bad])} at position {at.token}, but the ids end at {self._vocab_size - 1}: "
+            "damaged; prepare again with --force"
+        )
 
     def place(self, position: int) -> Place:
         """Where the token at `position` of the stream lies."""
