@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -108,6 +109,11 @@ def unread_fields():
 
 def test_every_setting_is_read_somewhere():
     assert sorted(unread_fields()) == []
+
+
+def test_a_warning_is_an_error_here():
+    with pytest.raises(UserWarning, match="an inverted guard"):
+        warnings.warn("an inverted guard", stacklevel=1)
 
 
 HELP = """

@@ -99,9 +99,10 @@ def at_step(step: int, act: Callable[[], object]) -> Iterator[None]:
         yield
 
 
-def assert_intact(out: Path, *, step: int) -> None:
+def assert_intact(out: Path, *, steps: tuple[int, ...] = (4, 8)) -> None:
+    """The newest full checkpoint, of one of these steps, is whole; so is every other."""
     root = out / "tiny/checkpoints"
-    assert load_checkpoint(root).step == step
+    assert load_checkpoint(root).step in steps
     assert set(find_problems(root).values()) == {None}, "whatever looks like a checkpoint is a whole one"
 
 
@@ -120,9 +121,7 @@ def test_a_disk_that_fills_up_during_training(project, unbroken, disk, capsys, k
     assert_one_message(capsys.readouterr().err, "the disk is full")
     assert status == 2
     assert RunDir.open(disk / "tiny").state == "failed"
-    done = load_checkpoint(disk / "tiny").step
-    assert done in (4, 8)
-    assert_intact(disk, step=done)
+    assert_intact(disk)
     ballast[0].unlink()
     assert resume(project, disk) == 0
     assert weights(disk) == unbroken
@@ -136,7 +135,7 @@ def test_a_full_disk_at_the_start_of_a_resume(project, unbroken, disk, capsys):
     ballast = fill(disk, leave=0)
     assert resume(project, disk) == 2
     assert_one_message(capsys.readouterr().err, "the disk is full")
-    assert_intact(disk, step=4)
+    assert_intact(disk, steps=(4,))
     ballast.unlink()
     assert resume(project, disk) == 0
 
@@ -148,7 +147,7 @@ def test_a_disk_that_may_only_be_read_from_the_start(project, disk, capsys):
         capsys.readouterr()
         assert (resume(project, out) if out == disk else train(project, out)) == 2
         assert_one_message(capsys.readouterr().err, "read-only")
-    assert_intact(disk, step=4)
+    assert_intact(disk, steps=(4,))
     assert _mount("-o", "remount,rw", str(disk)) == 0
     assert resume(project, disk) == 0
 
@@ -163,7 +162,7 @@ def test_a_run_directory_without_permission(project, tmp_path, capsys):
     (tmp_path / "tiny").chmod(0o755)
     assert status == 2
     assert_one_message(capsys.readouterr().err, "permissions")
-    assert_intact(tmp_path, step=4)
+    assert_intact(tmp_path, steps=(4,))
 
 
 def _truncate(shard: Path) -> None:
@@ -190,7 +189,7 @@ def test_a_shard_that_breaks_during_training(project, unbroken, tmp_path, capsys
             assert train(project, tmp_path) == 2
         assert_one_message(capsys.readouterr().err, message)
         assert RunDir.open(tmp_path / "tiny").state == "failed"
-        assert_intact(tmp_path, step=4)
+        assert_intact(tmp_path)  # some steps had been read ahead
         assert resume(project, tmp_path) == 2
         assert_one_message(capsys.readouterr().err, message)
     finally:

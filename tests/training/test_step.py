@@ -62,6 +62,30 @@ def test_every_cut_of_a_step_gives_the_same_gradient(cut: object) -> None:
     assert other.grad_norm == pytest.approx(report.grad_norm, rel=32 * 2**-52)
 
 
+def test_one_target_and_a_hundred_are_a_hundred_and_one() -> None:
+    rng = torch.Generator().manual_seed(3)
+    counted = [torch.zeros(13, CONTEXT + 1, dtype=torch.bool) for _ in range(2)]
+    counted[0][4, 5] = True
+    counted[1][:, 1:] = True
+    counted[1][0, 1:5] = False
+    batches = [
+        TokenBatch(tokens=torch.randint(VOCAB, mask.shape, generator=rng), loss_mask=mask, sample_ids=torch.arange(13))
+        for mask in counted
+    ]
+    assert [int(batch.loss_mask.sum()) for batch in batches] == [1, 100]
+    learner = build_learner(dtype=torch.float64, clip=None)
+    expected = reference_gradient(learner, batches)
+    means = [reference_gradient(learner, [batch]) for batch in batches]
+    report = train_step(learner, batches, AT, multiplier=1.0)
+    found = first_moments(learner) / (1.0 - 0.9)
+    bound = (
+        202 * torch.finfo(torch.float64).eps * expected.abs().max().item()
+    )  # a sum over 101 targets, in another order
+    torch.testing.assert_close(found, expected, rtol=0.0, atol=bound)
+    assert report.trained_tokens == 101
+    assert not torch.allclose(found, (means[0] + means[1]) / 2, rtol=0.1)
+
+
 def test_loss_and_norm_are_those_of_the_reduced_gradient_before_clipping() -> None:
     learner = build_learner(dtype=torch.float64, clip=1e-3)
     expected = reference_gradient(learner, draw(0))

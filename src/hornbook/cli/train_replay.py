@@ -52,6 +52,7 @@ def fields(seen: Replay) -> dict[str, object]:
         "loss": report.loss,
         "grad_norm": report.grad_norm,
         "skip_reason": report.skip_reason,
+        "was_compiled": seen.was_compiled,
         "bad_parameters": seen.bad_parameters,
         "forward": _sighting(seen, seen.forward),
         "backward": _sighting(seen, seen.backward),
@@ -69,6 +70,8 @@ def words(seen: Replay) -> list[str]:
     lines.append(f"loss {report.loss:.6g}, gradient norm {report.grad_norm:.6g}")
     if report.skip_reason is not None:
         lines[-1] += f"; the update was left out ({report.skip_reason})"
+    if seen.was_compiled:
+        lines.append("looked at without the run's compiled code: the last digits may differ")
     if seen.is_finite:
         lines.append("everything is finite: every parameter, every module's output and every gradient")
     if seen.bad_parameters:

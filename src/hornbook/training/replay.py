@@ -38,6 +38,8 @@ class Replay:
     first_step: int
     """Steps that were done before, where the replay began."""
     report: StepReport
+    was_compiled: bool
+    """The run used compiled code; the step itself was looked at without it, so its last digits may differ."""
     bad_parameters: list[str]
     """Not finite before the step began."""
     forward: Sighting | None
@@ -84,6 +86,7 @@ def replay(trainer: Trainer, batches: WindowBatches, tokenizer: Tokenizer, *, st
     bad_parameters, rows = not_finite(model), _rows(trainer, batches, tokenizer)
     norms, watch = _GradientNorms(), FiniteWatch(model)
     trainer.learner = replace(trainer.learner, watch=norms)
+    was_compiled, model.compiled = model.compiled, False  # compiled code has no modules to look into
     with watch.watching():
         report = trainer.repeat(step)
     assert report is not None
@@ -91,6 +94,7 @@ def replay(trainer: Trainer, batches: WindowBatches, tokenizer: Tokenizer, *, st
         step=step,
         first_step=first_step,
         report=report,
+        was_compiled=was_compiled,
         bad_parameters=bad_parameters,
         forward=watch.forward,
         backward=watch.backward,
