@@ -31,7 +31,7 @@ def _threads():
 
 def poison(monkeypatch: pytest.MonkeyPatch, row: list[int]) -> None:
     """From now on models overflow in LAYER where they read this row, as an example would that is bad in itself."""
-    whole = assemble._model
+    whole = assemble.build_model
 
     def poisoned(*arguments: object) -> torch.nn.Module:
         model, bad = whole(*arguments), torch.zeros(0, dtype=torch.bool)
@@ -47,7 +47,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, row: list[int]) -> None:
         model.get_submodule(LAYER).register_forward_hook(overflow)
         return model
 
-    monkeypatch.setattr(assemble, "_model", poisoned)
+    monkeypatch.setattr(assemble, "build_model", poisoned)
 
 
 def content(root: Path) -> dict[str, str]:
