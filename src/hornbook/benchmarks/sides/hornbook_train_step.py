@@ -8,12 +8,13 @@ from typing import Any
 import torch
 
 from hornbook.config.run import Config
-from hornbook.config.train import TrainConfig
 from hornbook.data.batch import TokenBatch
 from hornbook.distributed.device import resolve_device
+from hornbook.distributed.precision import fp32_products
 from hornbook.interop.hf import load_hf_directory
 from hornbook.objectives.objective import StepContext
-from hornbook.training.start import build_learner
+from hornbook.training.choosing import choose
+from hornbook.training.start import build_learner, build_model
 from hornbook.training.step import train_step
 
 WARM_UP_STEPS = 3
@@ -24,8 +25,11 @@ def setup(settings: dict[str, Any]) -> tuple[Callable[[], float], Callable[[floa
     rows, context = settings["rows"], settings["context"]
     config = _config(settings)
     device = resolve_device("auto")
-    model = load_hf_directory(Path(settings["model"]))[0].to(device)
-    model.train()
+    saved = load_hf_directory(Path(settings["model"]))[0]
+    choices, _ = choose(config, saved.config, device, kept=None, steps_left=config.train.steps)
+    model = build_model(config, saved.config, choices, None)
+    model.load_state_dict(saved.state_dict())
+    model.to(device).train()
     generator = torch.Generator().manual_seed(1)
     tokens = torch.randint(0, model.config.vocab_size, (rows, context + 1), generator=generator)
     batch = TokenBatch(
@@ -39,14 +43,15 @@ def setup(settings: dict[str, Any]) -> tuple[Callable[[], float], Callable[[floa
     def steps(count: int) -> float:
         nonlocal done
         loss = float("nan")
-        for _ in range(count):
-            at = StepContext(seed=0, step=done, samples_per_step=rows)
-            loss = train_step(learner, [batch], at, multiplier=1.0).loss
-            done += 1
+        with fp32_products(choices.fp32_products, device):
+            for _ in range(count):
+                at = StepContext(seed=0, step=done, samples_per_step=rows)
+                loss = train_step(learner, [batch], at, multiplier=1.0).loss
+                done += 1
         return loss
 
     steps(WARM_UP_STEPS)
-    facts = {"loss": first, "parameters": model.n_parameters, "said": "bf16, compiled"}
+    facts = {"loss": first, "parameters": model.n_parameters, "said": f"bf16; {choices.line()}"}
     return (lambda: steps(settings["steps"])), lambda loss: {**facts, "learns": loss < first}
 
 
@@ -66,7 +71,7 @@ def _config(settings: dict[str, Any]) -> Config:
                     "precision": "bf16",
                     "micro_batch_size": settings["rows"],
                     "tokens_per_step": settings["rows"] * settings["context"],
-                    **({"compile": "on"} if "compile" in TrainConfig.model_fields else {}),
+                    "compile": "on",
                 },
             }
         )
