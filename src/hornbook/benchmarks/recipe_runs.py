@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from hornbook.benchmarks.speedrun import Contestant, Finished, training_seconds
+from hornbook.config.run import Config
 from hornbook.errors import HornbookError
-
-QUICK = ("train.steps=8", "train.eval_every=0", "train.sample_every=0")
-"""Enough to see that everything runs."""
 
 
 class SpeedrunError(HornbookError):
     """A process of a race failed."""
+
+
+def quick(config: Config) -> tuple[str, ...]:
+    """Overrides of a recipe for eight steps: enough to see that everything runs."""
+    warmup = ("schedule.warmup_steps=2",) if getattr(config.schedule, "warmup_steps", None) else ()
+    return ("train.steps=8", "train.eval_every=0", "train.sample_every=0", *warmup)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,14 +85,14 @@ def _load(name: str) -> tuple[Path, Config]:
 
 
 def _recipe(file: Path, config: Config, folder: Path, window: int, args: argparse.Namespace) -> Recipe:
-    from hornbook.benchmarks.recipe_runs import QUICK, Recipe
+    from hornbook.benchmarks.recipe_runs import Recipe, quick
 
     recipe = Recipe(
         file=file,
         folder=folder,
         window=window,
         tokens_per_step=config.train.tokens_per_step,
-        overrides=QUICK if args.quick else (),
+        overrides=quick(config) if args.quick else (),
     )
     folder.mkdir()
     _say(f"{recipe.name}: tokenizer and data, which count for nobody")
