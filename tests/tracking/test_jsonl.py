@@ -145,3 +145,19 @@ def test_a_line_that_cannot_be_written_names_its_file():
     with pytest.raises(StorageError, match=r"/dev/full.*disk is full"):
         file.write("{}")
     file._file.close()  # a device cannot be synced
+
+
+def test_a_last_line_that_is_refused_closes_the_file_all_the_same():
+    class Full:
+        closed = False
+
+        def write(self, line):
+            raise StorageError("the disk is full")
+
+        def close(self):
+            self.closed = True
+
+    sink = Full()
+    with pytest.raises(StorageError, match="full"):
+        JsonLines(sink).finish("failed")
+    assert sink.closed

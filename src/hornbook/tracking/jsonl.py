@@ -144,8 +144,10 @@ class JsonLines(Tracker):
 
     def finish(self, status: str) -> None:
         """A `finish` event with `status`; closes the sink."""
-        self._write("finish", self._step, {"status": status})
-        self._sink.close()
+        try:
+            self._write("finish", self._step, {"status": status})
+        finally:  # a disk that refuses the line must not leave the file open
+            self._sink.close()
 
     def _write(self, event: str, step: int, values: Mapping[str, object]) -> None:
         self._step = step
