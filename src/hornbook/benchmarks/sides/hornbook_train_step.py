@@ -14,6 +14,7 @@ from hornbook.distributed.precision import fp32_products
 from hornbook.interop.hf import load_hf_directory
 from hornbook.objectives.objective import StepContext
 from hornbook.training.choosing import choose
+from hornbook.training.compiled import compile_updates
 from hornbook.training.start import build_learner, build_model
 from hornbook.training.step import train_step
 
@@ -38,6 +39,7 @@ def setup(settings: dict[str, Any]) -> tuple[Callable[[], float], Callable[[floa
     with torch.no_grad():
         first = model(tokens[:, :-1].to(device), targets=tokens[:, 1:].to(device)).nll.mean().item()
     learner = build_learner(config, model)
+    compile_updates(learner.optimizer)
     done = 0
 
     def steps(count: int) -> float:
