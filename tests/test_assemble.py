@@ -21,6 +21,7 @@ from hornbook.data.prepare import prepare
 from hornbook.errors import CheckpointError, HornbookError, TrainingError
 from hornbook.objectives.next_token import NextToken
 from hornbook.objectives.objective import LossOutput
+from hornbook.replay import replay_step
 from hornbook.storage.disk import StorageError
 from hornbook.storage.run_dir import RunDir, pointed
 from hornbook.tokenizer.tokenizer import Tokenizer
@@ -141,6 +142,26 @@ def test_a_broken_run_ends_with_the_very_files_of_an_unbroken_one(configure, tmp
     assert broken.state == "finished"
     assert content(broken.root) == content(tmp_path / "whole")
     assert events(broken.root) == events(tmp_path / "whole")
+
+
+def test_a_run_that_ran_out_of_memory_goes_on_from_before_as_it_did(configure, tmp_path, monkeypatch):
+    whole = NextToken.__call__
+
+    def limited(self: NextToken, model: torch.nn.Module, batch) -> LossOutput:
+        if model.training and batch.n_rows > 2 and int(batch.sample_ids[0]) >= 4 * 6:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return whole(self, model, batch)
+
+    monkeypatch.setattr(NextToken, "__call__", limited)
+    changes = {"train__micro_batch_size": 4, **EVERYTHING}
+    assemble.train(configure("whole", **changes))
+    cut_short(configure("broken", **changes), 8, monkeypatch)  # after step 5, 4 rows at a time, and two of 2
+    broken = assemble.train(configure("broken", **changes), resume=tmp_path / "broken").run_dir
+    assert content(broken.root) == content(tmp_path / "whole")
+    choices = json.loads(broken.choices_file.read_text())
+    assert (choices["micro_batch_size"], choices["shrunk"]) == (4, [[6, 2]])
+    rows = replay_step(configure("broken", **changes), broken.root, step=9).rows
+    assert {(row.origin.micro_batch, row.origin.row) for row in rows} == {(0, 0), (0, 1), (1, 0), (1, 1)}
 
 
 @pytest.mark.medium

@@ -21,7 +21,7 @@ from hornbook.config.dump import config_hash, to_json, to_toml
 from hornbook.config.run import Config
 from hornbook.data.batch import TokenBatch
 from hornbook.data.dataset import Dataset
-from hornbook.data.loader import WindowBatches, fixed_batches
+from hornbook.data.loader import RowOrigin, WindowBatches, fixed_batches
 from hornbook.data.order import SampleOrder
 from hornbook.data.windows import Windows
 from hornbook.distributed.device import explained_nondeterminism, resolve_device, use_deterministic_algorithms
@@ -47,6 +47,7 @@ from hornbook.training.choosing import choose
 from hornbook.training.compiled import compile_updates, remember
 from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
 from hornbook.training.norms import Norms, NormWatch
+from hornbook.training.out_of_memory import rows_at
 from hornbook.training.resume import find_checkpoint, find_run
 from hornbook.training.saving import Artifacts, Sampler, Saver, restore
 from hornbook.training.skip_record import RecordSkipped
@@ -253,8 +254,12 @@ class Job:
             seed=config.run.seed,
             loader_threads=config.data.loader_threads,
             prefetch=config.data.prefetch,
+            shrunk=self.choices.shrunk,
             on_retreat=on_retreat,
         )
+
+    def _origins(self, step: int) -> list[RowOrigin]:
+        return self.batches.rows(step, most=rows_at(self.choices.shrunk, step))
 
     def _hooks(self, run_dir: RunDir, tracker: Tracker) -> list[Hook]:
         """What was left out, log, validate, sample, save: so a checkpoint knows whether it is the best."""
@@ -266,7 +271,7 @@ class Job:
             flops_per_token=training_flops_per_token(self.model.config, context=self.model.config.context_length),
             peak_flops=peak_flops(device, config.train.precision),
         )
-        hooks: list[Hook] = [RecordSkipped(tracker, run=run_dir, rows=self.batches.rows, config=config.train), log]
+        hooks: list[Hook] = [RecordSkipped(tracker, run=run_dir, rows=self._origins, config=config.train), log]
         if isinstance(self.learner.watch, NormWatch):
             hooks.append(Norms(self.learner.watch, tracker))
         if self.held_out:

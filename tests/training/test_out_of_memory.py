@@ -9,7 +9,7 @@ from hornbook.errors import TrainingError
 from hornbook.models import transformer
 from hornbook.objectives.next_token import NextToken
 from hornbook.objectives.objective import LossOutput
-from hornbook.training.out_of_memory import cut, is_out_of_memory, smaller
+from hornbook.training.out_of_memory import cut, is_out_of_memory, rows_at, shrunk_at, smaller
 from training.rig import CONTEXT, ROWS, SAMPLES, Source, build_learner, build_trainer, draw
 from training.test_step import join
 from training.test_trainer import assert_equal, full
@@ -58,6 +58,14 @@ def test_the_next_smaller_divisor() -> None:
     assert [smaller(rows) for rows in (12, 6, 9, 7, 2, 1)] == [6, 3, 3, 1, 1, None]
 
 
+def test_steps_before_memory_ran_out_keep_their_size() -> None:
+    shrunk = shrunk_at(shrunk_at((), 6, 4), 9, 2)
+    assert shrunk == ((6, 4), (9, 2))
+    assert [rows_at(shrunk, step) for step in (0, 5, 6, 8, 9, 100)] == [None, None, 4, 4, 2, 2]
+    assert shrunk_at(shrunk, 5, 4) == ((5, 4), (9, 2))
+    assert shrunk_at(shrunk, 6, 1) == ((6, 1),)
+
+
 def test_cut_keeps_rows_and_order() -> None:
     pieces = cut(draw(0), 1)
     assert [piece.n_rows for piece in pieces] == [1] * SAMPLES
@@ -75,7 +83,7 @@ def test_the_run_equals_one_with_the_smaller_micro_batch_from_there(
     build_trainer(expected, steps=2, batches=Joint()).run()
     state = build_trainer(expected, steps=2).state
     state.step = 2
-    build_trainer(expected, steps=5, batches=Joint(), state=state, micro_batch_size=ROWS).run()
+    build_trainer(expected, steps=5, batches=Joint(), state=state, shrunk=((2, ROWS),)).run()
 
     told: list[tuple[int, object]] = []
     learner = build_learner(dropout=dropout)
@@ -83,7 +91,7 @@ def test_the_run_equals_one_with_the_smaller_micro_batch_from_there(
     build_trainer(
         learner, steps=5, batches=Joint(), on_retreat=lambda step, line, changes: told.append((step, changes))
     ).run()
-    assert told == [(2, {"micro_batch_size": ROWS})]
+    assert told == [(3, {"shrunk": ((2, ROWS),)})]
     assert_equal(full(learner), full(expected))
 
 
@@ -91,14 +99,14 @@ def test_it_shrinks_as_often_as_it_must_and_then_stays(monkeypatch: pytest.Monke
     tried = fits(monkeypatch, 1)
     trainer = build_trainer(build_learner(), steps=2, batches=Joint())
     trainer.run()
-    assert trainer.micro_batch_size == 1
+    assert trainer.shrunk == ((0, 1),)
     assert tried == [4, 2, *[1] * 2 * SAMPLES]
 
 
 def test_one_window_that_does_not_fit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     fits(monkeypatch, 0)
     learner = build_learner()
-    with pytest.raises(TrainingError, match=r"step 0: out of memory with one window .*activation_checkpointing"):
+    with pytest.raises(TrainingError, match=r"step 1: out of memory with one window .*activation_checkpointing"):
         build_trainer(learner, steps=2).run()
     assert all(parameter.grad is None for parameter in learner.model.parameters())
 
@@ -144,6 +152,6 @@ def test_a_compiler_that_fails_leaves_the_run_as_it_would_be_without(
         learner.optimizer._run = move
     build_trainer(learner, steps=3, on_retreat=lambda step, line, changes: told.append((step, line, changes))).run()
     ((step, line, changes),) = told
-    assert (step, changes) == (0, {"compile": False})
+    assert (step, changes) == (1, {"compile": False})
     assert "InternalTorchDynamoError: no such compiler)" in line
     assert_equal(full(learner), full(expected))

@@ -93,10 +93,12 @@ class WindowBatches:
             for samples in self._samples(step)
         ]
 
-    def rows(self, step: int) -> list[RowOrigin]:
-        """Where each of this rank's rows of `step` lies."""
+    def rows(self, step: int, *, most: int | None = None) -> list[RowOrigin]:
+        """Where each of this rank's rows of `step` lies, its micro-batches cut into pieces of at most `most` rows."""
+        size = most or self.micro_batch_size
+        pieces = [samples[i : i + size] for samples in self._samples(step) for i in range(0, len(samples), size)]
         origins = []
-        for number, samples in enumerate(self._samples(step)):
+        for number, samples in enumerate(pieces):
             for row, sample in enumerate(samples):
                 window = self.order.window(sample)
                 at = self.windows.stream.place(self.windows.start(window))

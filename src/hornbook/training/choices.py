@@ -15,6 +15,7 @@ from typing import Self
 from hornbook.distributed.precision import Products
 from hornbook.errors import CheckpointError
 from hornbook.storage.atomic import replace_file
+from hornbook.training.out_of_memory import Shrunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +31,11 @@ class Choices:
     plain_max_keys: int
     """Up to so many keys attention is trained by its formula; beyond, by torch's kernel."""
     micro_batch_size: int
-    """Windows in one forward pass. The one choice that may change: it shrinks when memory runs out."""
+    """Windows in one forward pass, as long as memory does not run out."""
     eval_batch_size: int
     """Windows in one forward pass of a validation."""
+    shrunk: Shrunk = ()
+    """When it did; a run that goes on repeats the steps before with the larger ones, as they were made."""
     reasons: Mapping[str, str] = field(default_factory=dict)
     """Why, by the name of the choice."""
 
@@ -50,7 +53,8 @@ class Choices:
                 f"{self.fp32_products} float32 products{why('fp32_products')}",
                 f"{'compiled' if self.compile else 'not compiled'}{why('compile')}",
                 f"{attention}{why('plain_max_keys')}",
-                f"micro-batches of {self.micro_batch_size}{why('micro_batch_size')}",
+                f"micro-batches of {self.micro_batch_size}{why('micro_batch_size')}"
+                + "".join(f", of {rows} from step {done + 1} on" for done, rows in self.shrunk),
                 f"{self.threads} threads",
             ]
         )
@@ -78,11 +82,13 @@ class Choices:
             return None
         try:
             values = json.loads(path.read_bytes())
-            found = cls(**values)
+            shrunk = tuple((int(done), int(rows)) for done, rows in values.pop("shrunk", ()))
+            found = cls(**values, shrunk=shrunk)
         except (ValueError, TypeError) as error:
             raise _unreadable(path, str(error)) from None
         wrong = [f"{name} = {values[name]!r}" for name, kind in _KINDS.items() if type(values[name]) is not kind]
-        if wrong or found.fp32_products not in ("exact", "fast") or found.micro_batch_size < 1:
+        sizes = [found.micro_batch_size, *(rows for _, rows in shrunk)]
+        if wrong or found.fp32_products not in ("exact", "fast") or min(sizes) < 1:
             raise _unreadable(path, ", ".join(wrong) or "a value out of range")
         return found
 

@@ -8,6 +8,8 @@ import torch
 from hornbook.data.batch import TokenBatch
 from hornbook.training.compiled import CompilerFailed, is_of_compiler
 
+Shrunk = tuple[tuple[int, int], ...]
+"""Each time that memory ran out: after how many steps, and the windows in a micro-batch from then on; in order."""
 _ALLOCATORS_SAY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
 
 
@@ -44,6 +46,17 @@ def watched(*, memory: bool = True) -> Iterator[None]:
 def smaller(rows: int) -> int | None:
     """The largest divisor of `rows` below it; None below 1. Every cut of a step stays a cut of the same step."""
     return next((size for size in range(rows // 2, 0, -1) if rows % size == 0), None)
+
+
+def rows_at(shrunk: Shrunk, step: int) -> int | None:
+    """The most rows in a micro-batch of `step`, counted from 0; None where memory has not run out so far."""
+    return next((rows for first, rows in reversed(shrunk) if first <= step), None)
+
+
+def shrunk_at(shrunk: Shrunk, step: int, rows: int) -> Shrunk:
+    """The same, but for `rows` from `step` on. What a former attempt met later stays, if that was smaller still."""
+    before, later = (entry for entry in shrunk if entry[0] < step), (entry for entry in shrunk if entry[0] > step)
+    return (*before, (step, rows), *(entry for entry in later if entry[1] < rows))
 
 
 def cut(batches: Sequence[TokenBatch], rows: int) -> list[TokenBatch]:

@@ -13,6 +13,7 @@ from hornbook.data.loader import RowOrigin, WindowBatches
 from hornbook.objectives.objective import StepContext
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.training.finite import FiniteWatch, Sighting, norms_by_layer, not_finite
+from hornbook.training.out_of_memory import rows_at
 from hornbook.training.step import Learner, StepReport
 from hornbook.training.trainer import Trainer
 from hornbook.training.validation import evaluation_mode
@@ -110,7 +111,7 @@ def _rows(trainer: Trainer, batches: WindowBatches, tokenizer: Tokenizer) -> lis
     alone = [row for batch in batches.step(step) for row in batch.cut(1)]
     found = []
     with evaluation_mode(learner.model):
-        for origin, batch in zip(batches.rows(step), alone, strict=True):
+        for origin, batch in zip(batches.rows(step, most=rows_at(trainer.shrunk, step)), alone, strict=True):
             prepared = learner.objective.prepare(batch, at)
             weights = learner.objective.weight(prepared)
             with learner.precision.autocast():

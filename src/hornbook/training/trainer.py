@@ -21,14 +21,14 @@ from hornbook.optim.optimizer import RuledOptimizer
 from hornbook.storage.faults import crash_point
 from hornbook.training.compiled import CompilerFailed
 from hornbook.training.hooks import Hook, Moment, StopReason, out_of_patience
-from hornbook.training.out_of_memory import MicroBatchTooLarge, cut, smaller
+from hornbook.training.out_of_memory import MicroBatchTooLarge, Shrunk, cut, rows_at, shrunk_at, smaller
 from hornbook.training.preemption import Preemption
 from hornbook.training.skipping import SpikeLimits, spike_limits
 from hornbook.training.state import TrainState
 from hornbook.training.step import Learner, StepReport, train_step
 
 OnRetreat = Callable[[int, str, Mapping[str, object]], None]
-"""Hears the step, a line for people, and which of a run's choices changed to what."""
+"""Hears the step as events count (1 is the first), a line for people, and which of a run's choices changed to what."""
 
 
 def no_retreat(step: int, line: str, changes: Mapping[str, object]) -> None:
@@ -61,15 +61,14 @@ class Trainer:
         seed: int,
         loader_threads: int = 1,
         prefetch: int = 2,
-        micro_batch_size: int | None = None,
+        shrunk: Shrunk = (),
         on_retreat: OnRetreat = no_retreat,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`schedule` maps the number of an update (0 is the first) to the learning rate's multiplier.
 
-        `samples_per_step` counts over all ranks. `loader_threads` read `prefetch` steps ahead. `micro_batch_size` cuts
-        what `batches` gives into pieces of at most so many rows; it shrinks when memory runs out. `clock` is in
-        seconds.
+        `samples_per_step` counts over all ranks. `loader_threads` read `prefetch` steps ahead. `shrunk` says from which
+        steps on what `batches` gives is cut smaller; it grows when memory runs out. `clock` is in seconds.
         """
         self.learner = learner
         self.schedule = schedule
@@ -81,7 +80,7 @@ class Trainer:
         self.seed = seed
         self.loader_threads = loader_threads
         self.prefetch = prefetch
-        self.micro_batch_size = micro_batch_size
+        self.shrunk = shrunk
         self.on_retreat = on_retreat
         self.clock = clock
         if learner.precision.kind == "fp16" and state.loss_scale is None:
@@ -144,7 +143,8 @@ class Trainer:
         """The step as it can be computed: out of memory, it is done again in smaller micro-batches, and so is all that
         follows; where compiling fails, without."""
         while True:
-            batches = micro_batches if self.micro_batch_size is None else cut(micro_batches, self.micro_batch_size)
+            rows = rows_at(self.shrunk, at.step)
+            batches = micro_batches if rows is None else cut(micro_batches, rows)
             failure: MicroBatchTooLarge | CompilerFailed
             try:
                 return train_step(
@@ -166,20 +166,21 @@ class Trainer:
         self.learner.model.compiled = False
         if isinstance(self.learner.optimizer, RuledOptimizer):
             self.learner.optimizer.run_eagerly()
-        line = f"step {step}: compiling failed, so the run goes on without ({failure})"
-        self.on_retreat(step, line, {"compile": False})
+        line = f"step {step + 1}: compiling failed, so the run goes on without ({failure})"
+        self.on_retreat(step + 1, line, {"compile": False})
 
     def _retreat_from_memory(self, failure: MicroBatchTooLarge, step: int, rows: int) -> None:
-        self.micro_batch_size = smaller(rows)
-        if self.micro_batch_size is None:
+        fewer = smaller(rows)
+        if fewer is None:
             raise TrainingError(
-                f"step {step}: out of memory with one window in a micro-batch ({failure}). Set "
+                f"step {step + 1}: out of memory with one window in a micro-batch ({failure}). Set "
                 "train.activation_checkpointing = true, or train a smaller model or a shorter context_length"
             )
         if self.learner.precision.device.type == "cuda":
             torch.cuda.empty_cache()
-        line = f"step {step}: out of memory, from here on in micro-batches of {self.micro_batch_size} instead of {rows}"
-        self.on_retreat(step, line, {"micro_batch_size": self.micro_batch_size})
+        self.shrunk = shrunk_at(self.shrunk, step, fewer)
+        line = f"step {step + 1}: out of memory, from here on in micro-batches of {fewer} instead of {rows}"
+        self.on_retreat(step + 1, line, {"shrunk": self.shrunk})
 
     def _limits(self) -> SpikeLimits:
         losses, grad_norms = self.state.recent_losses, self.state.recent_grad_norms
