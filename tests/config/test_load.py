@@ -292,6 +292,10 @@ def test_a_byte_order_mark_and_windows_line_ends_are_accepted(write):
             "run.toml:3: [optim.groups.matrix]: unknown table; it belongs to [optim.groups] of kind adamw or adam or",
         ),
         ("[optim.groups.head]\nnesterov = true", "run.toml:2: optim.groups.head.nesterov: unknown key; it belongs to"),
+        (
+            "[optim]\nkind = 'muon'\nmomentum_start = 'none'\nmomentum_warmup_steps = 100",
+            "momentum_warmup_steps has no effect without momentum_start",
+        ),
         ("[optim]\nkind = 'muon'\nmomentum = 0.5", "run.toml:3: [optim] momentum_start = 0.85 is above momentum = 0.5"),
     ],
 )  # fmt: skip

@@ -30,12 +30,20 @@ def test_a_zero_matrix_stays_zero() -> None:
     assert torch.equal(orthogonalised(torch.zeros(1, 3, 4), 5), torch.zeros(1, 3, 4))
 
 
+@pytest.mark.parametrize("size", [1e-15, 1e-20, 1e-25, 1e-37])
+def test_what_is_left_of_a_momentum_that_died_away_moves_little(size: float) -> None:
+    # Squares of such numbers are nothing in float32, so the norm to divide by is nothing too.
+    matrix = torch.randn(1, 8, 16, generator=torch.Generator().manual_seed(2)) * size
+    move = orthogonalised(matrix.to(torch.bfloat16), 5)
+    assert move.isfinite().all()
+    assert torch.linalg.svdvals(move.double()).max() < 1.2
+
+
 @pytest.mark.parametrize("nesterov", [True, False])
 @pytest.mark.parametrize("start", [0.7, None])
 def test_equal_to_the_slow_form(nesterov: bool, start: float | None) -> None:
-    config = MuonConfig(
-        learning_rate=0.1, momentum=0.9, momentum_start=start, momentum_warmup_steps=6, nesterov=nesterov
-    )
+    rising = {"momentum_start": start} | ({} if start is None else {"momentum_warmup_steps": 6})
+    config = MuonConfig(learning_rate=0.1, momentum=0.9, nesterov=nesterov, **rising)
     ours, rng = parameters(torch.float64, SHAPES), torch.Generator().manual_seed(1)
     begun = [weight.detach().clone() for weight in ours]
     optimizer = build(ours, config)

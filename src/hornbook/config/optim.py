@@ -134,6 +134,9 @@ class MuonConfig(_WithEma):
             raise ValueError(
                 f"momentum_start = {self.momentum_start} is above momentum = {self.momentum}: it rises; lower it"
             )
+        usual = type(self).model_fields["momentum_warmup_steps"].default
+        if self.momentum_start is None and self.momentum_warmup_steps != usual:
+            raise ValueError("momentum_warmup_steps has no effect without momentum_start; set that, or leave it out")
         return self
 
 

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+SMALLEST_NORM = 1e-15
+"""A matrix below it is lengthened no further: squares of much smaller numbers are 0 in float32, and so is their sum."""
 
 
 def orthogonalised(matrices: Float[Tensor, "n rows columns"], steps: int) -> Float[Tensor, "n rows columns"]:
@@ -22,7 +24,7 @@ def orthogonalised(matrices: Float[Tensor, "n rows columns"], steps: int) -> Flo
     a, b, c = COEFFICIENTS
     # The Frobenius norm bounds the largest singular value, so all values start in [0, 1].
     norms = torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True, dtype=wide(matrices.dtype))
-    x: Tensor = (matrices / norms.clamp_min(torch.finfo(torch.float32).tiny)).to(matrices.dtype)
+    x: Tensor = (matrices / norms.clamp_min(SMALLEST_NORM)).to(matrices.dtype)
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
