@@ -50,7 +50,6 @@ def train(weights: list[torch.nn.Parameter], optimizer: RuledOptimizer, *, first
     for step in range(first, last):
         draw_gradients(weights, torch.Generator().manual_seed(step))
         set_learning_rate(optimizer, 1.0 / (1 + step))
-        optimizer.gradient_scale = torch.tensor(1.0 / (2 + step), dtype=torch.float64, device=weights[0].device)
         optimizer.step()
 
 

@@ -138,22 +138,6 @@ def test_a_parameter_without_gradient_stays_and_does_not_count(config: OptimConf
 
 
 @pytest.mark.parametrize("config", EVERY, ids=lambda config: config.kind)
-def test_the_gradient_scale_is_that_of_the_gradient_and_holds_once(config: OptimConfig) -> None:
-    plain, scaled = parameters(torch.float32), parameters(torch.float32)
-    optimizers = [build(plain, config), build(scaled, config)]
-    for _ in range(2):
-        draw_gradients(plain, torch.Generator().manual_seed(3))
-        for mine, other in zip(scaled, plain, strict=True):
-            mine.grad = other.grad * 4.0
-        optimizers[1].gradient_scale = torch.tensor(0.25)
-        for optimizer in optimizers:
-            optimizer.step()
-        assert optimizers[1].gradient_scale is None
-    for mine, other in zip(scaled, plain, strict=True):
-        assert torch.equal(mine, other)
-
-
-@pytest.mark.parametrize("config", EVERY, ids=lambda config: config.kind)
 def test_cutting_tensors_up_changes_no_bit(config: OptimConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, cut = parameters(torch.float32), parameters(torch.float32)
     for weights, limit in ((whole, 1 << 20), (cut, 6)):

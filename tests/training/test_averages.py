@@ -17,6 +17,7 @@ from hornbook.config.optim import (
 )
 from hornbook.config.train import CheckpointConfig
 from hornbook.optim.averaging import averaged, resume_training, show_averages
+from hornbook.optim.schedule_free import ScheduleFreeAdamW
 from hornbook.training.saving import Saver, restore
 from hornbook.training.state import TrainState
 from hornbook.training.validation import Validation
@@ -72,6 +73,24 @@ def test_an_error_while_averages_are_shown_puts_the_trained_weights_back(config:
     trained = full(learner)
     with pytest.raises(OSError, match="disk"), averaged(learner.optimizer), averaged(learner.optimizer):
         raise OSError("disk")
+    assert_equal(full(learner), trained)
+
+
+def test_memory_that_ends_while_averages_are_put_in_leaves_the_trained_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = build_learner(optim=ScheduleFreeAdamWConfig())
+    build_trainer(learner, steps=3).run()
+    trained, calls = full(learner), []
+    average = ScheduleFreeAdamW.average_
+
+    def fail_late(rule: ScheduleFreeAdamW, y: torch.Tensor, z: torch.Tensor) -> None:
+        calls.append(y)
+        if len(calls) == 3:
+            raise MemoryError
+        average(rule, y, z)
+
+    monkeypatch.setattr(ScheduleFreeAdamW, "average_", fail_late)
+    with pytest.raises(MemoryError), averaged(learner.optimizer):
+        pass
     assert_equal(full(learner), trained)
 
 

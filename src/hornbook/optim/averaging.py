@@ -25,8 +25,8 @@ def averaged(optimizer: torch.optim.Optimizer) -> Iterator[None]:
     if _are_shown(optimizer):
         yield
         return
-    show_averages(optimizer)
     try:
+        show_averages(optimizer)
         yield
     finally:
         resume_training(optimizer)

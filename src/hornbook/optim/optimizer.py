@@ -25,9 +25,7 @@ class RuledOptimizer(torch.optim.Optimizer):
         """`ema_decay` keeps an average of the weights beside them, for `hornbook.optim.averaging`."""
         super().__init__([dict(group) for group in groups], {})
         self.ema_decay = ema_decay
-        self.gradient_scale: Tensor | None = None
-        """(), on the parameters' device: what the next update multiplies every gradient by; used once."""
-        self._run: Callable[[Sequence[Move], Tensor | None], None] = move_in_slices
+        self._run: Callable[[Sequence[Move]], None] = move_in_slices
         self._as_number: Callable[[float], Number] = float
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -59,12 +57,11 @@ class RuledOptimizer(torch.optim.Optimizer):
                 moves.append((group["rule"], self._tensors(group["rule"], parameters), numbers))
                 counted.append((parameters, counts_after))
         if moves:
-            self._run(moves, self.gradient_scale)
+            self._run(moves)
         for parameters, counts_after in counted:
             for parameter in parameters:
                 for key, value in counts_after.items():
                     self.state[parameter][key].fill_(value)
-        self.gradient_scale = None
 
     def _by_counts(self, group: dict[str, Any]) -> Iterator[tuple[dict[str, float], list[Tensor]]]:
         """Parameters that have a gradient, together where they have the same past, as all do but in odd models."""
@@ -93,23 +90,20 @@ class RuledOptimizer(torch.optim.Optimizer):
         return {"ema_kept": decay, "ema_new": 1.0 - decay}
 
 
-def move(moves: Sequence[Move], gradient_scale: Tensor | None) -> None:
+def move(moves: Sequence[Move]) -> None:
     """Apply each rule to its tensors, in place."""
     for rule, tensors, numbers in moves:
-        scaled = tensors.gradients
-        if gradient_scale is not None:
-            scaled = list(torch._foreach_mul(scaled, gradient_scale))
-        rule.update(Tensors(parameters=tensors.parameters, gradients=scaled, state=tensors.state), numbers)
+        rule.update(tensors, numbers)
         if AVERAGE in tensors.state:
             torch._foreach_mul_(tensors.state[AVERAGE], numbers["ema_kept"])
             torch._foreach_add_(tensors.state[AVERAGE], torch._foreach_mul(tensors.parameters, numbers["ema_new"]))
 
 
-def move_in_slices(moves: Sequence[Move], gradient_scale: Tensor | None) -> None:
+def move_in_slices(moves: Sequence[Move]) -> None:
     """The same, a slice that fits the processor's cache at a time: an eager update passes over its tensors often."""
     for rule, tensors, numbers in moves:
         for part in slices(tensors) if rule.elementwise else [tensors]:
-            move([(rule, part, numbers)], gradient_scale)
+            move([(rule, part, numbers)])
 
 
 def first_counts(rule: Rule) -> dict[str, Tensor]:
