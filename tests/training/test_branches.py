@@ -139,6 +139,12 @@ def test_a_point_that_cannot_be_branched_from_is_refused(tmp_path, point, said):
         branch_config(f"{run.root}{point}", 8)
 
 
+def test_a_run_without_a_schedule_has_no_cooldown(tmp_path):
+    run = fake_run(tmp_path, schedule='kind = "constant"\n[optim]\nkind = "schedule_free_adamw"')
+    with pytest.raises(ConfigError, match=r"schedule_free_adamw, whose average needs no cooldown; .*--resume"):
+        branch_config(f"{run.root}@20", 8)
+
+
 @pytest.mark.parametrize("kind", ["cosine", "linear", "noam"])
 def test_a_trunk_whose_rate_falls_all_the_way_is_refused(tmp_path, kind):
     run = fake_run(tmp_path, schedule=f'kind = "{kind}"\nwarmup_steps = 4')

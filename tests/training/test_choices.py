@@ -70,6 +70,14 @@ def test_memory_that_is_short_is_told_before_the_start(monkeypatch: pytest.Monke
         made(settings())
 
 
+def test_an_average_of_the_weights_takes_memory_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+    monkeypatch.setattr(choosing, "training_memory", lambda _, **given: counted.append(given["state_tensors"]) or {})
+    for optim in ({"kind": "lion"}, {"kind": "lion", "ema_decay": 0.9}, {"kind": "adamw", "ema_decay": 0.9}):
+        made(Config.model_validate({**settings().model_dump(), "optim": optim}))
+    assert sorted(set(counted)) == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hornbook.checkpoint.load import Checkpoint, load_checkpoint
 from hornbook.config.load import leaf_values, load_config
-from hornbook.config.optim import ConstantSchedule, WsdSchedule
+from hornbook.config.optim import ConstantSchedule, ScheduleFreeAdamWConfig, WsdSchedule
 from hornbook.config.run import Config
 from hornbook.errors import CheckpointError, ConfigError
 from hornbook.optim.schedules import plateau_end, warmup_steps
@@ -41,11 +41,16 @@ class Trunk:
 
         Raises:
             CheckpointError: if there is no run.
-            ConfigError: if its schedule has no plateau.
+            ConfigError: if its schedule has no plateau, or its optimizer no use for a cooldown.
         """
         run = RunDir.open(path)
         config = load_config(run.config_file).config
         schedule, total = config.schedule, config.train.steps
+        if isinstance(config.optim, ScheduleFreeAdamWConfig):
+            raise ConfigError(
+                f"{run.root}: it trains by {config.optim.kind}, whose average needs no cooldown; go on with the run "
+                f"itself (--resume {run.root} with more train.steps), or take a trunk of another optim.kind"
+            )
         last: int | None
         match schedule:
             case WsdSchedule():

@@ -18,8 +18,8 @@ AUTO_TOKENS = {"cpu": 8_192, "mps": 16_384, "cuda": 65_536}
 """Tokens in a micro-batch beyond which a larger one is not faster."""
 AUTO_SHARE = 0.8
 """Of the free memory that micro_batch_size = "auto" fills by the estimate, which is good to about a third."""
-STATE_TENSORS = {"sgd": 1, "lion": 1, "sign_sgd": 1, "muon": 2}
-"""Tensors of the weights' size that an optimizer keeps; AdamW and its kin have 2."""
+STATE_TENSORS = {"sgd": 1, "lion": 1, "sign_sgd": 1}
+"""Tensors of the weights' size that an optimizer keeps, its average of the weights aside; AdamW and its kin have 2."""
 
 
 def choose(
@@ -106,6 +106,7 @@ def _micro_batch(
     """Rows, why, and warnings."""
     samples = config.train.tokens_per_step // shape.context_length
     free = free_bytes(device)
+    averages = getattr(config.optim, "ema_decay", None) is not None
 
     def needed(rows: int) -> int:
         return sum(
@@ -113,7 +114,7 @@ def _micro_batch(
                 shape,
                 rows=rows,
                 half=config.train.precision != "fp32",
-                state_tensors=STATE_TENSORS.get(config.optim.kind, 2),
+                state_tensors=STATE_TENSORS.get(config.optim.kind, 2) + averages,
                 chunk_tokens=config.train.nll_chunk_tokens,
                 activation_checkpointing=config.train.activation_checkpointing,
                 plain_attention=plain,
