@@ -55,11 +55,13 @@ class Verdict:
     ratio: Interval
     floor: float
     aim: float
+    learned: bool
+    """Whether the median of our losses, in the runs that were timed, reaches the target."""
 
     @property
     def met(self) -> bool:
-        """Whether the interval reaches the floor."""
-        return self.ratio.high >= self.floor
+        """Whether the median reaches the floor, by runs that are good enough."""
+        return self.learned and self.ratio.median >= self.floor
 
 
 def race(
@@ -89,7 +91,7 @@ def training_seconds(steps: list[float]) -> float:
     return sum(warm) + (len(steps) - len(warm)) * statistics.median(warm)
 
 
-def verdicts(runs: list[Finished], ours: str, theirs: str, ours_whole: str) -> dict[str, Verdict]:
+def verdicts(runs: list[Finished], ours: str, theirs: str, ours_whole: str, *, target: float) -> dict[str, Verdict]:
     """Training and whole commands, paired by seed."""
 
     def seconds(name: str, field: str) -> dict[int, float]:
@@ -97,7 +99,9 @@ def verdicts(runs: list[Finished], ours: str, theirs: str, ours_whole: str) -> d
 
     def verdict(name: str, field: str, bar: tuple[float, float]) -> Verdict:
         mine, other = seconds(name, field), seconds(theirs, field)
-        return Verdict(ratio=median_interval([other[seed] / mine[seed] for seed in mine]), floor=bar[0], aim=bar[1])
+        ratio = median_interval([other[seed] / mine[seed] for seed in mine])
+        learned = _median_loss(runs, name) <= target
+        return Verdict(ratio=ratio, floor=bar[0], aim=bar[1], learned=learned)
 
     return {
         "training": verdict(ours, "training_seconds", TRAINING_BAR),
@@ -105,14 +109,18 @@ def verdicts(runs: list[Finished], ours: str, theirs: str, ours_whole: str) -> d
     }
 
 
+def _median_loss(runs: list[Finished], name: str) -> float:
+    return statistics.median([run.loss for run in runs if run.contestant == name])
+
+
 def summary(runs: list[Finished], found: dict[str, Verdict], target: float) -> Iterator[str]:
     """The result as lines."""
     for name in dict.fromkeys(run.contestant for run in runs):
-        losses = [run.loss for run in runs if run.contestant == name]
+        losses, median = [run.loss for run in runs if run.contestant == name], _median_loss(runs, name)
         reached = sum(loss <= target for loss in losses)
         yield (
-            f"{name:<34} median loss {statistics.median(losses):.4f}, target {target:g} "
-            f"{'met' if statistics.median(losses) <= target else 'MISSED'} ({reached} of {len(losses)} seeds)"
+            f"{name:<34} median loss {median:.4f}, target {target:g} "
+            f"{'met' if median <= target else 'MISSED'} ({reached} of {len(losses)} seeds)"
         )
     for what, verdict in found.items():
         ratio = verdict.ratio
@@ -125,7 +133,7 @@ def summary(runs: list[Finished], found: dict[str, Verdict], target: float) -> I
 def as_json(runs: list[Finished], found: dict[str, Verdict], target: float) -> dict[str, Any]:
     """Everything measured."""
     names = list(dict.fromkeys(run.contestant for run in runs))
-    medians = {name: statistics.median([run.loss for run in runs if run.contestant == name]) for name in names}
+    medians = {name: _median_loss(runs, name) for name in names}
     return {
         "target": target,
         "runs": [asdict(run) for run in runs],

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as directory:
         compiled, theirs, whole = _contestants(args, Path(directory))
         runs = speedrun.race(compiled, theirs, whole, seeds=[FIRST_SEED + i for i in range(args.seeds)], say=_say)
-    found = speedrun.verdicts(runs, compiled.name, theirs.name, whole.name)
+    found = speedrun.verdicts(runs, compiled.name, theirs.name, whole.name, target=args.target)
     for line in speedrun.summary(runs, found, args.target):
         print(line, file=sys.stdout if speaks_to_people() else sys.stderr)
     content = speedrun.as_json(runs, found, args.target)
