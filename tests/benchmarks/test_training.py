@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from hornbook.benchmarks import training
 from hornbook.benchmarks.comparison import rows_of
@@ -66,6 +67,15 @@ def test_a_checkout_of_nanogpt_adds_a_gpt2(no_weights, tmp_path):
     assert [side.name for side in llama.sides] == ["hornbook", PRODUCTS, "transformers", "litgpt"]
     assert [side.name for side in gpt2.sides] == ["hornbook", PRODUCTS, "transformers", "nanogpt"]
     assert gpt2.sides[-1].python == "transformers/python", "a checkout has no environment of its own"
+
+
+def test_a_gpu_makes_longer_blocks(no_weights, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("hornbook.cli.bench._measure", lambda _, cases: seen.extend(cases) or 0)
+    for there in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
+        assert main(["bench", "train", "--shape", "d"]) == 0
+    assert [case.sides[0].settings["steps"] for case in seen] == [SHAPES["d"].steps, 40 * SHAPES["d"].steps]
 
 
 @pytest.mark.parametrize(

@@ -81,15 +81,15 @@ QUICK = Shape(n_layers=1, d_model=32, n_heads=2, context=8, rows=2, vocab_size=6
 
 
 def train_cases(
-    shapes: dict[str, Shape], directory: Path, *, nanogpt: Path | None = None, accelerator: bool = False
+    shapes: dict[str, Shape], directory: Path, *, nanogpt: Path | None = None, on_gpu: bool = False
 ) -> Iterator[Case]:
-    """Each shape as a Llama, and with a nanoGPT checkout also as a GPT-2.
+    """Each shape as a Llama, and with a nanoGPT checkout also as a GPT-2; a GPU makes more steps of each.
 
     Raises:
         MissingExtraError: without transformers.
     """
     for name, shape in shapes.items():
-        timed = replace(shape, steps=shape.steps * 40) if accelerator else shape
+        timed = replace(shape, steps=shape.steps * 40) if on_gpu else shape
         yield _case(f"train {name}", timed, "llama", directory / name, ("transformers", "litgpt"))
         if nanogpt is not None:
             peers = ("transformers", "nanogpt")

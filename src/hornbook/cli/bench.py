@@ -98,6 +98,8 @@ def _bench_decode(args: argparse.Namespace) -> int:
 
 
 def _bench_train(args: argparse.Namespace) -> int:
+    import torch
+
     from hornbook.benchmarks.peers import peer_python
     from hornbook.benchmarks.training import QUICK, SHAPES, train_cases
 
@@ -110,7 +112,8 @@ def _bench_train(args: argparse.Namespace) -> int:
         _say("not installed, so left out: litgpt; to have it: hornbook bench peers litgpt")
     shapes = {"quick": QUICK} if args.quick else {name: SHAPES[name] for name in names}
     with tempfile.TemporaryDirectory() as directory:
-        return _measure(args, train_cases(shapes, Path(directory), nanogpt=args.nanogpt))
+        on_gpu = torch.cuda.is_available()
+        return _measure(args, train_cases(shapes, Path(directory), nanogpt=args.nanogpt, on_gpu=on_gpu))
 
 
 def _install(names: list[str]) -> int:

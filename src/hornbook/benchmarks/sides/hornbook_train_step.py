@@ -9,7 +9,6 @@ import torch
 
 from hornbook.config.run import Config
 from hornbook.data.batch import TokenBatch
-from hornbook.distributed.device import resolve_device
 from hornbook.distributed.precision import fp32_products
 from hornbook.interop.hf import load_hf_directory
 from hornbook.objectives.objective import StepContext
@@ -25,7 +24,7 @@ def setup(settings: dict[str, Any]) -> tuple[Callable[[], float], Callable[[floa
     """The loss that is compared is that before any step, in float32; all parameters decay, as in the peers."""
     rows, context = settings["rows"], settings["context"]
     config = _config(settings)
-    device = resolve_device("auto")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # as the peers
     saved = load_hf_directory(Path(settings["model"]))[0]
     choices, _ = choose(config, saved.config, device, kept=None, steps_left=config.train.steps)
     model = build_model(config, saved.config, choices, None)
@@ -38,7 +37,7 @@ def setup(settings: dict[str, Any]) -> tuple[Callable[[], float], Callable[[floa
     )
     with torch.no_grad():
         first = model(tokens[:, :-1].to(device), targets=tokens[:, 1:].to(device)).nll.mean().item()
-    learner = build_learner(config, model)
+    learner = build_learner(config, model, byte_lengths=torch.ones(model.config.vocab_size, dtype=torch.int64))
     compile_updates(learner.optimizer)
     done = 0
 
@@ -50,6 +49,8 @@ def setup(settings: dict[str, Any]) -> tuple[Callable[[], float], Callable[[floa
                 at = StepContext(seed=0, step=done, samples_per_step=rows)
                 loss = train_step(learner, [batch], at, multiplier=1.0).loss
                 done += 1
+        if device.type == "cuda":  # the last update, which nobody has waited for yet
+            torch.cuda.synchronize()
         return loss
 
     steps(WARM_UP_STEPS)
