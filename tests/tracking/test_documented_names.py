@@ -20,7 +20,7 @@ ELSEWHERE = {
     *("train/peak_memory_bytes", "train/mfu"),  # not known everywhere
 }
 """Documented names that this run need not have."""
-OTHER_EVENTS = ("skipped", "eval", "generate", "progress")
+OTHER_EVENTS = ("skipped", "notice", "eval", "generate", "progress")
 SCALARS = ("train", "val", "norms")
 Points = dict[str, list[tuple[int, float]]]
 
@@ -177,6 +177,13 @@ def test_architecture_and_data_set_reach_everybody(run):
         assert known[name] in config["details"]
     assert (sent.project, sent.run_group, sent.display_name, [*sent.tags]) == ("letters", "tests", "tiny", ["a"])
     assert '"n_layers":2' in config["model"]
+
+
+def test_every_event_has_an_axis_of_its_own_in_wandb(run):
+    metrics = [r.metric for r in records(wandb_file(run)) if r.WhichOneof("record_type") == "metric"]
+    axes = {metric.glob_name.partition("/")[0] for metric in metrics if metric.glob_name}
+    told_otherwise = {"start", "progress", "artifact", "finish"}
+    assert axes == set(documented()) - told_otherwise
 
 
 def test_artifacts_are_sent_and_not_copied(run):

@@ -9,7 +9,7 @@ from hornbook.config.tracking import WandbConfig
 from hornbook.errors import MissingExtraError
 from hornbook.tracking.tracker import ArtifactKind, Histogram, RunInfo, Scalar, Tracker
 
-_EVENTS = ("train", "val", "norms", "histograms", "skipped", "sample", "checkpoint", "eval", "generate")
+_EVENTS = ("train", "val", "norms", "histograms", "skipped", "notice", "sample", "checkpoint", "eval", "generate")
 
 _TYPES: Mapping[ArtifactKind, str] = {
     "best": "checkpoint",
@@ -84,7 +84,7 @@ class WeightsAndBiases(Tracker):
         if kind not in self._config.artifacts:
             return
         artifact = self._wandb.Artifact(re.sub(r"[^A-Za-z0-9_.-]", "-", name), type=_TYPES[kind])
-        artifact.add_dir(str(path), policy="immutable", skip_cache=True)
+        artifact.add_dir(str(path.absolute()), policy="immutable", skip_cache=True)
         self._run.log_artifact(artifact)
 
     def finish(self, status: str) -> None:
