@@ -31,9 +31,19 @@ def replay_step(config: Config, run: Path, *, step: int) -> Replay:
     dataset = Dataset.open(config.data.path)
     checkpoint, kept = _nearest(run_dir, step - 1, data_digest=dataset.digest), Choices.read(run_dir.choices_file)
     job, state = build_job(config, dataset, checkpoint, kept)
+    if state.step >= step:
+        raise ConfigError(
+            f"--replay-step {step}: this branch begins after step {state.step}; replay earlier steps in "
+            f"{_trunk(config)}"
+        )
     trainer = job.trainer(state, hooks=[])
     with job.computing(), explained_nondeterminism():
         return replay(trainer, job.batches, job.tokenizer, step=step)
+
+
+def _trunk(config: Config) -> Path:
+    assert config.run.branch_from is not None, "only a branch begins after its first step"
+    return RunDir.open(config.run.branch_from).root
 
 
 def _nearest(run_dir: RunDir, steps_done: int, *, data_digest: str) -> Checkpoint | None:

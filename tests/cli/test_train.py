@@ -129,6 +129,15 @@ def test_a_person_is_told_where_the_run_lies_and_what_comes_next(
         verb_parser(words[0]).parse_args(words[1:])
 
 
+def test_a_trunk_is_offered_a_cooldown_unless_it_averages(project, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for kind, offered in (("adamw", True), ("schedule_free_adamw", False)):
+        settings = ["train.steps=2", f'run.name="{kind}"', f'optim.kind="{kind}"', 'schedule.kind="constant"']
+        chosen = [word for each in [*settings, 'tracking.console="auto"'] for word in ("--set", each)]
+        assert main(["train", str(project), *chosen]) == 0
+        assert ("--branch-from" in capsys.readouterr().out) == offered
+
+
 def test_a_program_is_told_nothing_but_events(project, capsys):
     assert main(["train", str(project), "--set", "train.steps=2"]) == 0
     assert capsys.readouterr() == ("", "")

@@ -144,14 +144,27 @@ def test_what_cannot_be_replayed_is_said(project, tmp_path, capsys):
     for words, message in (
         (["--replay-step", "3", run], "the run has the steps 1 to 2"),
         (["--replay-step", "2"], "goes with one run directory"),
-        (["--replay-step", "2", str(project)], "goes with one run directory"),
+        (["--replay-step", "2", str(project)], f"got {project}"),
+        (["--replay-step", "2", f"{run}x"], f"got {run}x"),
         (["--replay-step", "2", run, "--resume", run], "goes with one run directory"),
+        (["--replay-step", "2", run, "--branch-from", run], "leave --branch-from"),
+        (["--replay-step", "2", run, "--cooldown", "3"], "leave --cooldown"),
         (["--replay-step", "2", run, "--set", "optim.learning_rate=1.0"], "it would be another run"),
         (["--replay-step", "2", str(tmp_path)], "not a run"),
     ):
         capsys.readouterr()
         assert main(["train", *words]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_what_a_branch_did_not_do_itself_is_replayed_in_its_trunk(project, tmp_path, capsys):
+    assert train(project, tmp_path, "train.steps=4", 'schedule.kind="constant"') == 0
+    trunk, branch = str(tmp_path / "tiny"), str(tmp_path / "tiny-step4-cooldown2")
+    assert main(["train", "--branch-from", f"{trunk}@4", "--cooldown", "2"]) == 0
+    assert main(["train", "--replay-step", "5", branch]) == 0
+    capsys.readouterr()
+    assert main(["train", "--replay-step", "4", branch]) == 2
+    assert f"begins after step 4; replay earlier steps in {trunk}" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a user whom permissions bind")

@@ -126,6 +126,7 @@ def _going_on(config: Config, run: str, done: int) -> list[str]:
     """What a finished run can still become: a longer one, and a trunk one that cools down; a branch is at its end."""
     if config.run.branch_from is not None:
         return []
+    is_averaged = config.optim.kind == "schedule_free_adamw"
     longer = [f"train --resume {run} --set train.steps={2 * max(config.train.steps, done)}"]
     cooled = [f"train --branch-from {run} --cooldown {max(1, done // 4)}"]
-    return longer + (cooled if config.schedule.kind == "constant" else [])
+    return longer + (cooled if config.schedule.kind == "constant" and not is_averaged else [])

@@ -24,9 +24,11 @@ def run(args: argparse.Namespace) -> int:
 
     given = [value for value in (args.config, args.resume) if isinstance(value, str)]
     if len(given) != 1 or not Path(given[0]).is_dir():
-        raise ConfigError("--replay-step N goes with one run directory: hornbook train --replay-step N RUN")
-    if args.branch_from is not None:
-        raise ConfigError("--replay-step looks at a run that exists; leave --branch-from out")
+        got = ", ".join(given) or "none"
+        raise ConfigError(f"--replay-step N goes with one run directory, got {got}: hornbook train --replay-step N RUN")
+    for flag, value in (("--branch-from", args.branch_from), ("--cooldown", args.cooldown)):
+        if value is not None:
+            raise ConfigError(f"--replay-step looks at a run that exists; leave {flag} out")
     where = RunDir.open(Path(given[0])).root
     args.config = str(RunDir(where).config_file)
     config = load(args)
