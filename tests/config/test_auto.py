@@ -112,6 +112,15 @@ def test_rates_of_matrices_fall_with_width_and_the_others_stay():
     assert written.optim.weight_decay == pytest.approx(1 / (0.5 * 0.5 * written.train.steps), rel=0.05)
     matrices = auto(1, **{"optim.groups.matrix.learning_rate": 0.25}).config
     assert matrices.optim.weight_decay == pytest.approx(2 * written.optim.weight_decay, rel=0.05)
+    assert matrices.optim.learning_rate == 3e-3  # the others keep the dial's
+    whole, real = (auto(1, optim__learning_rate=rate).config for rate in (1, 1.0))
+    assert whole == real
+
+
+@pytest.mark.parametrize("steps", [1, 5, 50])
+def test_weights_are_not_wiped_out_in_a_run_of_few_steps(steps):
+    optim = auto(4, train__steps=steps).config.optim
+    assert optim.weight_decay == 1.0
 
 
 def test_config_show_says_where_values_came_from():

@@ -16,7 +16,7 @@ what was written (a written width changes the budget and the rates, a written to
     micro_batch_size  at most 8,192 tokens
     steps             D / tokens_per_step, rounded up
     learning_rate     3e-3 for all; for matrices 3e-3 * 256 / d_model [6]: 3e-3 suits width 256
-    weight_decay      1 / (0.5 steps * rate of matrices): AdamW then averages weights over half of the run [7]
+    weight_decay      1 / (0.5 steps * rate of matrices), at most 1: AdamW so averages weights over half a run [7]
     schedule          wsd: the last 20 % decay as 1 - sqrt(x) [8]
     warmup_steps      2 % of the run, 10 to 2,000
 
@@ -40,7 +40,7 @@ _PER_LAYER = 64
 _TOKENS_PER_PARAMETER = 20
 _MICRO_BATCH_TOKENS = 8192
 _RATE, _RATE_WIDTH = 3e-3, 256
-_AVERAGED_PART = 0.5
+_AVERAGED_PART, _MOST_DECAY = 0.5, 1.0
 _MATRIX_RATE: Key = ("optim", "groups", "matrix", "learning_rate")
 
 
@@ -110,13 +110,13 @@ def _amounts(sizes: tuple[int, int], written: Settings) -> dict[Key, object]:
 def _rates(settings: Settings) -> dict[Key, object]:
     """A rate that the user wrote is that of matrices too, unless they wrote another for those."""
     rates: dict[Key, object] = {}
-    own = settings.get(_MATRIX_RATE, settings.get(("optim", "learning_rate")))
-    if own is None:
-        own = _two_digits(_RATE * _RATE_WIDTH / _whole(settings, "model", "d_model", 1))
-        rates = {("optim", "learning_rate"): _RATE, _MATRIX_RATE: own}
-    if isinstance(own, float) and own > 0:
+    if ("optim", "learning_rate") not in settings:
+        rates["optim", "learning_rate"] = _RATE
+        rates[_MATRIX_RATE] = _two_digits(_RATE * _RATE_WIDTH / _whole(settings, "model", "d_model", 1))
+    own = {**rates, **settings}.get(_MATRIX_RATE, settings.get(("optim", "learning_rate")))
+    if isinstance(own, int | float) and own > 0:
         steps = _whole(settings, "train", "steps", 1)
-        rates["optim", "weight_decay"] = _two_digits(1 / (_AVERAGED_PART * steps * own))
+        rates["optim", "weight_decay"] = min(_MOST_DECAY, _two_digits(1 / (_AVERAGED_PART * steps * own)))
     return rates
 
 
