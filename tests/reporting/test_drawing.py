@@ -125,10 +125,10 @@ def test_a_huge_curve_is_a_small_figure():
 
 
 def test_a_heat_map_has_a_cell_for_each_module_and_step():
-    rows = {"layers.0 <x>": [0.1, 1.0, 10.0], "layers.1": [NAN, 0.0, 100.0]}
+    rows = {"layers.0 <x>": [0.1, 1.0, 10.0], "layers.1": [NAN, 0.0, 100.0], "layers.2": [None, None, 1.0]}
     text = heat_map(HeatMap(key="k", title="T", unit="u", steps=[5, 10, 15], rows=rows))
     cells = dict(re.findall(r'<path class="(h\w+)" d="([^"]*)"', text))
-    assert sum(path.count("M") for path in cells.values()) == 6
+    assert sum(path.count("M") for path in cells.values()) == 7  # none where nothing was measured
     assert cells["hx"].count("M") == 1  # NaN
     assert cells["h11"].count("M") == 1  # the largest
     assert cells["h0"].count("M") == 2  # the smallest, and zero

@@ -97,7 +97,7 @@ def _heat(record: RunRecord, kind: str, title: str, unit: str) -> HeatMap:
     return HeatMap(key=f"norms-{kind.replace('_', '-')}", title=title, unit=unit, steps=steps, rows=rows)
 
 
-def _filled(curve: Curve, steps: Sequence[int]) -> list[float]:
-    """The curve's value at every step; NaN where it has none."""
+def _filled(curve: Curve, steps: Sequence[int]) -> list[float | None]:
+    """The curve's value at every step; None where it has none."""
     known = dict(zip(curve.steps, curve.values, strict=True))
-    return [known.get(step, float("nan")) for step in steps]
+    return [known.get(step) for step in steps]

@@ -15,13 +15,16 @@ _LABELS, _ROW, _TOP, _BOTTOM = 170, 15, 6, 34
 
 @dataclass(frozen=True, kw_only=True)
 class HeatMap:
-    """`rows` are {module: values}, one value a step of `steps`; what is not finite is drawn as such."""
+    """`rows` are {module: values}, one value a step of `steps`; what is not finite is drawn as such.
+
+    None is not drawn: nothing was measured there.
+    """
 
     key: str
     title: str
     unit: str
     steps: Sequence[int]
-    rows: Mapping[str, Sequence[float]]
+    rows: Mapping[str, Sequence[float | None]]
 
 
 def heat_map(drawn: HeatMap) -> str:
@@ -29,7 +32,12 @@ def heat_map(drawn: HeatMap) -> str:
     columns = _columns(len(drawn.steps))
     steps = [drawn.steps[i] for i in columns]
     rows = {name: [values[i] for i in columns] for name, values in drawn.rows.items()}
-    known = [value for values in rows.values() for value in values if math.isfinite(value) and value > 0.0]
+    known = [
+        value
+        for values in rows.values()
+        for value in values
+        if value is not None and math.isfinite(value) and value > 0.0
+    ]
     if not known:
         return ""
     low, high = min(known), max(known)
@@ -65,8 +73,14 @@ def _columns(count: int) -> list[int]:
     return [(i + 1) * count // shown - 1 for i in range(shown)]
 
 
-def _told(value: float) -> float | str:
+def _told(value: float | None) -> float | str:
+    if value is None:
+        return "not measured"
     return float(f"{value:.4g}") if math.isfinite(value) else "not finite"
+
+
+def _written(value: float | None) -> str:
+    return "" if value is None else escape(short(value))
 
 
 def _level(value: float, low: float, high: float) -> str:
@@ -79,11 +93,13 @@ def _level(value: float, low: float, high: float) -> str:
     return f"h{min(LEVELS - 1, max(0, int(share * LEVELS)))}"
 
 
-def _cells(rows: Sequence[Sequence[float]], low: float, high: float, width: float) -> list[str]:
+def _cells(rows: Sequence[Sequence[float | None]], low: float, high: float, width: float) -> list[str]:
     """One path for each level holds all cells of it: a cell costs 20 bytes, not 100."""
     paths: dict[str, list[str]] = {}
     for row, values in enumerate(rows):
         for column, value in enumerate(values):
+            if value is None:
+                continue
             x, y = _LABELS + column * width, _TOP + row * _ROW
             paths.setdefault(_level(value, low, high), []).append(f"M{x:.1f} {y}h{width:.1f}v{_ROW}h-{width:.1f}z")
     return [f'<path class="{level}" d="{"".join(cells)}"/>\n' for level, cells in sorted(paths.items())]
@@ -94,12 +110,12 @@ def _key(low: float, high: float) -> str:
     return f'<p class="legend heat-key"><span>{short(low)}</span>{cells}<span>{short(high)}</span></p>\n'
 
 
-def _table(drawn: HeatMap, steps: Sequence[int], rows: Mapping[str, Sequence[float]]) -> str:
+def _table(drawn: HeatMap, steps: Sequence[int], rows: Mapping[str, Sequence[float | None]]) -> str:
     picked = sorted({0, len(steps) // 2, len(steps) - 1})
     heads = "".join(f'<th scope="col">step {steps[i]:,}</th>' for i in picked)
     body = "".join(
         f'<tr><th scope="row">{escape(name)}</th>'
-        + "".join(f"<td>{escape(short(values[i]))}</td>" for i in picked)
+        + "".join(f"<td>{_written(values[i])}</td>" for i in picked)
         + "</tr>\n"
         for name, values in rows.items()
     )
