@@ -83,6 +83,12 @@ def warmup(config: Config) -> str:
     return f"{100 * (schedule.warmup_fraction or 0):g} %"
 
 
+def full(config: Config) -> str:
+    """Checkpoints that can be gone on from; one is always made at the end."""
+    kept = config.checkpoint
+    return f"{kept.full_every:,}, keep {kept.full_keep}" if kept.full_every else "at the end"
+
+
 def light(config: Config) -> str:
     """Checkpoints of weights alone."""
     kept = config.checkpoint
@@ -114,7 +120,7 @@ RUN: dict[str, Column] = {
     "micro-batch": lambda c: c.train.micro_batch_size,
     "stride": lambda c: c.data.stride or "context",
     "precision": lambda c: c.train.precision,
-    "full checkpoints": lambda c: f"{c.checkpoint.full_every:,}, keep {c.checkpoint.full_keep}",
+    "full checkpoints": full,
     "light": light,
     "best": lambda c: "yes" if c.checkpoint.best else "no",
     "seed": lambda c: str(c.run.seed),

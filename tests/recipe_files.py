@@ -40,6 +40,7 @@ def shrunk(path: Path, text: str) -> list[str]:
         "model.d_ff": 32,
         "model.context_length": 16,
         "train.steps": 4,
+        "train.compile": "auto",
         "train.tokens_per_step": 64,
         "train.micro_batch_size": 2,
         "train.eval_every": 2,

@@ -106,7 +106,7 @@ EXPECTED = {
         **{"train.tokens_per_step": 256 * 2048, "train.precision": "bf16", "optim.kind": "adamw"},
         **{"optim.learning_rate": 3e-3, "optim.betas": (0.9, 0.95), "optim.weight_decay": 0.1},
         **{"optim.decay": GPT2_DECAY, "optim.clip_grad_norm": 1.0, "schedule.kind": "cosine"},
-        "schedule.warmup_fraction": 0.1,
+        **{"schedule.warmup_fraction": 0.1, "train.compile": "on"},
     },
 }
 
@@ -167,8 +167,9 @@ def test_a_smoke_form_differs_from_its_recipe_only_in_size_and_text(path):
         *("steps", "tokens_per_step", "micro_batch_size", "eval_every", "eval_tokens", "sample_every"),
         *("sample_prompts", "light_every", "full_every", "warmup_steps", "max_minutes", "max_documents"),
     }
-    if path.stem == "wikitext103-gpt2-smoke":
-        changed.add("learning_rate")
+    changed |= {"wikitext103-gpt2-smoke": {"learning_rate"}, "slimpajama-llama-smoke": {"compile"}}.get(
+        path.stem, set()
+    )
     for table in ("run", "tokenizer", "data", "model", "objective", "optim", "schedule", "train", "checkpoint"):
         for name in type(getattr(smoke, table)).model_fields:
             if name not in changed:
