@@ -4,7 +4,11 @@ from pathlib import Path
 
 import torch
 
-_CGROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+_CGROUPS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
+"""Limit, use, and the part of use that is cached files, given up as soon as somebody needs the memory."""
 
 
 def free_bytes(device: torch.device, *, root: Path = Path("/")) -> int | None:
@@ -16,8 +20,8 @@ def free_bytes(device: torch.device, *, root: Path = Path("/")) -> int | None:
         return torch.cuda.mem_get_info(device)[0]
     if device.type != "cpu":
         return None
-    limits = [left for left in (_available(root / "proc/meminfo"), *_left_to_group(root / "sys/fs/cgroup")) if left]
-    return min(limits, default=None)
+    limits = (_available(root / "proc/meminfo"), *_left_to_group(root / "sys/fs/cgroup"))
+    return min((left for left in limits if left is not None), default=None)
 
 
 def _available(meminfo: Path) -> int | None:
@@ -30,9 +34,17 @@ def _available(meminfo: Path) -> int | None:
 def _left_to_group(folder: Path) -> list[int]:
     """Limit minus use, of both generations of control groups; a group without a limit says "max" or a huge number."""
     left = []
-    for limit, used in _CGROUPS:
+    for limit, used, statistics, cached in _CGROUPS:
         try:
-            left.append(max(1, int((folder / limit).read_text()) - int((folder / used).read_text())))
+            free = int((folder / limit).read_text()) - int((folder / used).read_text())
         except (OSError, ValueError):
             continue
+        left.append(max(0, free + _entry(folder / statistics, cached)))
     return left
+
+
+def _entry(statistics: Path, name: str) -> int:
+    if not statistics.is_file():
+        return 0
+    lines = (line.split() for line in statistics.read_text(encoding="ascii").splitlines())
+    return next((int(words[1]) for words in lines if words[:1] == [name]), 0)
