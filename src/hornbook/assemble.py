@@ -41,7 +41,7 @@ from hornbook.storage.run_dir import RunDir, RunState
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tracking.open import open_tracker
 from hornbook.tracking.tracker import RunInfo, Tracker
-from hornbook.training.branches import find_branch_point
+from hornbook.training.branches import find_branch_point, trunk_choices
 from hornbook.training.choices import Choices
 from hornbook.training.choosing import choose
 from hornbook.training.compiled import compile_updates, remember
@@ -90,7 +90,7 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
 def build_job(
     config: Config, dataset: Dataset, checkpoint: Checkpoint | None, kept: Choices | None
 ) -> tuple["Job", TrainState]:
-    """The objects of a run that goes on from its `checkpoint` with the choices `kept`, or else starts.
+    """The objects of a run that goes on from its `checkpoint` with the choices `kept`, or else starts or branches.
 
     Nothing is written.
 
@@ -105,7 +105,7 @@ def build_job(
     resumed = checkpoint is not None
     # What a resumed run started from lies in its own checkpoint; the original may be gone by now.
     if checkpoint is None:
-        checkpoint = find_branch_point(config, data_digest=dataset.digest)
+        checkpoint, kept = find_branch_point(config, data_digest=dataset.digest), trunk_choices(config)
     init_from = config.model.init_from if checkpoint is None else None
     start = None if init_from is None else load_checkpoint(init_from, with_optimizer=False)
     tokenizer = tokenizer_of(config, dataset, start or checkpoint)

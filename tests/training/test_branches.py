@@ -219,6 +219,15 @@ def runs(project, tmp_path_factory):
     return root
 
 
+@pytest.mark.medium
+def test_a_branch_computes_as_its_trunk_did(runs, tmp_path):
+    trunk = shutil.copytree(runs / "trunk", tmp_path / "trunk")
+    path = trunk / "choices.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "plain_max_keys": 17, "shrunk": [[10, 1]]}))
+    branch = assemble.train(branch_config(f"{trunk}@8", 4, [f"run.out_dir='{tmp_path}'"])).run_dir
+    assert json.loads(branch.choices_file.read_text()) == json.loads(path.read_text())
+
+
 def digests(run, step):
     """Weights and optimizer state."""
     files = read_manifest(run / f"checkpoints/step-{step:08d}").files

@@ -19,6 +19,7 @@ def test_json_round_trip() -> None:
         recent_grad_norms=[0.1, 2.0],
         best_loss=0.1 + 0.2,
         best_step=5,
+        best_due_loss=0.4,
         validations_since_best=2,
     )
     assert TrainState.from_json(json.loads(json.dumps(state.to_json()))) == state
@@ -67,7 +68,7 @@ def test_due_validations_without_a_new_best_are_counted() -> None:
     for loss, due in [(3.0, True), (3.0, True), (math.nan, True), (3.5, False), (2.0, False), (2.5, True)]:
         state.record_validation(loss, due=due)
         counts.append(state.validations_since_best)
-    assert counts == [0, 1, 2, 2, 0, 1]
+    assert counts == [0, 1, 2, 2, 2, 0]
 
 
 def test_the_window_keeps_the_last_ones() -> None:
@@ -75,3 +76,15 @@ def test_the_window_keeps_the_last_ones() -> None:
     for value in range(5):
         state.remember(loss=float(value), grad_norm=10.0 * value, window=3)
     assert (state.recent_losses, state.recent_grad_norms) == ([2.0, 3.0, 4.0], [20.0, 30.0, 40.0])
+
+
+def test_a_validation_at_a_pause_changes_nothing_for_patience() -> None:
+    unbroken, paused = TrainState(), TrainState()
+    for state in (unbroken, paused):
+        state.record_validation(2.0)
+    assert paused.record_validation(1.5, due=False)  # the best weights so far, all the same
+    for loss in (1.9, 1.8, 1.85):
+        for state in (unbroken, paused):
+            state.record_validation(loss)
+        assert paused.validations_since_best == unbroken.validations_since_best
+    assert (paused.best_loss, unbroken.best_loss) == (1.5, 1.8)

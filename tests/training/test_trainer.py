@@ -158,7 +158,7 @@ def test_patience_ends_a_run_that_no_longer_gets_better() -> None:
 
 
 def test_patience_survives_a_resume() -> None:
-    state = TrainState(step=10, best_loss=1.5, best_step=8, validations_since_best=1)
+    state = TrainState(step=10, best_loss=1.5, best_step=8, best_due_loss=1.5, validations_since_best=1)
     result, _ = patient([1.6], state=TrainState.from_json(state.to_json()))
     assert (result.stop_reason, result.state.step) == ("early_stopped", 12)
 

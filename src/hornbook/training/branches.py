@@ -18,6 +18,7 @@ from hornbook.config.run import Config
 from hornbook.errors import CheckpointError, ConfigError
 from hornbook.optim.schedules import plateau_end, warmup_steps
 from hornbook.storage.run_dir import CheckpointEntry, RunDir, list_checkpoints, read_entry, resolve_checkpoint
+from hornbook.training.choices import Choices
 from hornbook.training.resume import MAY_CHANGE, other_data
 
 BRANCH_MAY_CHANGE = (*MAY_CHANGE, "run.branch_from", "model.init_from", "schedule.", "train.eval_")
@@ -152,6 +153,12 @@ def find_branch_point(config: Config, *, data_digest: str) -> Checkpoint | None:
     if trunk.run.provenance().get("data_digest", data_digest) != data_digest:
         raise other_data(trunk.run)
     return checkpoint
+
+
+def trunk_choices(config: Config) -> Choices | None:
+    """The choices of the run that `run.branch_from` names: a branch computes as its trunk did."""
+    path = config.run.branch_from
+    return None if path is None else Choices.read(Trunk.open(path).run.choices_file)
 
 
 def _parse(point: str) -> tuple[Path, int | None]:

@@ -41,8 +41,10 @@ class TrainState:
     best_loss: float | None = None
     """Lowest validation loss (nats a token) so far."""
     best_step: int | None = None
+    best_due_loss: float | None = None
+    """Lowest of the due validations alone, those that an unbroken run makes too."""
     validations_since_best: int = 0
-    """Due validations after the best one."""
+    """Due validations after the best of them."""
     full_checkpoint_step: int | None = None
     """Step of the newest full checkpoint."""
 
@@ -76,17 +78,27 @@ class TrainState:
     def record_validation(self, loss: float, *, due: bool = True) -> bool:
         """Whether `loss` is the lowest so far; ties keep the earlier step, and what is not finite is never best.
 
-        Only `due` ones count as having brought nothing: one more at a pause must not end a resumed run earlier.
+        Patience counts and compares `due` ones only: one more at a pause must not end a resumed run earlier or later.
         """
-        if not math.isfinite(loss) or (self.best_loss is not None and loss >= self.best_loss):
-            self.validations_since_best += due
+        if due and _is_lower(loss, self.best_due_loss):
+            self.best_due_loss, self.validations_since_best = loss, 0
+        elif due:
+            self.validations_since_best += 1
+        if not _is_lower(loss, self.best_loss):
             return False
-        self.best_loss, self.best_step, self.validations_since_best = loss, self.step, 0
+        self.best_loss, self.best_step = loss, self.step
         return True
 
     def branched(self) -> "TrainState":
         """Where a branch stands that starts here: the same point of data and schedule, and no best of its own yet."""
-        return replace(self, best_loss=None, best_step=None, validations_since_best=0, full_checkpoint_step=None)
+        return replace(
+            self,
+            best_loss=None,
+            best_step=None,
+            best_due_loss=None,
+            validations_since_best=0,
+            full_checkpoint_step=None,
+        )
 
     def to_json(self) -> dict[str, object]:
         """The fields, for state.json."""
@@ -107,3 +119,7 @@ class TrainState:
         if problems:
             raise CheckpointError(f"the saved training state cannot be read: {'; '.join(problems)}")
         return state
+
+
+def _is_lower(loss: float, than: float | None) -> bool:
+    return math.isfinite(loss) and (than is None or loss < than)
