@@ -82,6 +82,7 @@ def test_a_gpu_makes_longer_blocks(no_weights, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (("--shape", "a,e"), "--shape a,e: no shape is called e; there are a, b, c, d"),
+        (("--json", "/no/such/rows.json"), "--json /no/such/rows.json: there is no folder /no/such; make it first"),
         (("--nanogpt", "/no/such"), "--nanogpt /no/such: no model.py there; expected a checkout of nanoGPT"),
     ],
 )

@@ -73,6 +73,9 @@ def _add_tokenizer(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the action; 1 if a side computed something else than ours, or ours failed."""
+    json_file: Path | None = getattr(args, "json", None)
+    if json_file and not json_file.absolute().parent.is_dir():  # told now, not when all is measured
+        raise HornbookError(f"--json {json_file}: there is no folder {json_file.parent}; make it first")
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))  # files of a gigabyte are deleted
     try:
         match args.action:
