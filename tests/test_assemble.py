@@ -127,6 +127,11 @@ def events(run: Path) -> list[dict[str, object]]:
         ({"optim__kind": "adam", "model__dropout": 0.2, "train__nll_chunk_tokens": 5}, set()),
         ({**EVERYTHING, "optim__kind": "muon", "optim__ema_decay": 0.9}, {4}),
         ({**EVERYTHING, "optim__kind": "schedule_free_adamw", "schedule__kind": "constant"}, {4}),
+        pytest.param(
+            {**EVERYTHING, "optim__kind": "muon", "optim__ema_decay": 0.9, "train__compile": "on"},
+            {4},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_broken_run_ends_with_the_very_files_of_an_unbroken_one(configure, tmp_path, monkeypatch, changes, bad):

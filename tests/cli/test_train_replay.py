@@ -173,3 +173,13 @@ def test_a_run_that_may_only_be_read_can_be_replayed(project, tmp_path, capsys):
     for path in [tmp_path / "tiny", tmp_path / "tiny/checkpoints"]:
         path.chmod(0o555)
     assert main(["train", "--replay-step", "2", str(tmp_path / "tiny")]) == 0
+
+
+def test_an_overflow_of_float16_is_told_from_a_fault(project, tmp_path, capsys):
+    settings = [f"run.out_dir='{tmp_path}'", "train.precision='fp16'", "objective.z_loss=1e5"]
+    arguments = [part for setting in settings for part in ("--set", setting)]
+    assert main(["train", str(project), *arguments]) == 0
+    capsys.readouterr()
+    assert main(["train", "--replay-step", "1", str(tmp_path / "tiny"), "--set", "tracking.console='json'"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["overflowed"], told["skip_reason"], told["finite"]) == (True, None, False)

@@ -34,7 +34,16 @@ def test_they_survive_the_disk(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"threads": "2"}, {"compile": 1}, {"more": 1}, {"fp32_products": "some"}, {"micro_batch_size": 0}]
+    "change",
+    [
+        {"threads": "2"},
+        {"compile": 1},
+        {"more": 1},
+        {"fp32_products": "some"},
+        {"micro_batch_size": 0},
+        {"shrunk": [[3, 0]]},
+        {"shrunk": [4]},
+    ],
 )
 def test_what_is_no_choice_is_named(tmp_path: Path, change: dict[str, object]) -> None:
     path = tmp_path / "choices.json"
@@ -42,6 +51,13 @@ def test_what_is_no_choice_is_named(tmp_path: Path, change: dict[str, object]) -
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(CheckpointError, match=r"choices\.json: these are no choices"):
         Choices.read(path)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '"words"', "{}", '{"shrunk": 3}'])
+def test_no_text_is_a_traceback(tmp_path: Path, text: str) -> None:
+    (tmp_path / "choices.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"choices\.json: these are no choices"):
+        Choices.read(tmp_path / "choices.json")
 
 
 def test_a_run_that_goes_on_keeps_them_and_one_on_another_device_says_that_it_does_not() -> None:

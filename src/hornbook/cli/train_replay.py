@@ -54,6 +54,7 @@ def fields(seen: Replay) -> dict[str, object]:
         "loss": report.loss,
         "grad_norm": report.grad_norm,
         "skip_reason": report.skip_reason,
+        "overflowed": report.overflowed,
         "was_compiled": seen.was_compiled,
         "bad_parameters": seen.bad_parameters,
         "forward": _sighting(seen, seen.forward),
@@ -72,6 +73,8 @@ def words(seen: Replay) -> list[str]:
     lines.append(f"loss {report.loss:.6g}, gradient norm {report.grad_norm:.6g}")
     if report.skip_reason is not None:
         lines[-1] += f"; the update was left out ({report.skip_reason})"
+    if report.overflowed:
+        lines[-1] += "; the update was left out: the loss's scale was too large for float16, and was halved"
     if seen.was_compiled:
         lines.append("looked at without the run's compiled code: the last digits may differ")
     if seen.is_finite:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from hornbook.distributed.precision import Products
 from hornbook.errors import CheckpointError
@@ -81,7 +81,7 @@ class Choices:
         if not path.is_file():
             return None
         try:
-            values = json.loads(path.read_bytes())
+            values: dict[str, Any] = dict(json.loads(path.read_bytes()))
             shrunk = tuple((int(done), int(rows)) for done, rows in values.pop("shrunk", ()))
             found = cls(**values, shrunk=shrunk)
         except (ValueError, TypeError) as error:
