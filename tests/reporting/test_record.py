@@ -4,7 +4,7 @@ import pytest
 
 from hornbook.errors import CheckpointError
 from hornbook.reporting.facts import key_numbers, standing
-from hornbook.reporting.record import read_run
+from hornbook.reporting.record import read_run, read_runs
 from reporting.run_text import start, train, val, write_run
 
 
@@ -16,6 +16,20 @@ def test_curves_have_their_own_steps_and_values(tmp_path):
     assert record.curve("val/loss").at(19) == 2.5
     assert record.curve("val/loss").at(9) is None
     assert (record.last_step, record.total_steps, record.tokens_per_step) == (20, 100, 64)
+
+
+def test_a_run_that_fails_between_two_logs_stands_where_it_failed(tmp_path):
+    skipped = {"event": "skipped", "step": 13, "time": 5, "skipped/reason": "gradient"}
+    record = read_run(write_run(tmp_path, "a", [start(), train(10, 3.0), skipped], state="failed").root)
+    assert standing(record) == "Failed at step 13 of 100."
+
+
+def test_runs_are_read_once_and_told_apart_by_their_paths_where_names_do_not(tmp_path):
+    roots = [write_run(tmp_path / folder, name, [start()]).root for folder, name in ("xa", "ya", "yb")]
+    again = roots[0] / "checkpoints"
+    records = read_runs([*roots, roots[0], again])
+    assert [record.run.root for record in records] == roots
+    assert [record.name for record in records] == [str(roots[0]), str(roots[1]), "b"]
 
 
 def test_what_a_killed_session_did_beyond_the_checkpoint_counts_neither_as_points_nor_as_time(tmp_path):

@@ -29,11 +29,11 @@ def run(args: argparse.Namespace) -> int:
     """Write the page and say where; the runs themselves are only read."""
     from hornbook.reporting.page import page
     from hornbook.reporting.picture import save_picture
-    from hornbook.reporting.record import read_run
+    from hornbook.reporting.record import read_runs
     from hornbook.storage.atomic import replace_file
     from hornbook.tracking.console import emit, speaks_to_people
 
-    records = [read_run(path) for path in _distinct(args.runs)]
+    records = read_runs(args.runs)
     first = records[0].run
     out = _page_file(args.out) or (
         first.report_file if len(records) == 1 else first.root.absolute().parent / "report.html"
@@ -49,11 +49,6 @@ def run(args: argparse.Namespace) -> int:
     if args.open:
         _show(out)
     return 0
-
-
-def _distinct(paths: list[Path]) -> list[Path]:
-    """Each run once, in the order given."""
-    return list({path.resolve(): path for path in paths}.values())
 
 
 def _page_file(out: Path | None) -> Path | None:

@@ -3,13 +3,16 @@
 import json
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hornbook.errors import HornbookError
 from hornbook.storage.run_dir import CheckpointEntry, RunDir, list_checkpoints, pointed
 from hornbook.tracking.jsonl import read_metrics
+
+_OF_STEPS = ("start", "train", "val", "skipped", "checkpoint")
+"""Events of training itself; what evaluations say may be of any step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +64,13 @@ class RunRecord:
     checkpoints: tuple[CheckpointEntry, ...] = ()
     marks: Mapping[str, str] = field(default_factory=dict)
     """{name of a checkpoint's directory: latest, best or both}."""
+    alias: str | None = None
+    """What tells it from another run of the same name."""
 
     @property
     def name(self) -> str:
         """The run's name."""
-        return self.run.root.absolute().name
+        return self.alias or self.run.root.absolute().name
 
     def of(self, kind: str) -> Iterator[tuple[int, float, dict[str, object]]]:
         """(step, minutes, event) of every event of one kind."""
@@ -104,7 +109,7 @@ class RunRecord:
     @property
     def last_step(self) -> int:
         """The newest step that an event speaks of."""
-        return max((step for kind in ("start", "train", "val") for step, _, _ in self.of(kind)), default=0)
+        return max((step for kind in _OF_STEPS for step, _, _ in self.of(kind)), default=0)
 
     @property
     def training_minutes(self) -> float:
@@ -148,6 +153,19 @@ def read_run(path: Path) -> RunRecord:
         checkpoints=tuple(list_checkpoints(run.checkpoints)),
         marks=_marks(run.checkpoints),
     )
+
+
+def read_runs(paths: Iterable[Path]) -> list[RunRecord]:
+    """Read several runs, each once, in the order given; runs of the same name are called by their paths.
+
+    Raises:
+        CheckpointError: if there is no run at one of the paths.
+    """
+    records = list({(record := read_run(path)).run.root.resolve(): record for path in paths}.values())
+    names = [record.name for record in records]
+    return [
+        replace(record, alias=str(record.run.root)) if names.count(record.name) > 1 else record for record in records
+    ]
 
 
 def _events(run: RunDir, problems: list[str]) -> list[dict[str, object]]:
