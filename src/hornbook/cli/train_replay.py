@@ -37,10 +37,12 @@ def run(args: argparse.Namespace) -> int:
     from hornbook.replay import replay_step
 
     seen = replay_step(config, where, step=args.replay_step)
-    if speaks_to_people(config.tracking.console):
+    told = config.tracking.console
+    console = "auto" if told == "none" else told  # a run may be silent, but a replay has nothing else to give
+    if speaks_to_people(console):
         print("\n".join(words(seen)))
     else:
-        emit("replay", console=config.tracking.console, **fields(seen))
+        emit("replay", console=console, **fields(seen))
     return 0
 
 
