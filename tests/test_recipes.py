@@ -65,7 +65,7 @@ EXPECTED = {
         **NANOGPT,
         **{"model.n_layers": 4, "model.n_heads": 4, "model.d_model": 128, "model.context_length": 64},
         **{"model.d_ff": 512, "model.dropout": 0.0, "train.steps": 2000, "train.tokens_per_step": 12 * 64},
-        "train.precision": "fp32",
+        **{"train.precision": "fp32", "train.compile": "off"},
     },
     "shakespeare-char-nanogpt-gpu": {
         **NANOGPT,
@@ -104,6 +104,7 @@ EXPECTED = {
         **{"model.feed_forward": "swiglu", "model.norm": "rms_norm", "model.tie_embeddings": False},
         **{"model.context_length": 2048, "model.vocab_size": 50_280, "train.steps": 4800},
         **{"train.tokens_per_step": 256 * 2048, "train.precision": "bf16", "optim.kind": "adamw"},
+        "train.compile": "on",
         **{"optim.learning_rate": 3e-3, "optim.betas": (0.9, 0.95), "optim.weight_decay": 0.1},
         **{"optim.decay": GPT2_DECAY, "optim.clip_grad_norm": 1.0, "schedule.kind": "cosine"},
         **{"schedule.warmup_fraction": 0.1, "train.compile": "on"},

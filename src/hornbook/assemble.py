@@ -270,6 +270,7 @@ class Job:
             device=device,
             flops_per_token=training_flops_per_token(self.model.config, context=self.model.config.context_length),
             peak_flops=peak_flops(device, config.train.precision),
+            compiles=self.choices.compile,
         )
         hooks: list[Hook] = [RecordSkipped(tracker, run=run_dir, rows=self._origins, config=config.train), log]
         if isinstance(self.learner.watch, NormWatch):

@@ -17,6 +17,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs/formats.md"
 STEPS, EVERY = 16, {"train": 7, "val": 5, "norms": 4, "histograms": 8, "sample": 6}
 ELSEWHERE = {
     *("choices", "train/loss_scale", "train/overflows", "train/skipped", "train/skipped_gradient"),
+    "train/compile_seconds",
     *("train/peak_memory_bytes", "train/mfu"),  # not known everywhere
 }
 """Documented names that this run need not have."""

@@ -82,6 +82,20 @@ def test_a_log_has_every_number() -> None:
     }
 
 
+def test_the_step_that_compiles_stands_apart() -> None:
+    listener = Listener()
+    play([Log(listener, every=2, device=CPU, compiles=True)], steps=4)
+    early, late = (values for _, _, values in listener.events)
+    assert early["train/compile_seconds"] == 0.25
+    assert early["train/tokens_per_second"] == late["train/tokens_per_second"] == pytest.approx(32.0)
+    assert "train/compile_seconds" not in late
+    play([Log(listener := Listener(), every=1, device=CPU, compiles=True)], steps=2)
+    (first, second) = (values for _, _, values in listener.events)
+    assert "train/tokens_per_second" not in first
+    assert "train/compile_seconds" not in second
+    assert first["train/loss"] == 2.0
+
+
 def test_unknown_peak_is_no_mfu() -> None:
     listener = Listener()
     play([Log(listener, every=1, device=CPU, flops_per_token=10.0)], steps=1)

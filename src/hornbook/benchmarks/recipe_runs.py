@@ -1,6 +1,7 @@
 """Our side of `bench speedrun`: a recipe's tokenizer and data made once, then training as whole commands."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -105,7 +106,9 @@ def _seconds(events: list[dict[str, Any]], tokens_per_step: int) -> list[float]:
     for event in events:
         if event["event"] == "train":
             count = event["step"] - len(taken)
-            taken += [tokens_per_step / event["train/tokens_per_second"]] * count
+            compiling = [event["train/compile_seconds"]] if "train/compile_seconds" in event else []
+            speed = event.get("train/tokens_per_second", math.inf)  # which is missing if all that was done is compiling
+            taken += compiling + [tokens_per_step / speed] * (count - len(compiling))
     return taken
 
 

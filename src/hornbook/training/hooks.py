@@ -69,13 +69,19 @@ class Log:
         device: torch.device,
         flops_per_token: float | None = None,
         peak_flops: float | None = None,
+        compiles: bool = False,
     ) -> None:
-        """`flops_per_token` (forward and backward) over `peak_flops` (a second) gives MFU; without both, none."""
+        """`flops_per_token` (forward and backward) over `peak_flops` (a second) gives MFU; without both, none.
+
+        `compiles`: the first step of this process compiles, so its time stands apart as `compile_seconds`.
+        """
         self.tracker = tracker
         self.every = every
         self.device = device
         self.flops_per_token = flops_per_token
         self.peak_flops = peak_flops
+        self.compiles = compiles
+        self.compile_seconds: float | None = None
         self.averages = Averages()
 
     def __call__(self, at: Moment) -> None:
@@ -83,7 +89,11 @@ class Log:
         report = at.report
         counted = report.trained_tokens
         sums = {} if report.skipped else {"loss": (report.loss * counted, float(counted)), **report.metrics}
-        self.averages.add(sums, tokens=at.tokens, seconds=at.seconds, waited=at.waited)
+        if self.compiles:
+            self.compiles, self.compile_seconds = False, at.seconds
+            self.averages.add(sums, tokens=0, seconds=0.0)
+        else:
+            self.averages.add(sums, tokens=at.tokens, seconds=at.seconds, waited=at.waited)
         if not (at.due(self.every) or at.stop):
             return
         values: dict[str, float] = self.averages.values()
@@ -91,7 +101,9 @@ class Log:
         values["grad_norm"] = report.grad_norm
         values["seconds_left"] = at.seconds_left
         values["tokens"] = at.state.tokens_seen
-        if self.flops_per_token and self.peak_flops:
+        if self.compile_seconds is not None:
+            values["compile_seconds"], self.compile_seconds = self.compile_seconds, None
+        if self.flops_per_token and self.peak_flops and "tokens_per_second" in values:
             values["mfu"] = values["tokens_per_second"] * self.flops_per_token / self.peak_flops
         if (memory := peak_memory_bytes(self.device)) is not None:
             values["peak_memory_bytes"] = memory

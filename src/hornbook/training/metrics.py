@@ -92,6 +92,10 @@ class Averages:
         self.waited += waited
 
     def values(self) -> dict[str, float]:
-        """Readable metrics, `tokens_per_second` and `data_wait`, the share of the time spent waiting for data."""
-        seconds = max(self.seconds, 1e-9)
-        return readable(self.sums) | {"tokens_per_second": self.tokens / seconds, "data_wait": self.waited / seconds}
+        """Readable metrics and, if any time was counted, `tokens_per_second` and `data_wait`, the share spent waiting
+        for data."""
+        values = readable(self.sums)
+        if self.tokens:
+            seconds = max(self.seconds, 1e-9)
+            values |= {"tokens_per_second": self.tokens / seconds, "data_wait": self.waited / seconds}
+        return values
