@@ -16,7 +16,7 @@ class TrainConfig(Table):
     """Positions in one update, over all micro-batches and ranks; a multiple of micro_batch_size * context_length."""
     micro_batch_size: PositiveInt | Literal["auto"] = 8
     """Windows in one forward pass; auto takes what memory holds, up to 8,192 tokens on a CPU and 65,536 on a GPU. It
-    shrinks when memory runs out; tokens_per_step and the result stay."""
+    shrinks when memory runs out; tokens_per_step and, but for dropout's noise, the result stay."""
     max_minutes: PositiveFloat | None = None
     """Stop cleanly, with a checkpoint, after so many minutes of this process."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
