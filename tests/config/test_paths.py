@@ -43,3 +43,9 @@ def test_a_variable_that_is_not_set(monkeypatch, tmp_path):
     file.write_text('[data.source]\nkind = "text"\npaths = ["b", "${TEXTS}/a"]\n')
     with pytest.raises(ConfigError, match=r"run.toml:3: .*the environment variable TEXTS is not set"):
         load_config(file)
+    file.write_text('[data.source]\nkind = "text"\npaths = ["${TEXTS}/a"]\n')
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    told = 'run.toml:3: data.source.paths[0] = "${TEXTS}/a": the environment variable TEXTS is not set'
+    assert str(caught.value).endswith(f"{told}; set it, or write ${{TEXTS:-another/path}}")
+    assert "\n" not in str(caught.value)  # and not that the list is too short
