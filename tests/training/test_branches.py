@@ -257,15 +257,6 @@ def test_a_branch_is_an_unbroken_run_of_the_same_length(runs, tmp_path):
 
 
 @pytest.mark.medium
-def test_a_branch_computes_as_its_trunk_does(runs, tmp_path):
-    trunk = shutil.copytree(runs / "trunk", tmp_path / "trunk")
-    choices = json.loads((trunk / "choices.json").read_text())
-    (trunk / "choices.json").write_text(json.dumps({**choices, "plain_max_keys": 5}))  # what nobody would choose
-    branch = assemble.train(branch_config(f"{trunk}@8", 2, [f"run.out_dir='{tmp_path}'"])).run_dir.root
-    assert json.loads((branch / "choices.json").read_text())["plain_max_keys"] == 5
-
-
-@pytest.mark.medium
 def test_the_trunks_own_cooldown_is_a_branch_too(runs, tmp_path):
     branch = assemble.train(branch_config(f"{runs / 'trunk'}@12", 4, [f"run.out_dir='{tmp_path}'"])).run_dir.root
     assert digests(branch, 16) == digests(runs / "trunk", 16)
