@@ -77,7 +77,7 @@ def _explain(details: ErrorDetails, layer: Layer, otherwise: Origin) -> Iterator
     origin = _origin(key, layer, otherwise)
     match details["type"]:
         case "value_error" if _leaf(key) in layer and not isinstance(layer[_leaf(key)].value, dict):
-            yield Problem(key, origin, f"{_given(key, layer)}: {details['ctx']['error']}")
+            yield Problem(key, origin, f"{_shown(*_written(key, layer))}: {details['ctx']['error']}")
         case "value_error":
             yield from _combination(details, key, layer, otherwise)
         case "extra_forbidden":
@@ -195,24 +195,22 @@ def _wrong_kind(table: Key, layer: Layer) -> str:
 
 
 def _wrong_value(key: Key, layer: Layer) -> str:
+    here, value = _written(key, layer)
+    if here != _leaf(key):
+        return f"{_shown(here, value)}: expected {_expected(here, layer)}"
+    owner = table_at(here[:-1], kinds(layer))
+    words = choices(owner, str(here[-1])) if owner is not None and isinstance(value, str) else ()
+    return f"{_shown(here, value)}: expected {_expected(here, layer)}{_nearest(str(value), words)}"
+
+
+def _written(key: Key, layer: Layer) -> tuple[Key, object]:
+    """Key and value of what was written: of the element if `key` is that of one, else of the whole."""
     leaf = _leaf(key)
     value = layer[leaf].value
     index = key[len(leaf)] if len(key) > len(leaf) else None
     if isinstance(value, list) and isinstance(index, int) and index < len(value):
-        return f"{_given(key, layer)}: expected {_expected((*leaf, index), layer)}"
-    owner = table_at(leaf[:-1], kinds(layer))
-    words = choices(owner, str(leaf[-1])) if owner is not None and isinstance(value, str) else ()
-    return f"{_shown(leaf, value)}: expected {_expected(leaf, layer)}{_nearest(str(value), words)}"
-
-
-def _given(key: Key, layer: Layer) -> str:
-    """The value that was written, of a list the element."""
-    leaf = _leaf(key)
-    value = layer[leaf].value
-    index = key[len(leaf)] if len(key) > len(leaf) else None
-    if isinstance(value, list) and isinstance(index, int) and index < len(value):
-        return _shown((*leaf, index), value[index])
-    return _shown(leaf, value)
+        return (*leaf, index), value[index]
+    return leaf, value
 
 
 def _expected(key: Key, layer: Layer) -> str:
