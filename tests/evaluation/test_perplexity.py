@@ -234,7 +234,7 @@ def test_progress_ends_at_all_tokens(model, stream):
     ("config", "message"),
     [
         ({"window": 17}, "eval.window = 17 exceeds the model's context_length = 16"),
-        ({"window": 8, "stride": 9}, "eval.stride = 9, expected 1 to eval.window = 8"),
+        ({"stride": 17}, "eval.stride = 17, expected 1 to eval.window = 16"),
     ],
 )
 def test_impossible_windows_are_errors(model, stream, config, message):

@@ -23,6 +23,7 @@ def loss_and_gradients(model: Transformer, *, compiled: bool) -> tuple[torch.Ten
 
 
 @pytest.mark.medium
+@pytest.mark.compiles
 @pytest.mark.parametrize("activation_checkpointing", [False, True])
 def test_compiled_training_equals_eager(activation_checkpointing):
     model = tiny_model(qk_norm=True).train()
@@ -36,6 +37,7 @@ def test_compiled_training_equals_eager(activation_checkpointing):
 
 
 @pytest.mark.medium
+@pytest.mark.compiles
 def test_layers_share_one_graph_and_names_stay_bare():
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()

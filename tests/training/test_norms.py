@@ -191,6 +191,7 @@ def test_all_numbers_leave_the_device_at_once(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.medium
+@pytest.mark.compiles
 def test_compiled_code_is_neither_changed_nor_compiled_anew() -> None:
     def trained(watch: NormWatch | None) -> tuple[dict[str, Tensor], int]:
         torch.compiler.reset()
