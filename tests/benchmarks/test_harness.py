@@ -12,6 +12,8 @@ from hornbook.benchmarks import harness, side
 from hornbook.benchmarks.harness import Case, run_case
 from hornbook.benchmarks.side import Side, SideProcess, environment
 
+pytestmark = pytest.mark.medium
+
 TOY = """
 import os, sys, time
 

@@ -15,6 +15,8 @@ from hornbook.tokenizer.tokenizer import Tokenizer
 from html_outline import Outline
 from tiny_project import text
 
+pytestmark = pytest.mark.medium
+
 CONFIG = TokenizerConfig(vocab_size=300, special_tokens="pretraining")
 
 

@@ -24,6 +24,8 @@ from hornbook.tokenizer.tokenizer import Tokenizer
 from html_outline import Outline
 from tiny_project import make_project
 
+pytestmark = pytest.mark.medium
+
 HOSTILE = "</script><script>alert('x')</script> & <b> \"q\" naïve 你好 👩‍👩‍👧 e\u0301\r\n\t\x00\u00a0 <|end|>\n"
 
 

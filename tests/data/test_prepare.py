@@ -23,6 +23,8 @@ from hornbook.errors import DataError
 from hornbook.storage.disk import StorageError
 from hub_stub import Rows
 
+pytestmark = pytest.mark.medium
+
 
 @pytest.fixture
 def small_steps(monkeypatch):

@@ -47,6 +47,7 @@ def test_layers_share_one_graph_and_names_stay_bare():
     assert not any("orig_mod" in name for name in model.state_dict())
 
 
+@pytest.mark.medium
 def test_importing_the_model_imports_no_compiler():
     code = "import sys, hornbook.models.transformer; sys.exit('torch._inductor.compile_fx' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -17,6 +17,8 @@ from hornbook.tokenizer.word_counts import WordCounts
 from strange_text import strange_text
 from tokenizer.guard_pages import GuardedNumpy, guarded
 
+pytestmark = pytest.mark.medium
+
 NAMES = ("<|endoftext|>", "<|end|>", "<|endoftext|><|user|>", "é", "\n\n")
 
 counting = kernels.module("counting")

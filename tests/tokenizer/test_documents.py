@@ -10,6 +10,8 @@ from hornbook.tokenizer.patterns import PATTERNS, Splitter
 from hornbook.tokenizer.special_tokens import split_at_names
 from strange_text import strange_text
 
+pytestmark = pytest.mark.medium
+
 NAMES = ("<|endoftext|>", "\n<|user|> ", "a b")
 SPLITTERS = {name: Splitter(name) for name in PATTERNS}
 

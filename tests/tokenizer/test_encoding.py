@@ -22,6 +22,8 @@ from hornbook.tokenizer.tokenizer import Tokenizer
 from strange_text import strange_text
 from tokenizer.guard_pages import guarded
 
+pytestmark = pytest.mark.medium
+
 TEXTS = [
     "The cat sat on the mat. The cat, the mat!\n\n    if x == 10:\n",
     "Mice — “they’re” naïve.\r\nYes\x00?\n\n",

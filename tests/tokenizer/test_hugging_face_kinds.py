@@ -11,6 +11,8 @@ from hornbook.tokenizer.patterns import PATTERNS
 from hornbook.tokenizer.tokenizer import Tokenizer
 from strange_text import strange_text
 
+pytestmark = pytest.mark.medium
+
 CORPUS = [
     "def main(argument):\n    if argument == 12345:\n        return 'the end'\n\n\treturn  None\r\n",
     "The quick brown foxes' tails; we'll see, isn't it? HELLOworld camelCase 2024-11-22",

@@ -10,6 +10,8 @@ from hornbook.tokenizer.word_counts import WordCounts
 from oracles import bpe
 from tokenizer.guard_pages import GuardedNumpy, guarded
 
+pytestmark = pytest.mark.medium
+
 TIE_ORDERS = ["hf", "lexicographic"]
 # Few letters make runs, overlaps and ties; zero bytes make prefixes that look alike; 255 is the largest.
 ALPHABETS = [b"ab", b"abc", b"\x00a", b"\xff\xfe\x00", bytes(range(256))]

@@ -18,6 +18,8 @@ from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tokenizer.train import TrainProgress
 from oracles import bpe
 
+pytestmark = pytest.mark.medium
+
 
 def plain(**settings):
     return TokenizerConfig(special_tokens="none", **settings)
