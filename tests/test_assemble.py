@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cut_run import cut_short
 from hornbook import assemble
 from hornbook.checkpoint.load import load_model
 from hornbook.config.run import Config
@@ -28,7 +29,6 @@ from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tracking.jsonl import read_metrics
 from hornbook.training import saving
 from hornbook.training.saving import Sampler
-from hornbook.training.trainer import Trainer
 from hornbook.training.validation import Validation
 from tiny_project import load, make_project
 
@@ -52,10 +52,6 @@ CLOCKS = (
 )
 
 
-class Cut(Exception):
-    """The process would be gone here."""
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_project(tmp_path_factory.mktemp("assemble"))
@@ -66,21 +62,6 @@ def configure(project: Path, tmp_path: Path) -> Iterator[Callable[..., Config]]:
     threads = torch.get_num_threads()
     yield lambda name="tiny", **changes: load(project, run__out_dir=str(tmp_path), run__name=name, **changes)
     torch.set_num_threads(threads)
-
-
-def cut_short(config: Config, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that ends where it would begin `step`."""
-    whole = Trainer._step
-
-    def until(self: Trainer, number: int, batches: list) -> object:
-        if number == step:
-            raise Cut
-        return whole(self, number, batches)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", until)
-        with pytest.raises(Cut):
-            assemble.train(config)
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cut_run import cut_short
 from hornbook import assemble
 from hornbook.checkpoint.manifest import read_manifest
 from hornbook.config.dump import to_toml
@@ -18,7 +19,6 @@ from hornbook.storage.run_dir import MANIFEST, RunDir, pointed
 from hornbook.tracking.jsonl import read_metrics
 from hornbook.training.branches import branch_config, find_branch_point
 from hornbook.training.state import TrainState
-from hornbook.training.trainer import Trainer
 from tiny_project import load, make_project
 
 WSD = {"schedule__kind": "wsd", "schedule__warmup_steps": 2, "schedule__decay_fraction": 0.25}
@@ -262,25 +262,11 @@ def test_the_trunks_own_cooldown_is_a_branch_too(runs, tmp_path):
     assert digests(branch, 16) == digests(runs / "trunk", 16)
 
 
-class Cut(Exception):
-    """The process would be gone here."""
-
-
 @pytest.mark.medium
 @pytest.mark.parametrize("step", [8, 9, 13], ids=["at once", "before its first checkpoint", "after it"])
 def test_a_branch_that_is_killed_goes_on_exactly(runs, tmp_path, monkeypatch, step):
     config = branch_config(f"{runs / 'trunk'}@8", 6, [f"run.out_dir='{tmp_path}'", "checkpoint.light_every=0"])
-    whole = Trainer._step
-
-    def until(self, number, batches):
-        if number == step:
-            raise Cut
-        return whole(self, number, batches)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", until)
-        with pytest.raises(Cut):
-            assemble.train(config)
+    cut_short(config, step, monkeypatch)
     branch = Path(config.run.out_dir) / str(config.run.name)
     assert (branch / "checkpoints/step-00000012").exists() == (step == 13)
     resumed = load_config(branch / "config.toml").config

@@ -12,21 +12,16 @@ import torch
 from torch import Tensor
 
 from hornbook.optim.adam_update import adam_numbers, adam_update, first_moments
-from hornbook.optim.rule import Counts, Numbers, Tensors
+from hornbook.optim.rule import Counts, Numbers, Rule, Tensors
 
 
 @dataclass(frozen=True, kw_only=True)
-class Adam:
+class Adam(Rule):
     """Decay inside the gradient."""
 
     betas: tuple[float, float]
     eps: float
     weight_decay: float
-    elementwise = True
-
-    def first_counts(self) -> Counts:
-        """No updates."""
-        return {"step": 0.0}
 
     def first_state(self, parameter: Tensor) -> dict[str, Tensor]:
         """Zero moments."""

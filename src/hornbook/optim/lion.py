@@ -13,20 +13,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hornbook.optim.rule import Counts, Numbers, Tensors, zeros
+from hornbook.optim.rule import Counts, Numbers, Rule, Tensors, zeros
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lion:
+class Lion(Rule):
     """Decay beside the sign."""
 
     betas: tuple[float, float]
     weight_decay: float
-    elementwise = True
-
-    def first_counts(self) -> Counts:
-        """No updates."""
-        return {"step": 0.0}
 
     def first_state(self, parameter: Tensor) -> dict[str, Tensor]:
         """Zero momentum."""

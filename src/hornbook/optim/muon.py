@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from hornbook.optim.orthogonal import orthogonalised
-from hornbook.optim.rule import Counts, Numbers, Tensors, zeros
+from hornbook.optim.rule import Counts, Numbers, Rule, Tensors, zeros
 
 
 @dataclass(frozen=True, kw_only=True)
-class Muon:
+class Muon(Rule):
     """For matrices, (rows, columns) or stacks of them, (..., rows, columns)."""
 
     momentum: float
@@ -32,10 +32,6 @@ class Muon:
     ns_steps: int
     weight_decay: float
     elementwise = False
-
-    def first_counts(self) -> Counts:
-        """No updates."""
-        return {"step": 0.0}
 
     def first_state(self, parameter: Tensor) -> dict[str, Tensor]:
         """Zero momentum."""

@@ -15,18 +15,17 @@ import torch
 from torch import Tensor
 
 from hornbook.optim.adam_update import first_moments, root_of_second, update_moments
-from hornbook.optim.rule import Counts, Numbers, Tensors
+from hornbook.optim.rule import Counts, Numbers, Rule, Tensors
 
 
 @dataclass(frozen=True, kw_only=True)
-class NAdamW:
+class NAdamW(Rule):
     """Nesterov momentum in Adam, decay beside the gradient."""
 
     betas: tuple[float, float]
     eps: float
     weight_decay: float
     momentum_decay: float
-    elementwise = True
 
     def first_counts(self) -> Counts:
         """No updates; the empty product of momenta."""

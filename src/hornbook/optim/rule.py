@@ -36,11 +36,11 @@ class Rule(Protocol):
     @property
     def elementwise(self) -> bool:
         """Whether each number moves by itself: then the update may be given parts of tensors."""
-        ...
+        return True
 
     def first_counts(self) -> Counts:
-        """Counts before the first update."""
-        ...
+        """Counts before the first update; most rules count nothing but updates."""
+        return {"step": 0.0}
 
     def first_state(self, parameter: Tensor) -> dict[str, Tensor]:
         """State before the first update: tensors of the parameter's shape."""

@@ -17,17 +17,16 @@ import torch
 from torch import Tensor
 
 from hornbook.optim.adam_update import root_of_second, update_second
-from hornbook.optim.rule import Counts, Numbers, Tensors, zeros
+from hornbook.optim.rule import Counts, Numbers, Rule, Tensors, zeros
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleFreeAdamW:
+class ScheduleFreeAdamW(Rule):
     """beta1, above 0, mixes average and iterate; there is no other momentum."""
 
     betas: tuple[float, float]
     eps: float
     weight_decay: float
-    elementwise = True
 
     def first_counts(self) -> Counts:
         """No updates, no weights."""

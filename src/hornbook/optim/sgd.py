@@ -12,21 +12,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hornbook.optim.rule import Counts, Numbers, Tensors, zeros
+from hornbook.optim.rule import Counts, Numbers, Rule, Tensors, zeros
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sgd:
+class Sgd(Rule):
     """Momentum 0 is plain gradient descent, without state."""
 
     momentum: float
     nesterov: bool
     weight_decay: float
-    elementwise = True
-
-    def first_counts(self) -> Counts:
-        """No updates."""
-        return {"step": 0.0}
 
     def first_state(self, parameter: Tensor) -> dict[str, Tensor]:
         """Zero momentum."""

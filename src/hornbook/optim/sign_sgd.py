@@ -12,20 +12,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hornbook.optim.rule import Counts, Numbers, Tensors, zeros
+from hornbook.optim.rule import Counts, Numbers, Rule, Tensors, zeros
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignSgd:
+class SignSgd(Rule):
     """Momentum 0 takes the sign of the gradient itself, without state."""
 
     momentum: float
     weight_decay: float
-    elementwise = True
-
-    def first_counts(self) -> Counts:
-        """No updates."""
-        return {"step": 0.0}
 
     def first_state(self, parameter: Tensor) -> dict[str, Tensor]:
         """Zero momentum."""

@@ -19,7 +19,7 @@ from hornbook.errors import CheckpointError, ConfigError
 from hornbook.optim.schedules import plateau_end, warmup_steps
 from hornbook.storage.run_dir import CheckpointEntry, RunDir, list_checkpoints, read_entry, resolve_checkpoint
 from hornbook.training.choices import Choices
-from hornbook.training.resume import MAY_CHANGE, other_data
+from hornbook.training.resume import MAY_CHANGE, differences, other_data
 
 BRANCH_MAY_CHANGE = (*MAY_CHANGE, "run.branch_from", "model.init_from", "schedule.", "train.eval_")
 """What a branch may set otherwise than its trunk; of the schedule, all but what the steps before it had."""
@@ -158,7 +158,7 @@ def find_branch_point(config: Config, *, data_digest: str) -> Checkpoint | None:
 def trunk_choices(config: Config) -> Choices | None:
     """The choices of the run that `run.branch_from` names: a branch computes as its trunk did."""
     path = config.run.branch_from
-    return None if path is None else Choices.read(Trunk.open(path).run.choices_file)
+    return None if path is None else Choices.read(RunDir.open(path).choices_file)
 
 
 def _parse(point: str) -> tuple[Path, int | None]:
@@ -219,10 +219,7 @@ def _check_undecided(trunk: Trunk, chosen: Config, decided: dict[str, object]) -
 
 
 def _check_same(trunk: Trunk, config: Config) -> None:
-    old, new = leaf_values(trunk.config), leaf_values(config)
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not key.startswith(BRANCH_MAY_CHANGE)]
-    if changed:
-        listed = "; ".join(f"{key} = {new.get(key)!r}, in the trunk {old.get(key)!r}" for key in changed)
+    if listed := differences(trunk.config, config, BRANCH_MAY_CHANGE, where="in the trunk"):
         raise ConfigError(
             f"{trunk.run.root}: a branch goes on as its trunk did: {listed}. Leave them as they were, or start a new "
             f"run from its weights: --set 'model.init_from=\"{trunk.run.root}\"'"

@@ -76,11 +76,18 @@ def other_data(run_dir: RunDir) -> CheckpointError:
 def _check_same(config: Config, run_dir: RunDir) -> None:
     if not run_dir.config_file.is_file():  # killed in its first instant: whatever it would have been, it is not yet
         return
-    old, new = leaf_values(load_config(run_dir.config_file).config), leaf_values(config)
-    changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not key.startswith(MAY_CHANGE)]
-    if changed:
-        listed = "; ".join(f"{key} = {new.get(key)!r}, in the run {old.get(key)!r}" for key in changed)
+    if listed := differences(load_config(run_dir.config_file).config, config, MAY_CHANGE, where="in the run"):
         raise CheckpointError(
             f"{run_dir.root}: with other settings it would be another run: {listed}. Leave them as they were, or "
             f"start a new run from its weights: --set 'model.init_from=\"{run_dir.root}\"'"
         )
+
+
+def differences(before: Config, now: Config, may_change: tuple[str, ...], *, where: str) -> str:
+    """The settings that differ, in words, but for those (or the tables) in `may_change`; `where` names `before`.
+
+    Empty if there are none.
+    """
+    old, new = leaf_values(before), leaf_values(now)
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not key.startswith(may_change)]
+    return "; ".join(f"{key} = {new.get(key)!r}, {where} {old.get(key)!r}" for key in changed)
