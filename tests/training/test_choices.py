@@ -158,7 +158,8 @@ def test_attention_goes_by_the_setting() -> None:
     backends = {"auto": 768, "sdpa": 0, "flash": 0, "compiled": 64}
     for backend, keys in backends.items():
         assert made(settings({"attention_backend": backend}, precision="bf16"))[0].plain_max_keys == keys
-    assert made(settings())[0].plain_max_keys == 0
+    for products, keys in {"exact": 0, "fast": 768}.items():
+        assert made(settings(precision="fp32", fp32_products=products))[0].plain_max_keys == keys
     assert made(settings({"attention_backend": "compiled"}))[0].compile
     with pytest.raises(ValueError, match=r"has no effect with train\.compile"):
         settings({"attention_backend": "compiled"}, compile="off")

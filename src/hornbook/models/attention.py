@@ -19,14 +19,19 @@ from hornbook.models.positions import Rotation, rotate
 
 PLAIN_MAX_KEYS = 768
 """Up to here torch's CPU kernel loses to `plain_attention` in bfloat16 forward + backward (3.5 x at 64 keys, 1.5 x at
-512, even at 1,024; two Zen 5 cores, torch 2.13). In float32 it wins at every length."""
+512, even at 1,024; two Zen 5 cores, torch 2.13), and in float32 where products go through oneDNN, which takes long to
+start each of that kernel's small ones (4 x at 64 keys, 1.15 x at 512). In exact float32 it wins at every length."""
 MAX_STRIPS, MIN_STRIP = 4, 64
 """Into how many strips `plain_attention` cuts causal queries, and how few queries are worth one."""
 
 
-def plain_keys(device_type: str, dtype: torch.dtype) -> int:
-    """Up to how many keys `plain_attention` is the faster one, forward and backward; 0: never."""
-    return PLAIN_MAX_KEYS if device_type == "cpu" and dtype == torch.bfloat16 else 0
+def plain_keys(device_type: str, dtype: torch.dtype, *, fast_products: bool = False) -> int:
+    """Up to how many keys `plain_attention` is the faster one, forward and backward; 0: never.
+
+    `fast_products` says whether float32 products go through oneDNN.
+    """
+    wins = dtype == torch.bfloat16 or (dtype == torch.float32 and fast_products)
+    return PLAIN_MAX_KEYS if device_type == "cpu" and wins else 0
 
 
 class Attention(nn.Module):

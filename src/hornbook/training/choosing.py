@@ -35,9 +35,9 @@ def choose(
     remarks = (
         [] if kept is None else [f"begun on {kept.device}, goes on on {device.type}: chosen anew, so bits may differ"]
     )
-    plain, why_plain = _plain_max_keys(config, device)
-    rows, why_rows, warnings = _micro_batch(config, shape, device, plain=plain >= shape.context_length)
     products, why_products = _products(config, device)
+    plain, why_plain = _plain_max_keys(config, device, products)
+    rows, why_rows, warnings = _micro_batch(config, shape, device, plain=plain >= shape.context_length)
     compiles, why_compile = _compile(config, shape, device, rows=rows, steps_left=steps_left)
     choices = Choices(
         device=device.type,
@@ -61,10 +61,10 @@ def choose(
     return choices, [*remarks, *warnings]
 
 
-def _plain_max_keys(config: Config, device: torch.device) -> tuple[int, str]:
+def _plain_max_keys(config: Config, device: torch.device, products: Products) -> tuple[int, str]:
     match config.model.attention_backend:
         case "auto":
-            return plain_keys(device.type, DTYPES[config.train.precision]), ""
+            return plain_keys(device.type, DTYPES[config.train.precision], fast_products=products == "fast"), ""
         case "compiled":
             return config.model.context_length, 'attention_backend = "compiled"'
         case backend:
