@@ -47,6 +47,19 @@ def test_the_sum_is_over_all_orders():
     torch.testing.assert_close(table(tokens, before)[0, 0], bigram + trigram)
 
 
+def test_dropout_leaves_out_whole_vectors_in_training_only():
+    table = NgramEmbedding(vocab_size=5, length=3, rows=1000, d_model=4, dropout=0.25)
+    torch.nn.init.ones_(table.weight)
+    tokens, before = torch.zeros(100, 50, dtype=torch.int64), torch.zeros(2, 100, 50, dtype=torch.int64)
+    torch.manual_seed(0)
+    seen = table(tokens, before) * 0.75
+    torch.testing.assert_close(seen, seen[..., :1].expand(-1, -1, 4))
+    assert seen.unique().round(decimals=4).tolist() == [0.0, 1.0, 2.0]
+    # 10,000 draws with probability 3/4: a standard deviation of 43
+    assert abs(seen[..., 0].sum().item() - 7500) < 5 * 43.3
+    assert (table.eval()(tokens, before) == 2).all()
+
+
 def test_a_new_table_adds_nothing_and_is_counted():
     with_tables, without = tiny_model(ngram_length=3, ngram_rows=200), tiny_model()
     tokens = tokens_of(2, 8)

@@ -43,6 +43,8 @@ class Architecture(Table):
     """Beside each token, the 2 to so many tokens that end with it have embeddings of their own; 1 is none."""
     ngram_rows: PositiveInt | None = None
     """Rows of the table of each n-gram length, such as 16_384; n-grams that do not fit share rows."""
+    ngram_dropout: Fraction = 0.0
+    """How often an n-gram's whole vector is left out in training, where a text is read more than once."""
     dropout: Fraction = 0.0
     """On embeddings, attention weights and each sublayer's output, in training only."""
     logit_soft_cap: PositiveFloat | None = None
@@ -57,6 +59,8 @@ class Architecture(Table):
                 f"ngram_length = {self.ngram_length} with ngram_rows = {self.ngram_rows}: n-gram embeddings need "
                 "ngram_length above 1 and ngram_rows; give both or neither"
             )
+        if self.ngram_dropout > 0 and self.ngram_length == 1:
+            raise ValueError(f"ngram_dropout = {self.ngram_dropout} has an effect only with ngram_length above 1")
         return self
 
 

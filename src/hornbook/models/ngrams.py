@@ -5,7 +5,8 @@
 One table of `rows` vectors an order. The row is exact where all n-grams of that order fit, otherwise a hash of it: rare
 n-grams share rows with others. All start at zero, so what was never seen adds nothing. They cost a look-up each, no
 products, and give a small model at once what its first layers would have to learn: with characters about a quarter of
-the steps to the same loss. Huang et al., 2025, https://arxiv.org/abs/2501.16975.
+the steps to the same loss. Huang et al., 2025, https://arxiv.org/abs/2501.16975. From the second pass over a small text
+on they know it by heart; `dropout` leaves each n-gram's whole vector out of training that often, and keeps them useful.
 """
 
 import torch
@@ -20,9 +21,10 @@ _FACTOR = 48_271  # of the Lehmer generator with that modulus: it carries every 
 class NgramEmbedding(nn.Module):
     """The sum of the vectors of all n-grams from 2 to `length` that end at a position."""
 
-    def __init__(self, *, vocab_size: int, length: int, rows: int, d_model: int) -> None:
+    def __init__(self, *, vocab_size: int, length: int, rows: int, d_model: int, dropout: float = 0.0) -> None:
         super().__init__()
         assert length > 1
+        self.dropout = dropout
         self.length = length
         self.rows = rows
         self.base = vocab_size + 1  # 0 stands for "no token"
@@ -30,7 +32,10 @@ class NgramEmbedding(nn.Module):
 
     def forward(self, tokens: Int[Tensor, "b t"], before: Int[Tensor, "k b t"]) -> Float[Tensor, "b t d"]:
         """`before[k - 1]` are the tokens k places before each, -1 where there is none (see `earlier`)."""
-        return F.embedding(self.rows_of(tokens, before), self.weight).sum(dim=0)
+        vectors = F.embedding(self.rows_of(tokens, before), self.weight)  # (K, B, T, D)
+        if self.training and self.dropout > 0:
+            vectors = vectors * F.dropout(vectors.new_ones((*vectors.shape[:-1], 1)), self.dropout)
+        return vectors.sum(dim=0)
 
     def rows_of(self, tokens: Int[Tensor, "b t"], before: Int[Tensor, "k b t"]) -> Int[Tensor, "k b t"]:
         """Rows of the whole table, those of each order within its own part."""

@@ -207,7 +207,11 @@ def _ngrams(config: ModelConfig) -> NgramEmbedding | None:
     if config.ngram_rows is None:
         return None
     return NgramEmbedding(
-        vocab_size=config.vocab_size, length=config.ngram_length, rows=config.ngram_rows, d_model=config.d_model
+        vocab_size=config.vocab_size,
+        length=config.ngram_length,
+        rows=config.ngram_rows,
+        d_model=config.d_model,
+        dropout=config.ngram_dropout,
     )
 
 
