@@ -78,6 +78,7 @@ class Transformer(nn.Module):
         cache: KVCache | None = None,
         targets: None = None,
         chunk_tokens: int = 2048,
+        nll_only: bool = False,
         last_only: bool = False,
     ) -> Float[Tensor, "b t v"]: ...
     @overload
@@ -90,6 +91,7 @@ class Transformer(nn.Module):
         cache: KVCache | None = None,
         targets: Int[Tensor, "b t"],
         chunk_tokens: int = 2048,
+        nll_only: bool = False,
         last_only: bool = False,
     ) -> TokenScores: ...
     def forward(
@@ -101,6 +103,7 @@ class Transformer(nn.Module):
         cache: KVCache | None = None,
         targets: Int[Tensor, "b t"] | None = None,
         chunk_tokens: int = 2048,
+        nll_only: bool = False,
         last_only: bool = False,
     ) -> Float[Tensor, "b out v"] | TokenScores:
         """Logits (b, t, v), float32 at least; with `targets` (b, t) their TokenScores instead.
@@ -109,6 +112,7 @@ class Transformer(nn.Module):
             stands (packed documents restart at 0) and not what it sees: `mask` goes by order in the row.
         cache: keys and values are written at slot = position; the caller advances it.
         chunk_tokens: with `targets`, rows of logits that exist at once.
+        nll_only: with `targets`, of the scores only nll carries a gradient.
         last_only: logits of the last position of each row alone, (b, 1, v); not with `targets`.
 
         Raises:
@@ -131,7 +135,7 @@ class Transformer(nn.Module):
         hidden = self._hidden(tokens, positions, visibility, cache, slots)
         if targets is not None:
             score = _compiled()[1] if self._runs_compiled(cache) else token_scores
-            return score(hidden, targets, self._logits, chunk_tokens=chunk_tokens)
+            return score(hidden, targets, self._logits, chunk_tokens=chunk_tokens, nll_only=nll_only)
         return self._logits(hidden[:, -1:] if last_only else hidden)
 
     def _check_span(self, n_positions: int) -> None:
