@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from hornbook.reporting.figure import WIDE, Figure, Line, Mark, figure
 from hornbook.reporting.heat_map import HeatMap, heat_map
+from hornbook.reporting.least_loss import least_loss
 from hornbook.reporting.record import Curve, RunRecord
 from hornbook.reporting.thinning import SMOOTHED_FROM, smoothed
 
@@ -60,6 +61,7 @@ def _losses(records: Sequence[RunRecord]) -> str:
             lines.append(Line(label="training, smoothed", curve=smooth, colour=colour, tokens_per_step=size))
         shade = colour if len(records) > 1 else 1
         lines.append(Line(label=f"{name}validation", curve=valid, colour=shade, weight="dotted", tokens_per_step=size))
+        lines += _least(record, f"{name}least possible", shade, (train, valid))
     marks = [
         Mark(step=step, label=f"{record.name}, step {step:,}: {why}", kind="skipped")
         for record in records
@@ -71,6 +73,17 @@ def _losses(records: Sequence[RunRecord]) -> str:
             key="losses", title="Loss", unit="nats a token", lines=lines, marks=marks, axes=axes, width=WIDE, height=380
         )
     )
+
+
+def _least(record: RunRecord, label: str, colour: int, beside: Sequence[Curve]) -> list[Line]:
+    """A level line below the curves `beside` it, for text of known entropy."""
+    least = least_loss(record.settings)
+    ends = [(curve.steps[end], curve.minutes[end]) for curve in beside if curve for end in (0, -1)]
+    if least is None or not ends:
+        return []
+    steps, minutes = zip(min(ends), max(ends), strict=True)
+    level = Curve(steps=steps, minutes=minutes, values=(least, least))
+    return [Line(label=label, curve=level, colour=colour, weight="faint", tokens_per_step=record.tokens_per_step)]
 
 
 def _small(records: Sequence[RunRecord]) -> list[str]:
