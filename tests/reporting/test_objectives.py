@@ -1,14 +1,18 @@
 """Runs of different objectives: the table that compares them, and the least loss that text of known entropy allows."""
 
+import json
+
 import pytest
 
 from hornbook.config.data import SyntheticSource
 from hornbook.data.synthetic import MarkovSource
+from hornbook.models.accounting import training_flops_per_token
 from hornbook.reporting.least_loss import least_loss
 from hornbook.reporting.objectives import objectives
 from hornbook.reporting.page import page
 from hornbook.reporting.record import read_run
 from reporting.run_text import start, train, val, write_run
+from tiny_models import tiny_config
 
 SETTINGS = {
     "data.source.kind": "synthetic",
@@ -20,6 +24,7 @@ SETTINGS = {
     "tokenizer.kind": "characters",
     "model.context_length": 8,
 }
+SHAPE = tiny_config(context_length=8)
 SOURCE = MarkovSource(SyntheticSource(order=1, n_symbols=4, document_length=64))
 
 
@@ -50,13 +55,17 @@ def test_otherwise_it_is_not_known(other):
 
 
 def run_of(tmp_path, name, objective, loss, *, synthetic=False):
-    events = [start(n_parameters=1000, flops_per_token=2e6), train(4, loss + 1, tokens=256), val(4, loss)]
+    events = [start(n_parameters=1000), train(4, loss + 1, tokens=256), val(4, loss)]
     events.append({"event": "eval", "step": 4, "time": 9, "measure": "bound", "bits_per_byte": loss / 2})
-    run = write_run(tmp_path, name, events)
+    run = write_run(tmp_path, name, events, checkpoints={4: "full"})
+    content = json.dumps({"model": SHAPE.model_dump(mode="json"), "objective": {"kind": objective}})
+    (run.checkpoints / "step-00000004" / "model.json").write_text(content)
     text = run.config_file.read_text() + f'[objective]\nkind = "{objective}"\n'
     if synthetic:
         text += '[tokenizer]\nkind = "characters"\n[model]\ncontext_length = 8\n[data]\nend_of_text = false\n'
-        text += 'split = "documents"\n[data.source]\nkind = "synthetic"\norder = 1\nn_symbols = 4\ndocument_length = 64\n'
+        text += (
+            'split = "documents"\n[data.source]\nkind = "synthetic"\norder = 1\nn_symbols = 4\ndocument_length = 64\n'
+        )
     run.config_file.write_text(text)
     return read_run(run.root)
 
@@ -65,8 +74,10 @@ def test_two_objectives_are_told_apart_with_what_must_be_equal(tmp_path):
     runs = [run_of(tmp_path, "ar", "next_token", 1.5), run_of(tmp_path, "diffusion", "masked_diffusion", 1.75)]
     text = page(runs)
     table = text.partition("Objectives compared")[2].partition("</section>")[0]
-    for said in ("the loss itself", "an upper bound: at most", "5.12e+08", "1.5000", "1.7500", "0.875"):
+    for said in ("the loss itself", "an upper bound: at most", "1.5000", "1.7500", "0.875"):
         assert said in table, said
+    once = training_flops_per_token(SHAPE, context=8) * 256
+    assert table.count(f"<td>{once:.3g}</td>") == 2
     assert "least possible" not in text
     assert "eval bound" in table
 
@@ -80,6 +91,12 @@ def test_the_excess_stands_in_the_table_and_the_least_loss_in_the_figure(tmp_pat
         assert f"<td>{least:.4f}</td><td>{2.0 - least:+.4f}</td>" in table
         assert f"{kind}: least possible" in page(runs)
     assert "least possible" in page(runs[:1]), "of one run too"
+
+
+@pytest.mark.parametrize(("kind", "passes", "context"), [("block_diffusion", 2, 16), ("joint", 2, 8)])
+def test_what_reads_more_is_told_to_cost_more(tmp_path, kind, passes, context):
+    table = "".join(objectives([run_of(tmp_path, "ar", "next_token", 1.5), run_of(tmp_path, "other", kind, 1.5)]))
+    assert f"<td>{passes * 256 * training_flops_per_token(SHAPE, context=context):.3g}</td>" in table
 
 
 def test_runs_of_one_objective_are_not_compared_so(tmp_path):

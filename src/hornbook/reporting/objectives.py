@@ -1,8 +1,12 @@
 """Runs of different objectives side by side: what their losses mean, and whether they were given as much."""
 
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from html import escape
 
+from hornbook.config.model import ModelConfig
+from hornbook.models.accounting import training_flops_per_token
 from hornbook.reporting.least_loss import NEXT_TOKEN, least_loss, objective_of
 from hornbook.reporting.record import RunRecord
 from hornbook.reporting.scale import short
@@ -36,15 +40,14 @@ def objectives(records: Sequence[RunRecord]) -> Iterator[str]:
 def _row(record: RunRecord) -> dict[str, str]:
     kind, best, least = objective_of(record.settings), record.curve("val/loss").lowest, least_loss(record.settings)
     tokens, parameters = record.curve("train/tokens").last, record.fact("n_parameters")
-    flops = record.fact("flops_per_token")
-    has_flops = isinstance(flops, int | float) and tokens is not None
+    flops = _flops_per_token(record)
     loss = record.curve("val/loss").last
     return {
         "objective": kind,
         "its validation loss is": MEANINGS.get(kind, "a mixture"),
         "parameters": count(parameters) if isinstance(parameters, int) else "",
         "tokens": count(tokens) if tokens is not None else "",
-        "training FLOPs": f"{flops * tokens:.3g}" if has_flops else "",
+        "training FLOPs": "" if flops is None or tokens is None else f"{flops * tokens:.3g}",
         "best validation loss": "" if best is None else f"{best[1]:.4f}",
         "last validation loss": "" if loss is None else f"{loss:.4f}",
         "least possible": "" if least is None else f"{least:.4f}",
@@ -52,6 +55,27 @@ def _row(record: RunRecord) -> dict[str, str]:
         "bits per byte": _last(record, "val/bits_per_byte"),
         **_evaluated(record),
     }
+
+
+def _flops_per_token(record: RunRecord) -> float | None:
+    """That training needs, by the shape in the newest checkpoint; two passes, or rows of double length, count."""
+    shape = _shape(record)
+    if shape is None:
+        return None
+    match objective_of(record.settings):
+        case "block_diffusion":
+            return 2 * training_flops_per_token(shape, context=2 * shape.context_length)
+        case "joint":
+            return 2 * training_flops_per_token(shape, context=shape.context_length)
+    return training_flops_per_token(shape, context=shape.context_length)
+
+
+def _shape(record: RunRecord) -> ModelConfig | None:
+    for entry in reversed(record.checkpoints):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            content = json.loads((entry.path / "model.json").read_bytes())
+            return ModelConfig.model_validate_json(json.dumps(content["model"]))
+    return None
 
 
 def _last(record: RunRecord, metric: str) -> str:
