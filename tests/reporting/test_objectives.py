@@ -33,6 +33,7 @@ def test_a_window_costs_its_entropy_and_next_token_is_not_asked_for_the_first():
     assert first > rate
     assert least_loss({**SETTINGS, "objective.kind": "masked_diffusion"}) == pytest.approx((first + 7 * rate) / 8)
     assert least_loss({**SETTINGS, "objective.kind": "next_token"}) == pytest.approx(rate)
+    assert least_loss({**SETTINGS, "objective.kind": "joint"}) == pytest.approx(rate)
     assert least_loss(SETTINGS) == pytest.approx(rate), "a run of before there was a choice"
 
 
@@ -56,7 +57,7 @@ def test_otherwise_it_is_not_known(other):
 
 def run_of(tmp_path, name, objective, loss, *, synthetic=False):
     events = [start(n_parameters=1000), train(4, loss + 1, tokens=256), val(4, loss)]
-    events.append({"event": "eval", "step": 4, "time": 9, "measure": "bound", "bits_per_byte": loss / 2})
+    events.append({"event": "eval", "step": 4, "time": 9, "measure": "bound", "bits_per_byte_at_most": loss / 2})
     run = write_run(tmp_path, name, events, checkpoints={4: "full"})
     content = json.dumps({"model": SHAPE.model_dump(mode="json"), "objective": {"kind": objective}})
     (run.checkpoints / "step-00000004" / "model.json").write_text(content)
@@ -74,7 +75,7 @@ def test_two_objectives_are_told_apart_with_what_must_be_equal(tmp_path):
     runs = [run_of(tmp_path, "ar", "next_token", 1.5), run_of(tmp_path, "diffusion", "masked_diffusion", 1.75)]
     text = page(runs)
     table = text.partition("Objectives compared")[2].partition("</section>")[0]
-    for said in ("the loss itself", "an upper bound: at most", "1.5000", "1.7500", "0.875"):
+    for said in ("the loss itself", "an upper bound: at most", "1.5000", "1.7500", "≤ 0.875"):
         assert said in table, said
     once = training_flops_per_token(SHAPE, context=8) * 256
     assert table.count(f"<td>{once:.3g}</td>") == 2

@@ -1,7 +1,8 @@
 """The least possible loss of a run on text of known entropy: what no model can stay below.
 
-A window of T tokens costs at least its entropy H(X_1 .. X_T). Next-token training reads one token more and is not asked
-for the first, so its T targets cost at least H(X_1 .. X_(T+1)) - H(X_1). Both per token, in nats.
+A window of T tokens costs at least its entropy H(X_1 .. X_T). Next-token prediction reads one token more and is not
+asked for the first, so its T targets cost at least H(X_1 .. X_(T+1)) - H(X_1); the loss that joint training reports is
+this one too. Both per token, in nats.
 """
 
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ def least_loss(settings: Mapping[str, object]) -> float | None:
         source = MarkovSource(SyntheticSource.model_validate(chosen))
         if source.config.document_length % context:
             return None
-        if objective_of(settings) == NEXT_TOKEN:
+        if objective_of(settings) in (NEXT_TOKEN, "joint"):
             return (source.entropy_nats(context + 1) - source.entropy_nats(1)) / context
         return source.entropy_nats(context) / context
     return None

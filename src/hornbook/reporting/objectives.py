@@ -14,6 +14,7 @@ from hornbook.tracking.figures import count
 
 MEANINGS = {
     NEXT_TOKEN: "the loss itself",
+    "joint": "the loss itself, of next tokens",
     "masked_diffusion": "an upper bound: at most",
     "block_diffusion": "an upper bound: at most",
 }
@@ -44,7 +45,7 @@ def _row(record: RunRecord) -> dict[str, str]:
     loss = record.curve("val/loss").last
     return {
         "objective": kind,
-        "its validation loss is": MEANINGS.get(kind, "a mixture"),
+        "its validation loss is": MEANINGS.get(kind, ""),
         "parameters": count(parameters) if isinstance(parameters, int) else "",
         "tokens": count(tokens) if tokens is not None else "",
         "training FLOPs": "" if flops is None or tokens is None else f"{flops * tokens:.3g}",
@@ -87,8 +88,8 @@ def _evaluated(record: RunRecord) -> dict[str, str]:
     """Bits per byte of the newest evaluation of each kind, such as perplexity and bound."""
     found = {}
     for _, _, event in record.of("eval"):
-        value = event.get("bits_per_byte", event.get("eval/bits_per_byte"))
-        if isinstance(value, int | float):
-            measure = event.get("measure", event.get("eval/measure", "evaluation"))
-            found[f"bits per byte, eval {measure}"] = short(float(value))
+        for name, sign in (("bits_per_byte", ""), ("bits_per_byte_at_most", "≤ ")):
+            value = event.get(name)
+            if isinstance(value, int | float):
+                found[f"bits per byte, eval {event.get('measure', 'perplexity')}"] = f"{sign}{short(float(value))}"
     return found

@@ -1,0 +1,131 @@
+"""The sides of diffusion decoding do what their names say; how fast is never a test."""
+
+import math
+
+import pytest
+import torch
+
+from hornbook.benchmarks import denoising
+from hornbook.benchmarks.comparison import rows_of
+from hornbook.benchmarks.denoising import KINDS, PLAIN, QUICK, REQUEST, denoise_cases
+from hornbook.benchmarks.denoising_model import Denoiser
+from hornbook.benchmarks.full_sequence_loop import full_sequence_loop
+from hornbook.benchmarks.harness import run_case
+from hornbook.benchmarks.report import table
+from hornbook.benchmarks.text_change import change_of_text, nll_of
+from hornbook.cli.main import main
+from hornbook.config.objective import MaskedDiffusionConfig
+from hornbook.models.accounting import parameter_counts
+from tiny_checkpoint import save_tiny
+from tiny_models import VOCABULARY, tiny_model
+
+MASK = VOCABULARY - 1
+
+
+def fill(model, prompt, **settings):
+    request = {"new_tokens": 8, "block_length": 4, "denoise_steps": 8, "mask_id": MASK, "vocab_size": VOCABULARY}
+    return full_sequence_loop(model, prompt, **{**request, **settings})
+
+
+def test_the_plain_loop_with_blocks_of_one_token_fills_masks_from_left_to_right():
+    model = tiny_model()
+    tokens = [1, 2, 3, *[MASK] * 4]
+    for place in range(3, 7):
+        logits = model(torch.tensor([tokens]), mask=denoising_mask())[0, place]
+        tokens[place] = int(logits[:MASK].argmax())
+    assert fill(model, [1, 2, 3], new_tokens=4, block_length=1, denoise_steps=4) == tokens[3:]
+
+
+def denoising_mask():
+    return Denoiser(model=None, prompts=[], mask_id=MASK, vocab_size=VOCABULARY, causal_block=None).mask
+
+
+def test_the_plain_loop_draws_neither_the_mask_nor_an_id_that_is_nobodys():
+    for seed in range(5):
+        assert max(fill(tiny_model(seed=seed), [1, 2], vocab_size=3)) < 3
+        assert MASK not in fill(tiny_model(seed=seed), [1, 2])
+
+
+def test_the_plain_loop_ends_where_it_is_told_to():
+    model = tiny_model()
+    whole, part = fill(model, [1, 2]), fill(model, [1, 2], most_steps=4)
+    assert part == [*whole[:4], *[MASK] * 4]
+
+
+def test_floors_and_shape_are_those_of_the_design():
+    sizes = sum(parameter_counts(REQUEST.table.complete(vocab_size=REQUEST.vocab_size)).values())
+    assert 24e6 < sizes < 26e6
+    assert REQUEST.new_tokens == 256
+    cases = list(denoise_cases(REQUEST))
+    assert [case.name for case in cases] == [f"denoise {k}, {p}" for p in ("fp32", "bf16") for k in KINDS[:3]]
+    assert [(b.peer, b.value, b.aim) for case in cases for b in case.bars] == [(PLAIN, 6, 15)] * 2
+    four = cases[1]
+    assert [side.name for side in four.sides] == ["hornbook", PLAIN, f"{PLAIN}, 4 a step"]
+    assert [side.share for side in four.sides] == [1.0, 1 / 8, 1 / 8]
+    assert [side.settings.get("most_steps") for side in four.sides] == [None, 32, 8]
+    assert [side.settings["denoise_steps"] for side in four.sides[1:]] == [256, 64]
+    assert not any(case.bars for case in denoise_cases(QUICK, has_floors=False))
+
+
+@pytest.mark.medium
+def test_all_sides_run_and_an_exact_cache_gives_the_same_ids():
+    for case in denoise_cases(QUICK, precisions=("fp32",), has_floors=False):
+        ours, *plain = rows_of(case, run_case(case, blocks=2))
+        assert [row.failure for row in (ours, *plain)] == [None] * (1 + len(plain))
+        title = next(iter(table([ours, *plain])))
+        assert "block length 8" in title
+        assert "average mask ratio" in title
+        assert "warm-up 1 block" in title
+        steps = 4 if "four" in case.name else 16
+        assert f"; steps {steps};" in title
+        if "exact" in case.name:
+            assert plain[0].same == ("first ids",)
+        # k tokens a step: n, n - k, ..., k of n are masked before a step, (1 + k / n) / 2 on average.
+        a_step = 16 // steps
+        assert ours.checks["shown"]["average mask ratio"] == f"{(1 + a_step / 16) / 2:.3f}"
+
+
+def test_the_text_of_both_ways_is_judged_by_the_same_masks():
+    opened = Denoiser(model=tiny_model(), prompts=[[1, 2], [3]], mask_id=MASK, vocab_size=VOCABULARY, causal_block=None)
+    texts = [[4, 5, 6], [7, 8, 9]]
+    assert nll_of(opened, texts) == nll_of(opened, texts)
+    assert 0 < nll_of(opened, texts) < 3 * math.log(VOCABULARY)
+    said = change_of_text(opened, texts, [[4, 5, 6], [7, 8, 1]])
+    assert "83% of ids agree" in said
+    assert ": +0.000 " in change_of_text(opened, texts, texts)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    cases = []
+    monkeypatch.setattr("hornbook.cli.bench._measure", lambda _, some: cases.extend(some) or 0)
+    return cases
+
+
+def test_cases_can_be_chosen(measured, capsys):
+    arguments = ["--only", "four-a-step", "--precision", "bf16", "--prompt-tokens", "16", "--cache", "prefix"]
+    assert main(["bench", "decode", "--diffusion", *arguments]) == 0
+    (case,) = measured
+    assert case.name == "denoise four-a-step, bf16"
+    assert case.sides[0].settings["prompt_tokens"] == 16
+    assert case.sides[0].settings["denoising"]["cache"] == "prefix"
+    assert main(["bench", "decode", "--diffusion"]) == 0
+    assert "no --checkpoint RUN, so the case `threshold` is left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--threshold", "0.9", "--quick"), "--threshold, --quick has an effect only with --diffusion"),
+        (("--diffusion", "--threshold", "0.9"), "only with --checkpoint RUN"),
+        (("--diffusion", "--only", "threshold"), "expected --checkpoint RUN with it"),
+        (("--diffusion", "--only", "fast"), "--only fast: fast is none of same-steps, four-a-step"),
+        (("--diffusion", "--precision", "int8"), "--precision int8: int8 is none of fp32, bf16"),
+        (("--diffusion", "--block-length", "48"), "--block-length 48: expected a multiple of 4 that divides 256"),
+        (("--diffusion", "--prompt-tokens", "300"), "context_length = 512; choose at most --prompt-tokens 256"),
+        (("--diffusion", "--checkpoint", "/no/such"), "/no/such: no such run or checkpoint directory"),
+    ],
+)
+def test_mistakes_are_one_message(arguments, message, capsys):
+    assert main(["bench", "decode", *arguments]) == 2
+    assert message in capsys.readouterr().err
