@@ -12,9 +12,9 @@ from tiny_project import load, make_project
 STEP = 12
 
 
-def make_run(root: Path) -> Path:
-    """The run's directory; its data set lies beside it."""
-    config = load(make_project(root))
+def make_run(root: Path, **changes: object) -> Path:
+    """The run's directory, of a configuration with `changes` as `load` takes them; its data set lies beside it."""
+    config = load(make_project(root), **changes)
     tokenizer = Tokenizer.load(config.tokenizer.path)
     model = Transformer(config.model.complete(vocab_size=tokenizer.vocab_size), seed=0)
     run = RunDir.create(config.run.out_dir, "tiny")
@@ -25,7 +25,7 @@ def make_run(root: Path) -> Path:
         step=STEP,
         kind="light",
         model_config=model.config,
-        objective={"kind": "next_token"},
+        objective=config.objective.model_dump(mode="json"),
         weights=model.state_dict(),
         optimizer=None,
         state={"step": STEP},

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from hornbook.benchmarks import denoising
 from hornbook.benchmarks.comparison import rows_of
 from hornbook.benchmarks.denoising import KINDS, PLAIN, QUICK, REQUEST, denoise_cases
 from hornbook.benchmarks.denoising_model import Denoiser
@@ -14,12 +13,18 @@ from hornbook.benchmarks.harness import run_case
 from hornbook.benchmarks.report import table
 from hornbook.benchmarks.text_change import change_of_text, nll_of
 from hornbook.cli.main import main
-from hornbook.config.objective import MaskedDiffusionConfig
 from hornbook.models.accounting import parameter_counts
-from tiny_checkpoint import save_tiny
 from tiny_models import VOCABULARY, tiny_model
+from tiny_run import make_run
 
 MASK = VOCABULARY - 1
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    cases = []
+    monkeypatch.setattr("hornbook.cli.bench._measure", lambda _, some: cases.extend(some) or 0)
+    return cases
 
 
 def fill(model, prompt, **settings):
@@ -85,6 +90,32 @@ def test_all_sides_run_and_an_exact_cache_gives_the_same_ids():
         assert ours.checks["shown"]["average mask ratio"] == f"{(1 + a_step / 16) / 2:.3f}"
 
 
+@pytest.mark.medium
+@pytest.mark.parametrize("objective", ["masked_diffusion", "block_diffusion"])
+def test_a_trained_model_is_timed_and_its_text_judged(tmp_path, measured, objective):
+    blocks = {"objective__block_length": 8} if objective == "block_diffusion" else {}
+    run = make_run(tmp_path, model__context_length=32, objective__kind=objective, **blocks)
+    arguments = ["--only", "threshold", "--checkpoint", str(run), "--threshold", "0.5", "--precision", "fp32"]
+    assert main(["bench", "decode", "--diffusion", "--quick", *arguments]) == 0
+    (case,) = measured
+    assert [(bar.peer, bar.value, bar.aim) for bar in case.bars] == []
+    assert case.sides[0].settings["denoising"]["cache"] == ("prefix" if blocks else "dual")
+    assert case.sides[1].share == 8 / (16 * 4)
+    ours, plain = rows_of(case, run_case(case, blocks=1))
+    assert (ours.failure, plain.failure) == (None, None)
+    assert "of ids agree" in ours.checks["said"]
+    assert "8 of its 64 steps timed" in plain.checks["said"]
+
+
+def test_an_autoregressive_model_and_a_short_context_are_refused(tmp_path, capsys):
+    run = make_run(tmp_path / "ar", model__context_length=32)
+    assert main(["bench", "decode", "--diffusion", "--quick", "--checkpoint", str(run)]) == 2
+    assert "has no diffusion bound" in capsys.readouterr().err
+    run = make_run(tmp_path / "short", objective__kind="masked_diffusion")
+    assert main(["bench", "decode", "--diffusion", "--quick", "--checkpoint", str(run)]) == 2
+    assert "its context_length = 16; it needs a longer context" in capsys.readouterr().err
+
+
 def test_the_text_of_both_ways_is_judged_by_the_same_masks():
     opened = Denoiser(model=tiny_model(), prompts=[[1, 2], [3]], mask_id=MASK, vocab_size=VOCABULARY, causal_block=None)
     texts = [[4, 5, 6], [7, 8, 9]]
@@ -93,13 +124,6 @@ def test_the_text_of_both_ways_is_judged_by_the_same_masks():
     said = change_of_text(opened, texts, [[4, 5, 6], [7, 8, 1]])
     assert "83% of ids agree" in said
     assert ": +0.000 " in change_of_text(opened, texts, texts)
-
-
-@pytest.fixture
-def measured(monkeypatch):
-    cases = []
-    monkeypatch.setattr("hornbook.cli.bench._measure", lambda _, some: cases.extend(some) or 0)
-    return cases
 
 
 def test_cases_can_be_chosen(measured, capsys):

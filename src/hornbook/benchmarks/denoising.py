@@ -97,7 +97,8 @@ def denoise_cases(
                     blocks = replace(request, cache="prefix")
                     yield _case(kind, blocks, precision, a_step=1, causal_block=request.block_length)
                 case "threshold" if trained is not None:
-                    yield _trained_case(request, precision, trained)
+                    floor = [Bar(kind="ratio", peer=PLAIN, value=20, aim=50)] if has_floors else []
+                    yield _trained_case(request, precision, trained, floor)
 
 
 def _case(
@@ -127,7 +128,7 @@ def _case(
     )
 
 
-def _trained_case(request: Request, precision: str, trained: Trained) -> Case:
+def _trained_case(request: Request, precision: str, trained: Trained, bars: Sequence[Bar]) -> Case:
     settings = {
         **_shared(request, precision),
         "checkpoint": str(trained.checkpoint),
@@ -147,7 +148,7 @@ def _trained_case(request: Request, precision: str, trained: Trained) -> Case:
         unit="tokens",
         amount=request.new_tokens * len(trained.prompts),
         sides=[_ours(settings, denoising), *_plain(settings, replace(request, block_length=length), a_steps=[1])],
-        bars=[Bar(kind="ratio", peer=PLAIN, value=20, aim=50)],
+        bars=bars,
     )
 
 

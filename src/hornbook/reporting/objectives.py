@@ -6,6 +6,7 @@ from contextlib import suppress
 from html import escape
 
 from hornbook.config.model import ModelConfig
+from hornbook.config.objective import BlockDiffusionConfig, JointConfig
 from hornbook.models.accounting import training_flops_per_token
 from hornbook.reporting.least_loss import NEXT_TOKEN, least_loss, objective_of
 from hornbook.reporting.record import RunRecord
@@ -19,6 +20,8 @@ MEANINGS = {
     "block_diffusion": "an upper bound: at most",
 }
 """What the validation loss of an objective says of -log p."""
+TOKENS_READ = {"block_diffusion": BlockDiffusionConfig.tokens_read, "joint": JointConfig.tokens_read}
+"""For each token of a window, where it is not one."""
 
 
 def objectives(records: Sequence[RunRecord]) -> Iterator[str]:
@@ -59,16 +62,12 @@ def _row(record: RunRecord) -> dict[str, str]:
 
 
 def _flops_per_token(record: RunRecord) -> float | None:
-    """That training needs, by the shape in the newest checkpoint; two passes, or rows of double length, count."""
+    """That training needs for each token of a window, by the shape in the newest checkpoint."""
     shape = _shape(record)
     if shape is None:
         return None
-    match objective_of(record.settings):
-        case "block_diffusion":
-            return 2 * training_flops_per_token(shape, context=2 * shape.context_length)
-        case "joint":
-            return 2 * training_flops_per_token(shape, context=shape.context_length)
-    return training_flops_per_token(shape, context=shape.context_length)
+    read = TOKENS_READ.get(objective_of(record.settings), 1)
+    return read * training_flops_per_token(shape, context=shape.context_length)
 
 
 def _shape(record: RunRecord) -> ModelConfig | None:
