@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="your own text: files or folders, .txt, .md, .jsonl or .parquet (default: Python's own documentation)",
     )
+    parser.add_argument(
+        "--diffusion", action="store_true", help="by masked diffusion: text that is filled in, not written on"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default runs)")
     parser.add_argument("--seed", type=int, default=1337, metavar="N", help="default 1337")
     parser.add_argument(
@@ -45,7 +48,12 @@ def run(args: argparse.Namespace) -> int:
     from hornbook.selftest.plan import DemoOptions
 
     options = DemoOptions(
-        minutes=args.minutes, corpus=tuple(args.corpus), out_dir=args.out, seed=args.seed, console=args.console
+        minutes=args.minutes,
+        corpus=tuple(args.corpus),
+        out_dir=args.out,
+        seed=args.seed,
+        console=args.console,
+        diffusion=args.diffusion,
     )
     result = run_demo(options, lambda stage: _tell(stage, args.console))
     _tell(_what_next(result), args.console)

@@ -18,6 +18,7 @@ from hornbook.data.prepare import PrepareProgress, prepare
 from hornbook.data.shards import TokenStream
 from hornbook.distributed.device import resolve_device
 from hornbook.evaluation.card import EvaluationCard
+from hornbook.evaluation.diffusion_bound import evaluate_bound
 from hornbook.evaluation.perplexity import evaluate_perplexity
 from hornbook.generation.text import generate_text
 from hornbook.models.transformer import Transformer
@@ -144,13 +145,22 @@ def _untrained(config: Config, tokenizer: Tokenizer) -> Transformer:
 
 
 def _score(config: Config, model: Transformer, tokenizer: Tokenizer, held_out: TokenStream) -> EvaluationCard:
-    return evaluate_perplexity(model, tokenizer, held_out, config.eval, data=held_out.name)
+    if config.objective.kind == "next_token":
+        return evaluate_perplexity(model, tokenizer, held_out, config.eval, data=held_out.name)
+    objective = config.objective.model_dump(mode="json")
+    return evaluate_bound(model, tokenizer, held_out, config.eval, objective=objective, data=held_out.name)
 
 
 def _scored(name: str, when: str, card: EvaluationCard) -> Stage:
-    bits = "" if card.bits_per_byte is None else f", {card.bits_per_byte:.3f} bits per byte"
-    numbers = {"perplexity": card.perplexity, "bits_per_byte": card.bits_per_byte, "tokens_scored": card.tokens_scored}
-    return Stage(name=name, words=f"Perplexity of held-out text, {when}: {card.perplexity:,.1f}{bits}", numbers=numbers)
+    at_most = "at most " if card.suffix else ""
+    bits = "" if card.bits_per_byte is None else f", {at_most}{card.bits_per_byte:.3f} bits per byte"
+    numbers = {
+        f"perplexity{card.suffix}": card.perplexity,
+        f"bits_per_byte{card.suffix}": card.bits_per_byte,
+        "tokens_scored": card.tokens_scored,
+    }
+    words = f"Perplexity of held-out text, {when}: {at_most}{card.perplexity:,.1f}{bits}"
+    return Stage(name=name, words=words, numbers=numbers)
 
 
 def _generate(config: Config, model: Transformer, tokenizer: Tokenizer, tell: Tell) -> None:

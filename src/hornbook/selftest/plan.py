@@ -62,6 +62,16 @@ _SETTINGS: Settings = {
     "generate.top_p": 0.9,
 }
 
+_DIFFUSION: Settings = {
+    "objective.kind": "masked_diffusion",
+    "train.eval_tokens": 32_768,
+    "generate.max_new_tokens": 64,
+    "generate.top_p": None,
+    "eval.bound.draws": 8,
+}
+"""What another objective changes; the rest is the same demo. A mask hides most of a text or little of it, so that it
+takes more text to say how good a model is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions:
@@ -74,6 +84,8 @@ class DemoOptions:
     out_dir: Path = Path("runs")
     seed: int = 1337
     console: ConsoleChoice = "auto"
+    diffusion: bool = False
+    """By masked diffusion instead of from left to right."""
 
 
 def configure(settings: Settings) -> Config:
@@ -103,6 +115,7 @@ def settings_of(options: DemoOptions, source: Settings, root: Path, texts: Seque
     vocab_size = 2048 if text_bytes > 1_000_000 else 1024 if text_bytes > 200_000 else 512
     return {
         **_SETTINGS,
+        **(_DIFFUSION if options.diffusion else {}),
         **source,
         **_split_of(len(texts)),
         "data.path": str(root / "data"),
