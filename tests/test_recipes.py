@@ -12,8 +12,9 @@ import pytest
 
 from data_paths import DATA, needs
 from hornbook.cli.main import main
-from hornbook.config.load import load_config
+from hornbook.config.load import leaf_values, load_config
 from hornbook.optim.schedules import multiplier, warmup_steps
+from hornbook.reporting.least_loss import least_loss
 from hornbook.tracking.jsonl import read_metrics
 from recipe_files import CONFIGS, FILES, RECIPES, SMOKES, commands, shrunk
 from tiny_project import text
@@ -112,6 +113,20 @@ EXPECTED = {
 }
 
 
+MATCHED = {"tinystories-matched": "data/tinystories-matched", "synthetic-matched": "data/synthetic-matched"}
+"""Pairs NAME-ar and NAME-diffusion, and their data."""
+for _name, _kind in (("ar", "next_token"), ("diffusion", "masked_diffusion")):
+    EXPECTED[f"tinystories-matched-{_name}"] = {
+        **{"objective.kind": _kind, "tokenizer.vocab_size": 4096, "tokenizer.special_tokens": "pretraining"},
+        **{"model.context_length": 256, "eval.stride": 256, "optim.clip_grad_norm": 1.0},
+    }
+    EXPECTED[f"synthetic-matched-{_name}"] = {
+        **{"objective.kind": _kind, "tokenizer.kind": "characters", "data.end_of_text": False},
+        **{"data.source.kind": "synthetic", "data.source.n_symbols": 8, "model.vocab_size": 8 + 3},
+        **{"model.context_length": 128, "data.split": "documents", "eval.stride": 128},
+    }
+
+
 def names(paths):
     return [path.stem for path in paths]
 
@@ -182,6 +197,27 @@ def warmup_of(config):
     if config.schedule.kind == "noam":
         return config.schedule.warmup_steps
     return warmup_steps(config.schedule, config.train.steps)
+
+
+@pytest.mark.parametrize("suffix", ["", "-smoke"])
+@pytest.mark.parametrize("pair", MATCHED)
+def test_a_matched_pair_differs_in_its_objective_alone(pair, suffix):
+    ours, other = (load_config(CONFIGS / f"{pair}-{kind}{suffix}.toml").config for kind in ("ar", "diffusion"))
+    assert (ours.objective.kind, other.objective.kind) == ("next_token", "masked_diffusion")
+    different = {name for name in type(ours).model_fields if getattr(ours, name) != getattr(other, name)}
+    assert different == {"run", "objective", "generate", "eval"}
+    for table, allowed in (("run", {"name"}), ("generate", {"checkpoint"}), ("eval", {"checkpoint"})):
+        one, two = (getattr(config, table) for config in (ours, other))
+        assert {name for name in type(one).model_fields if getattr(one, name) != getattr(two, name)} == allowed
+    assert str(ours.data.path) == MATCHED[pair] + suffix
+
+
+def test_the_least_loss_of_the_synthetic_pair_is_known():
+    for kind in ("ar", "diffusion"):
+        values = leaf_values(load_config(CONFIGS / f"synthetic-matched-{kind}.toml").config)
+        least = least_loss({key: value for key, value in values.items() if value is not None})
+        assert least is not None
+        assert 1.0 < least < math.log(8)
 
 
 def test_every_recipe_has_a_smoke_form():
