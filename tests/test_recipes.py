@@ -81,6 +81,10 @@ EXPECTED = {
         **{"optim.kind": "adamw", "optim.learning_rate": 1e-3, "optim.betas": (0.9, 0.95)},
         **{"optim.weight_decay": 0.001, "optim.clip_grad_norm": 1.0, "schedule.warmup_steps": 50},
     },
+    "tinystories-diffusion": {
+        **{"objective.kind": "masked_diffusion", "model.context_length": 128 + 256, "model.vocab_size": 8192},
+        **{"model.d_model": 512, "model.n_layers": 6, "model.d_ff": 1536, "optim.clip_grad_norm": 1.0},
+    },
     "wikitext2-vaswani": {
         **{"model.n_layers": 4, "model.d_model": 512, "model.d_ff": 1024, "model.context_length": 256},
         **{"model.vocab_size": 100_277, "model.norm_position": "post", "model.position": "sinusoidal"},
