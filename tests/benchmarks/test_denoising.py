@@ -127,11 +127,11 @@ def test_the_text_of_both_ways_is_judged_by_the_same_masks():
 
 
 def test_cases_can_be_chosen(measured, capsys):
-    arguments = ["--only", "four-a-step", "--precision", "bf16", "--prompt-tokens", "16", "--cache", "prefix"]
+    arguments = ["--only", "four-a-step", "--precision", "bf16", "--prompt-tokens", "64", "--cache", "prefix"]
     assert main(["bench", "decode", "--diffusion", *arguments]) == 0
     (case,) = measured
     assert case.name == "denoise four-a-step, bf16"
-    assert case.sides[0].settings["prompt_tokens"] == 16
+    assert case.sides[0].settings["prompt_tokens"] == 64
     assert case.sides[0].settings["denoising"]["cache"] == "prefix"
     assert main(["bench", "decode", "--diffusion"]) == 0
     assert "no --checkpoint RUN, so the case `threshold` is left out" in capsys.readouterr().err
@@ -146,7 +146,8 @@ def test_cases_can_be_chosen(measured, capsys):
         (("--diffusion", "--only", "fast"), "--only fast: fast is none of same-steps, four-a-step"),
         (("--diffusion", "--precision", "int8"), "--precision int8: int8 is none of fp32, bf16"),
         (("--diffusion", "--block-length", "48"), "--block-length 48: expected a multiple of 4 that divides 256"),
-        (("--diffusion", "--prompt-tokens", "300"), "context_length = 512; choose at most --prompt-tokens 256"),
+        (("--diffusion", "--prompt-tokens", "300"), "expected a multiple of the block length, 32"),
+        (("--diffusion", "--prompt-tokens", "320"), "context_length = 512; choose at most --prompt-tokens 256"),
         (("--diffusion", "--checkpoint", "/no/such"), "/no/such: no such run or checkpoint directory"),
     ],
 )

@@ -58,7 +58,7 @@ REQUEST = Request(table=ModelTable(n_layers=6, d_model=512, n_heads=8, d_ff=1536
 QUICK = Request(
     table=ModelTable(n_layers=1, d_model=32, n_heads=2, context_length=32),
     vocab_size=64,
-    prompt_tokens=4,
+    prompt_tokens=8,
     new_tokens=16,
     block_length=8,
 )

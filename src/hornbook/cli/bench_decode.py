@@ -84,14 +84,21 @@ def _request(args: argparse.Namespace) -> Request:
     request = QUICK if args.quick else REQUEST
     names = ("prompt_tokens", "block_length", "cache")
     request = replace(request, **{name: given for name in names if (given := getattr(args, name))})
-    _check_blocks(request.new_tokens, request.block_length, "--block-length")
+    _check_blocks(request, request.block_length, "--block-length")
     _check_context(request, request.table.context_length, "the model's")
     return request
 
 
-def _check_blocks(new_tokens: int, block_length: int, where: str) -> None:
-    if new_tokens % block_length or block_length % 4:
-        raise HornbookError(f"{where} {block_length}: expected a multiple of 4 that divides {new_tokens}, such as 32")
+def _check_blocks(request: Request, block_length: int, where: str) -> None:
+    """Blocks begin where the prompt ends, also those of a block diffusion model, which count from the text's start."""
+    if request.new_tokens % block_length or block_length % 4:
+        raise HornbookError(
+            f"{where} {block_length}: expected a multiple of 4 that divides {request.new_tokens}, such as 32"
+        )
+    if request.prompt_tokens % block_length:
+        raise HornbookError(
+            f"--prompt-tokens {request.prompt_tokens}: expected a multiple of the block length, {block_length}"
+        )
 
 
 def _check_context(request: Request, context: int, whose: str) -> None:
@@ -123,7 +130,7 @@ def _trained(args: argparse.Namespace, request: Request) -> Trained:
     _check_context(request, checkpoint.model_config.context_length, f"{path}: its")
     length = checkpoint.objective.get("block_length")
     if isinstance(length, int):
-        _check_blocks(request.new_tokens, length, f"{path}: objective.block_length")
+        _check_blocks(request, length, f"{path}: objective.block_length")
     stream, _ = open_stream(load_config(run.config_file).config, checkpoint.tokenizer)
     starts = [
         number * (stream.n_tokens - request.prompt_tokens) // TRAINED_PROMPTS for number in range(TRAINED_PROMPTS)

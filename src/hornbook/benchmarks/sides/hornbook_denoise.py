@@ -8,7 +8,8 @@ from typing import Any
 from hornbook.benchmarks.denoising_model import open_denoiser
 from hornbook.benchmarks.text_change import change_of_text
 from hornbook.config.generate import DenoisingConfig, SamplingConfig
-from hornbook.generation.block_diffusion import BlockDiffusion, DenoiseStep
+from hornbook.generation.block_diffusion import BlockDiffusion
+from hornbook.generation.denoising import DenoiseStep
 
 Texts = list[list[int]]
 
