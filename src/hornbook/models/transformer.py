@@ -88,7 +88,7 @@ class Transformer(nn.Module):
         positions: Int[Tensor, "b t"] | None = None,
         mask: AttentionMask = CAUSAL,
         cache: KVCache | None = None,
-        targets: Int[Tensor, "b t"],
+        targets: Int[Tensor, "b scored"],
         chunk_tokens: int = 2048,
         only: slice | Int[Tensor, "b out"] | None = None,
     ) -> TokenScores: ...
@@ -99,15 +99,16 @@ class Transformer(nn.Module):
         positions: Int[Tensor, "b t"] | None = None,
         mask: AttentionMask = CAUSAL,
         cache: KVCache | None = None,
-        targets: Int[Tensor, "b t"] | None = None,
+        targets: Int[Tensor, "b scored"] | None = None,
         chunk_tokens: int = 2048,
         only: slice | Int[Tensor, "b out"] | None = None,
     ) -> Float[Tensor, "b out v"] | TokenScores:
-        """Logits (b, t, v), float32 at least; with `targets` (b, t) their TokenScores instead.
+        """Logits (b, t, v), float32 at least; with `targets` (b, s) their TokenScores instead.
 
         positions: default 0 .. t-1, or with a cache each row's next ones. Without a cache they say where a token
             stands (packed documents restart at 0) and not what it sees: `mask` goes by order in the row.
         cache: keys and values are written at slot = position; the caller advances it.
+        targets: asked of the first s <= t positions.
         chunk_tokens: with `targets`, rows of logits that exist at once.
         only: columns of `tokens` whose logits are wanted, a slice or (b, out) of each row's own; not with `targets`.
 
@@ -131,12 +132,8 @@ class Transformer(nn.Module):
         hidden = self._hidden(tokens, positions, visibility, cache, slots)
         if targets is not None:
             score = _compiled()[1] if self._runs_compiled(cache) else token_scores
-            return score(hidden, targets, self._logits, chunk_tokens=chunk_tokens)
-        if isinstance(only, Tensor):
-            hidden = hidden.gather(1, only[..., None].expand(-1, -1, hidden.shape[-1]))
-        elif only is not None:
-            hidden = hidden[:, only]
-        return self._logits(hidden)
+            return score(hidden[:, : targets.shape[1]], targets, self._logits, chunk_tokens=chunk_tokens)
+        return self._logits(_columns(hidden, only))
 
     def _check_span(self, n_positions: int) -> None:
         if self.position_embedding is not None and n_positions > self.config.context_length:
@@ -205,6 +202,12 @@ class Transformer(nn.Module):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         cap = self.config.logit_soft_cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def _columns(hidden: Float[Tensor, "b t d"], only: slice | Int[Tensor, "b out"] | None) -> Float[Tensor, "b out d"]:
+    if isinstance(only, Tensor):
+        return hidden.gather(1, only[..., None].expand(-1, -1, hidden.shape[-1]))
+    return hidden if only is None else hidden[:, only]
 
 
 def _ngrams(config: ModelConfig) -> NgramEmbedding | None:
