@@ -1,5 +1,6 @@
 """The public Python face: train, load, generate, evaluate, in a line each."""
 
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from hornbook.config.run import Config
 from hornbook.distributed.device import resolve_device
 from hornbook.errors import CheckpointError
 from hornbook.evaluation.card import EvaluationCard
+from hornbook.evaluation.diffusion_bound import evaluate_bound
 from hornbook.evaluation.perplexity import evaluate_perplexity
 from hornbook.evaluation.streams import open_stream
 from hornbook.generation.text import generate_text, stream_text
@@ -36,6 +38,8 @@ class LanguageModel:
     tokenizer: Tokenizer
     path: Path
     step: int
+    objective: Mapping[str, object]
+    """What it was trained with: `kind` and settings."""
 
     @overload
     def generate(self, prompt: str, **settings: Setting) -> str: ...
@@ -97,6 +101,7 @@ def train(
         tokenizer=trained.tokenizer,
         path=resolve_checkpoint(trained.run_dir.root),
         step=trained.result.state.step,
+        objective=loaded.objective.model_dump(mode="json"),
         run_dir=trained.run_dir,
         result=trained.result,
     )
@@ -112,14 +117,18 @@ def load(path: str | Path, *, device: str = "auto", best: bool = False) -> Langu
     model, tokenizer, checkpoint = load_model(directory, device=resolve_device(device))
     if tokenizer is None:
         raise CheckpointError(f"{directory}: holds no tokenizer/, which text needs; use one that was saved with it")
-    return LanguageModel(model=model, tokenizer=tokenizer, path=directory, step=checkpoint.step)
+    return LanguageModel(
+        model=model, tokenizer=tokenizer, path=directory, step=checkpoint.step, objective=checkpoint.objective
+    )
 
 
 def evaluate(model: LanguageModel | str | Path, **settings: Setting) -> EvaluationCard:
     """Strided sliding-window perplexity of a model on text files or on a split of a prepared data set.
 
-    `settings` are the keys of `[eval]` (split, text, window, stride, batch_size, max_tokens), and `data`, the directory
-    of a prepared data set when no `text` is given.
+    Of a diffusion model it is the bound: a BoundCard, whose numbers are "at most".
+
+    `settings` are the keys of `[eval]` (split, text, window, stride, batch_size, max_tokens; bound.draws and others as
+    **{"bound.draws": 8}), and `data`, the directory of a prepared data set when no `text` is given.
 
     Raises:
         ConfigError: for an unknown or impossible setting.
@@ -129,7 +138,9 @@ def evaluate(model: LanguageModel | str | Path, **settings: Setting) -> Evaluati
     data = settings.pop("data", None)
     config = _configure("eval", settings, {} if data is None else {"data.path": str(data)})
     stream, described = open_stream(config, loaded.tokenizer)
-    return evaluate_perplexity(
+    is_diffusion = loaded.objective.get("kind") in ("masked_diffusion", "block_diffusion")
+    measure = functools.partial(evaluate_bound, objective=loaded.objective) if is_diffusion else evaluate_perplexity
+    return measure(
         loaded.model,
         loaded.tokenizer,
         stream,

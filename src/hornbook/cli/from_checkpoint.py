@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from hornbook.cli.configuration import add_print_argument, add_set_argument
 
 if TYPE_CHECKING:  # these import torch or pydantic, which no --help may wait for
+    from collections.abc import Mapping
+
     from hornbook.config.run import Config
     from hornbook.models.transformer import Transformer
     from hornbook.storage.run_dir import RunDir
@@ -72,6 +74,8 @@ class OpenedModel:
     path: Path
     """The checkpoint directory."""
     step: int
+    objective: Mapping[str, object]
+    """What it was trained with: `kind` and settings."""
     run: RunDir | None
     """The run that the checkpoint lies in."""
 
@@ -91,7 +95,14 @@ def open_model(checkpoint: Path | None, *, table: str, best: bool, config: Confi
     if config.run.threads is not None:
         torch.set_num_threads(config.run.threads)
     loaded = api.load(path, device=config.run.device)
-    return OpenedModel(model=loaded.model, tokenizer=loaded.tokenizer, path=path, step=loaded.step, run=find_run(path))
+    return OpenedModel(
+        model=loaded.model,
+        tokenizer=loaded.tokenizer,
+        path=path,
+        step=loaded.step,
+        objective=loaded.objective,
+        run=find_run(path),
+    )
 
 
 def find_checkpoint(checkpoint: Path | None, *, table: str, best: bool) -> Path:

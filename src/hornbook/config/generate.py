@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from hornbook.config.bound import BoundConfig
 from hornbook.config.table import Table
 
 
@@ -79,7 +80,7 @@ class GenerateConfig(SamplingConfig):
 
 
 class EvalConfig(Table):
-    """Perplexity of a text or of a split of a prepared data set."""
+    """Perplexity of a text or of a split of a prepared data set; for a diffusion model, a bound on it."""
 
     checkpoint: Path | None = None
     split: Literal["train", "valid", "test"] = "valid"
@@ -88,9 +89,11 @@ class EvalConfig(Table):
     window: PositiveInt | None = None
     """Tokens a window. Default: context_length."""
     stride: PositiveInt | None = None
-    """New tokens a window: each is scored once, with the most context that fits. Default: half the window."""
+    """New tokens a window: each is scored once, with the most context that fits. Default: half the window; of the
+    bound, the whole window."""
     batch_size: PositiveInt = 8
     max_tokens: PositiveInt | None = None
+    bound: BoundConfig = BoundConfig()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -99,4 +102,7 @@ class EvalConfig(Table):
                 f"stride = {self.stride} is more than window = {self.window}, so tokens would be left out; "
                 f"choose at most {self.window}"
             )
+        scored = {"text": self.text, "window": self.window, "stride": self.stride, "max_tokens": self.max_tokens}
+        if self.bound.answer is not None and (given := [name for name, value in scored.items() if value]):
+            raise ValueError(f"bound.answer is measured whole, so {' and '.join(given)} has no effect; leave it out")
         return self
