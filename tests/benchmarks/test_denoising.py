@@ -1,10 +1,13 @@
 """The sides of diffusion decoding do what their names say; how fast is never a test."""
 
 import math
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
 
+from hornbook.benchmarks import side
 from hornbook.benchmarks.comparison import rows_of
 from hornbook.benchmarks.denoising import KINDS, PLAIN, QUICK, REQUEST, denoise_cases
 from hornbook.benchmarks.denoising_model import Denoiser
@@ -18,6 +21,7 @@ from tiny_models import VOCABULARY, tiny_model
 from tiny_run import make_run
 
 MASK = VOCABULARY - 1
+SIDES = Path(side.__file__).parent / "sides"
 
 
 @pytest.fixture
@@ -65,32 +69,49 @@ def test_floors_and_shape_are_those_of_the_design():
     assert [case.name for case in cases] == [f"denoise {k}, {p}" for p in ("fp32", "bf16") for k in KINDS[:3]]
     assert [(b.peer, b.value, b.aim) for case in cases for b in case.bars] == [(PLAIN, 6, 15)] * 2
     four = cases[1]
-    assert [side.name for side in four.sides] == ["hornbook", PLAIN, f"{PLAIN}, 4 a step"]
-    assert [side.share for side in four.sides] == [1.0, 1 / 8, 1 / 8]
-    assert [side.settings.get("most_steps") for side in four.sides] == [None, 32, 8]
-    assert [side.settings["denoise_steps"] for side in four.sides[1:]] == [256, 64]
+    assert [one.name for one in four.sides] == ["hornbook", PLAIN, f"{PLAIN}, 4 a step"]
+    assert [one.share for one in four.sides] == [1.0, 1 / 8, 1 / 8]
+    assert [one.settings.get("most_steps") for one in four.sides] == [None, 32, 8]
+    assert [one.settings["denoise_steps"] for one in four.sides[1:]] == [256, 64]
     assert not any(case.bars for case in denoise_cases(QUICK, has_floors=False))
 
 
-@pytest.mark.medium
-def test_all_sides_run_and_an_exact_cache_gives_the_same_ids():
-    for case in denoise_cases(QUICK, precisions=("fp32",), has_floors=False):
-        ours, *plain = rows_of(case, run_case(case, blocks=2))
-        assert [row.failure for row in (ours, *plain)] == [None] * (1 + len(plain))
-        title = next(iter(table([ours, *plain])))
-        assert "block length 8" in title
-        assert "average mask ratio" in title
-        assert "warm-up 1 block" in title
-        steps = 4 if "four" in case.name else 16
-        assert f"; steps {steps};" in title
-        if "exact" in case.name:
-            assert plain[0].same == ("first ids",)
-        # k tokens a step: n, n - k, ..., k of n are masked before a step, (1 + k / n) / 2 on average.
-        a_step = 16 // steps
-        assert ours.checks["shown"]["average mask ratio"] == f"{(1 + a_step / 16) / 2:.3f}"
+def side_by_side(case):
+    """What every side says of one block, in this process."""
+    found = []
+    for one in case.sides:
+        block, checks = runpy.run_path(str(SIDES / one.file))["setup"](dict(one.settings))
+        found.append(checks(block()))
+    return found
+
+
+@pytest.mark.parametrize(("kind", "steps"), [("same-steps", 16), ("four-a-step", 4), ("exact-cache", 16)])
+def test_steps_and_mask_ratio_are_told_and_an_exact_cache_gives_the_same_ids(kind, steps):
+    (case,) = denoise_cases(QUICK, precisions=("fp32",), kinds=(kind,), has_floors=False)
+    ours, *plain = side_by_side(case)
+    # k tokens a step: n, n - k, ..., k of n are masked before a step, (1 + k / n) / 2 on average.
+    ratio = (1 + 1 / steps) / 2
+    assert ours["shown"] == {
+        **{"steps": str(steps), "tokens a step": f"{16 / steps:.2f}", "block length": "8"},
+        **{"cache": "prefix" if kind == "exact-cache" else "dual", "average mask ratio": f"{ratio:.3f}"},
+        "warm-up": "1 block",
+    }
+    assert plain[0]["said"] == "8 of its 16 steps timed"
+    if kind == "exact-cache":
+        assert case.equal == {"first ids": 0}
+        assert plain[0]["first ids"] == ours["first ids"]
 
 
 @pytest.mark.medium
+def test_sides_run_in_processes_and_the_part_of_the_plain_loop_counts_for_the_whole():
+    (case,) = denoise_cases(QUICK, precisions=("bf16",), kinds=("exact-cache",), has_floors=False)
+    ours, plain = rows_of(case, run_case(case, blocks=2))
+    assert (ours.failure, plain.failure) == (None, None)
+    title, _, line, _ = table([ours, plain])
+    assert title.startswith("denoise exact-cache, bf16; steps 16; tokens a step 1.00; block length 8; cache prefix;")
+    assert f"mean {ours.mean:.3f} s, deviation {ours.standard_deviation:.3f}" in line
+
+
 @pytest.mark.parametrize("objective", ["masked_diffusion", "block_diffusion"])
 def test_a_trained_model_is_timed_and_its_text_judged(tmp_path, measured, objective):
     blocks = {"objective__block_length": 8} if objective == "block_diffusion" else {}
@@ -101,10 +122,9 @@ def test_a_trained_model_is_timed_and_its_text_judged(tmp_path, measured, object
     assert [(bar.peer, bar.value, bar.aim) for bar in case.bars] == []
     assert case.sides[0].settings["denoising"]["cache"] == ("prefix" if blocks else "dual")
     assert case.sides[1].share == 8 / (16 * 4)
-    ours, plain = rows_of(case, run_case(case, blocks=1))
-    assert (ours.failure, plain.failure) == (None, None)
-    assert "of ids agree" in ours.checks["said"]
-    assert "8 of its 64 steps timed" in plain.checks["said"]
+    ours, plain = side_by_side(case)
+    assert "of ids agree" in ours["said"]
+    assert plain["said"] == "8 of its 64 steps timed"
 
 
 def test_an_autoregressive_model_and_a_short_context_are_refused(tmp_path, capsys):
