@@ -47,7 +47,8 @@ def text_statistics(texts: Sequence[str], training: Iterable[str]) -> TextStatis
     split = [words_of(text) for text in texts]
     unknown = {word for words in split for word in words}
     eight = [gram for words in split for gram in _grams(words, MEMORISED_WORDS)]
-    wanted, found = set(eight), set()
+    wanted = set(eight)
+    found: set[tuple[str, ...]] = set()
     vocabulary = set(unknown)
     for document in training:
         words = words_of(document)

@@ -81,8 +81,8 @@ def _least(record: RunRecord, label: str, colour: int, beside: Sequence[Curve]) 
     ends = [(curve.steps[end], curve.minutes[end]) for curve in beside if curve for end in (0, -1)]
     if least is None or not ends:
         return []
-    steps, minutes = zip(min(ends), max(ends), strict=True)
-    level = Curve(steps=steps, minutes=minutes, values=(least, least))
+    first, last = min(ends), max(ends)
+    level = Curve(steps=(first[0], last[0]), minutes=(first[1], last[1]), values=(least, least))
     return [Line(label=label, curve=level, colour=colour, weight="faint", tokens_per_step=record.tokens_per_step)]
 
 

@@ -167,7 +167,8 @@ def _generate(config: Config, model: Transformer, tokenizer: Tokenizer, tell: Te
     model.eval()
     prompts = config.generate.prompts
     seeds = range(config.run.seed, config.run.seed + len(prompts))  # one seed would make texts of one rhythm
-    for made in generate_text(model, tokenizer, prompts, config.generate, seeds=seeds):
+    objective = config.objective.model_dump(mode="json")
+    for made in generate_text(model, tokenizer, prompts, config.generate, objective=objective, seeds=seeds):
         words = f"\n--- {made.prompt!r} goes on:\n{made.prompt}{made.text}"
         tell(Stage(name="generate", words=words, numbers={"prompt": made.prompt, "output": made.text}))
 
