@@ -106,7 +106,7 @@ def next_commands(result: DemoResult, program: str) -> list[str]:
     if result.config.objective.kind == "next_token":
         return [f"{program} generate {run} --prompt {prompt}", f"{program} chat {run}", longer_training]
     length = result.config.generate.max_new_tokens
-    gap = shlex.quote(f"{result.config.generate.prompts[-1]} <|mask:20|> the end.")
+    gap = shlex.quote(f"{result.config.generate.prompts[-1]} <|mask:12|> the end.")
     return [
         f"{program} generate {run} --prompt {prompt} --max-new-tokens {length} --show-denoising",
         f"{program} generate {run} --infill {gap}",
