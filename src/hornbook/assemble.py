@@ -138,7 +138,8 @@ class Job:
         self.data_digest = dataset.digest
         self.tokenizer = tokenizer
         self.model = model
-        self.learner = build_learner(config, model, byte_lengths=torch.from_numpy(tokenizer.byte_lengths()))
+        byte_lengths = torch.from_numpy(tokenizer.byte_lengths())
+        self.learner = build_learner(config, model, mask_id=tokenizer.mask_id, byte_lengths=byte_lengths)
         self.strategy = self.learner.strategy
         if choices.compile:
             compile_updates(self.learner.optimizer)
@@ -268,7 +269,8 @@ class Job:
             tracker,
             every=config.train.log_every,
             device=device,
-            flops_per_token=training_flops_per_token(self.model.config, context=self.model.config.context_length),
+            flops_per_token=training_flops_per_token(self.model.config, context=self.model.config.context_length)
+            * config.objective.tokens_read,
             peak_flops=peak_flops(device, config.train.precision),
             compiles=self.choices.compile,
         )
