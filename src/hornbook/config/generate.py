@@ -25,6 +25,41 @@ class SamplingConfig(Table):
     seed: NonNegativeInt = 0
 
 
+class DenoisingConfig(Table):
+    """How a diffusion decoder fills masks: blocks from left to right, and in each block some tokens a step."""
+
+    denoise_steps: PositiveInt | None = None
+    """Steps for all max_new_tokens, shared among the blocks by their tokens. Default: one token a step."""
+    block_length: PositiveInt | None = None
+    """Tokens that are filled together. Default: that of a block-diffusion model, else 32."""
+    remasking: Literal["low_confidence", "random", "entropy", "margin"] = "low_confidence"
+    """Which of the drawn tokens a step keeps: the most probable, any, those of least entropy, or those furthest ahead
+    of the runner-up. The others are masked again."""
+    confidence_threshold: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Instead of denoise_steps: a step keeps every token of at least this confidence, and one at least."""
+    guidance_scale: NonNegativeFloat = 0.0
+    """Classifier-free guidance: logits move away from those without the prompt, by this factor; 0 is off."""
+    cache: Literal["auto", "none", "prefix", "dual"] = "auto"
+    """Keys and values that are kept within a block: of what stands before it, or also of what follows (dual), which a
+    full-attention model makes approximate. Auto: prefix for a block-diffusion model, where it is exact, else none."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.confidence_threshold is None:
+            return self
+        if self.denoise_steps is not None:
+            raise ValueError(
+                f"denoise_steps = {self.denoise_steps} has no effect with confidence_threshold = "
+                f"{self.confidence_threshold}, which decides how many tokens a step keeps; set one of them"
+            )
+        if self.remasking not in ("low_confidence", "margin"):
+            raise ValueError(
+                f'confidence_threshold is a share of probability, which remasking = "{self.remasking}" does not '
+                'measure; use "low_confidence" or "margin"'
+            )
+        return self
+
+
 class GenerateConfig(SamplingConfig):
     """Text from a checkpoint."""
 
@@ -38,6 +73,10 @@ class GenerateConfig(SamplingConfig):
     """When prompt and output outgrow the context: stop (reason `length`), slide the window, or refuse."""
     cache: bool = True
     """Use the KV cache; off recomputes everything, for comparison."""
+    decoder: Literal["auto", "autoregressive", "diffusion"] = "auto"
+    """One token after another, or masks filled in blocks. Auto goes by the objective that the model was trained with;
+    one of kind joint serves both ways, and auto is autoregressive."""
+    diffusion: DenoisingConfig = DenoisingConfig()
 
 
 class EvalConfig(Table):

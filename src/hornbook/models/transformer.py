@@ -78,7 +78,7 @@ class Transformer(nn.Module):
         cache: KVCache | None = None,
         targets: None = None,
         chunk_tokens: int = 2048,
-        last_only: bool = False,
+        only: slice | Int[Tensor, "b out"] | None = None,
     ) -> Float[Tensor, "b t v"]: ...
     @overload
     def forward(
@@ -90,7 +90,7 @@ class Transformer(nn.Module):
         cache: KVCache | None = None,
         targets: Int[Tensor, "b scored"],
         chunk_tokens: int = 2048,
-        last_only: bool = False,
+        only: slice | Int[Tensor, "b out"] | None = None,
     ) -> TokenScores: ...
     def forward(
         self,
@@ -101,7 +101,7 @@ class Transformer(nn.Module):
         cache: KVCache | None = None,
         targets: Int[Tensor, "b scored"] | None = None,
         chunk_tokens: int = 2048,
-        last_only: bool = False,
+        only: slice | Int[Tensor, "b out"] | None = None,
     ) -> Float[Tensor, "b out v"] | TokenScores:
         """Logits (b, t, v), float32 at least; with `targets` (b, s) their TokenScores instead.
 
@@ -110,7 +110,7 @@ class Transformer(nn.Module):
         cache: keys and values are written at slot = position; the caller advances it.
         targets: asked of the first s <= t positions.
         chunk_tokens: with `targets`, rows of logits that exist at once.
-        last_only: logits of the last position of each row alone, (b, 1, v); not with `targets`.
+        only: columns of `tokens` whose logits are wanted, a slice or (b, out) of each row's own; not with `targets`.
 
         Raises:
             GenerationError: for positions that the cache does not have, more default or cached positions than the
@@ -133,7 +133,11 @@ class Transformer(nn.Module):
         if targets is not None:
             score = _compiled()[1] if self._runs_compiled(cache) else token_scores
             return score(hidden[:, : targets.shape[1]], targets, self._logits, chunk_tokens=chunk_tokens)
-        return self._logits(hidden[:, -1:] if last_only else hidden)
+        if isinstance(only, Tensor):
+            hidden = hidden.gather(1, only[..., None].expand(-1, -1, hidden.shape[-1]))
+        elif only is not None:
+            hidden = hidden[:, only]
+        return self._logits(hidden)
 
     def _check_span(self, n_positions: int) -> None:
         if self.position_embedding is not None and n_positions > self.config.context_length:
