@@ -1,5 +1,6 @@
 """The adapter of this project: toys are Transformers whose layers are a table."""
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -56,7 +57,7 @@ class HornbookAdapter:
     min_mask_probability = 1e-3
 
     def model(self, toy: Toy) -> Transformer:
-        return ToyTransformer(toy).eval()
+        return _model(toy)
 
     def network(self, *, layers: int, seed: int) -> Transformer:
         shape = {
@@ -164,6 +165,11 @@ class HornbookAdapter:
         )
         mask_id = model.config.vocab_size - 1
         return BlockDiffusion(SamplingConfig(temperature=sampling.temperature), diffusion, mask_id=mask_id, **more)
+
+
+@functools.lru_cache(maxsize=8)
+def _model(toy: Toy) -> Transformer:
+    return ToyTransformer(toy).eval()
 
 
 def _rows(batch: TokenBatch, rows: Tensor) -> TokenBatch:

@@ -16,7 +16,7 @@ IMPOSSIBLE = -1e4
 """A logit whose probability is 0 in float64, and finite, so that products with 0 are 0."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Toy:
     """Texts of `length` tokens 0 .. vocab - 1; the mask token is `vocab`.
 
