@@ -133,11 +133,7 @@ class Transformer(nn.Module):
         if targets is not None:
             score = _compiled()[1] if self._runs_compiled(cache) else token_scores
             return score(hidden[:, : targets.shape[1]], targets, self._logits, chunk_tokens=chunk_tokens)
-        if isinstance(only, Tensor):
-            hidden = hidden.gather(1, only[..., None].expand(-1, -1, hidden.shape[-1]))
-        elif only is not None:
-            hidden = hidden[:, only]
-        return self._logits(hidden)
+        return self._logits(_columns(hidden, only))
 
     def _check_span(self, n_positions: int) -> None:
         if self.position_embedding is not None and n_positions > self.config.context_length:
@@ -206,6 +202,12 @@ class Transformer(nn.Module):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         cap = self.config.logit_soft_cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def _columns(hidden: Float[Tensor, "b t d"], only: slice | Int[Tensor, "b out"] | None) -> Float[Tensor, "b out d"]:
+    if isinstance(only, Tensor):
+        return hidden.gather(1, only[..., None].expand(-1, -1, hidden.shape[-1]))
+    return hidden if only is None else hidden[:, only]
 
 
 def _ngrams(config: ModelConfig) -> NgramEmbedding | None:
