@@ -98,15 +98,6 @@ def test_logits_may_be_large(adapter, by):
         assert found == samples_of(adapter, TOY, settings, rows=300)
 
 
-def test_rare_tokens_are_as_rare_as_they_should_be(adapter):
-    """One draw of a token of probability 2e-4 in 60,000: float32 noise, with 24 bits, would be coarse there."""
-    p = np.full((2, 3), 0.5) * np.array([0.5, 0.4998, 0.0002])
-    settings = Sampling(new_tokens=1, block_length=1)
-    found = [token for (token,) in samples_of(adapter, consistent(p), settings, rows=60_000, prompt=(0,))]
-    rare = found.count(2)
-    assert abs(rare - 12) < 5 * 12**0.5
-
-
 @pytest.mark.parametrize("remasking", ["low_confidence", "margin", "entropy"])
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 2.0])
 def test_confidences_are_the_models_own(adapter, remasking, temperature):
