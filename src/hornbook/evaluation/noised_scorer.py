@@ -36,14 +36,13 @@ class NoisedScorer:
         if self.block_length is None:
             whole: TokenScores = self.model(noised, mask=FULL, targets=clean)
             return whole.nll
-        length = noised.shape[1]
-        twice: TokenScores = self.model(
+        halves: TokenScores = self.model(
             torch.cat((noised, clean), dim=1),
-            positions=torch.arange(length, device=device).repeat(len(noised), 2),
+            positions=torch.arange(noised.shape[1], device=device).repeat(len(noised), 2),
             mask=AttentionMask("block_diffusion", block_length=self.block_length),
-            targets=torch.cat((clean, clean), dim=1),
+            targets=clean,
         )
-        return twice.nll[:, :length]
+        return halves.nll
 
 
 @contextmanager
