@@ -7,16 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from hornbook.benchmarks import side
+from hornbook.benchmarks import side, text_change
+from hornbook.benchmarks.block_decoding import Decoded, decode
 from hornbook.benchmarks.comparison import rows_of
 from hornbook.benchmarks.denoising import KINDS, PLAIN, QUICK, REQUEST, denoise_cases
-from hornbook.benchmarks.denoising_model import Denoiser
+from hornbook.benchmarks.denoising_model import Denoiser, open_denoiser
 from hornbook.benchmarks.full_sequence_loop import full_sequence_loop
 from hornbook.benchmarks.harness import run_case
 from hornbook.benchmarks.report import table
 from hornbook.benchmarks.text_change import change_of_text, nll_of
 from hornbook.cli.main import main
+from hornbook.config.generate import DenoisingConfig
+from hornbook.generation.divergence import path_nll
 from hornbook.models.accounting import parameter_counts
+from tiny_checkpoint import tiny_tokenizer
 from tiny_models import VOCABULARY, tiny_model
 from tiny_run import make_run
 
@@ -136,14 +140,29 @@ def test_an_autoregressive_model_and_a_short_context_are_refused(tmp_path, capsy
     assert "its context_length = 16; it needs a longer context" in capsys.readouterr().err
 
 
-def test_the_text_of_both_ways_is_judged_by_the_same_masks():
-    opened = Denoiser(model=tiny_model(), prompts=[[1, 2], [3]], mask_id=MASK, vocab_size=VOCABULARY, causal_block=None)
+def test_the_text_of_both_ways_is_judged_by_the_same_masks(monkeypatch):
+    opened = Denoiser(
+        **{"model": tiny_model(), "prompts": [[1, 2], [3]], "mask_id": MASK, "vocab_size": VOCABULARY},
+        causal_block=None,
+        tokenizer=tiny_tokenizer(),
+    )
+    monkeypatch.setattr(text_change, "path_nll", lambda *_, **__: 0.5)
     texts = [[4, 5, 6], [7, 8, 9]]
     assert nll_of(opened, texts) == nll_of(opened, texts)
     assert 0 < nll_of(opened, texts) < 3 * math.log(VOCABULARY)
-    said = change_of_text(opened, texts, [[4, 5, 6], [7, 8, 1]])
-    assert "83% of ids agree" in said
-    assert ": +0.000 " in change_of_text(opened, texts, texts)
+    fast, other = (Decoded(texts=each, steps=[], nll=0.25) for each in (texts, [[4, 5, 6], [7, 8, 1]]))
+    assert "of its choices 0.500, of the exact way's 0.250; 83% of ids agree" in change_of_text(opened, fast, other)
+    assert ": +0.000 " in change_of_text(opened, fast, fast)
+
+
+def test_the_exact_way_is_told_as_its_choices_were_drawn(tmp_path):
+    """Without a cache, at a token a step, the decoder's own log-probabilities are those of the exact path."""
+    run = make_run(tmp_path, model__context_length=32, objective__kind="masked_diffusion")
+    settings = {"checkpoint": str(next(run.glob("checkpoints/step-*"))), "prompts": [[1, 2, 3], [4, 5]]}
+    opened = open_denoiser({**settings, "precision": "fp32", "causal_block": None})
+    found = decode(opened, DenoisingConfig(block_length=4, cache="none"), 8, hears=True)
+    again = path_nll(opened.model, found.steps, opened.tokenizer, causal_block_length=None)
+    assert found.nll == pytest.approx(again, abs=1e-5)  # float32 sums of a few hundred terms of about ln 300
 
 
 def test_cases_can_be_chosen(measured, capsys):

@@ -11,8 +11,10 @@ import torch
 from hornbook.checkpoint.load import load_model
 from hornbook.config.model import ModelConfig
 from hornbook.distributed.precision import DTYPES
-from hornbook.models.masks import FULL, AttentionMask
+from hornbook.generation.canvas_readers import attention_of
+from hornbook.models.masks import AttentionMask
 from hornbook.models.transformer import Transformer
+from hornbook.tokenizer.tokenizer import Tokenizer
 
 PROMPT_SEED = 1
 
@@ -28,17 +30,19 @@ class Denoiser:
     """Ids below this may be drawn, but for the mask."""
     causal_block: int | None
     """Block length of a block diffusion model; None is a model of full attention."""
+    tokenizer: Tokenizer | None = None
+    """Of a checkpoint."""
 
     @property
     def mask(self) -> AttentionMask:
         """What a whole sequence sees of itself."""
-        return FULL if self.causal_block is None else AttentionMask("block_causal", block_length=self.causal_block)
+        return attention_of(self.causal_block)
 
 
 def open_denoiser(settings: Mapping[str, Any]) -> Denoiser:
     """What the settings of a side name: a checkpoint with prompts, or a random model with one random prompt."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    prompts = settings.get("prompts")
+    prompts, tokenizer = settings.get("prompts"), None
     if "checkpoint" in settings:
         model, tokenizer, _ = load_model(Path(settings["checkpoint"]))
         assert tokenizer is not None
@@ -57,4 +61,5 @@ def open_denoiser(settings: Mapping[str, Any]) -> Denoiser:
         mask_id=mask_id,
         vocab_size=vocab_size,
         causal_block=settings["causal_block"],
+        tokenizer=tokenizer,
     )

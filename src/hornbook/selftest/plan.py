@@ -67,6 +67,7 @@ _DIFFUSION: Settings = {
     "train.eval_tokens": 32_768,
     "generate.max_new_tokens": 64,
     "generate.top_p": None,
+    "generate.diffusion.block_length": 16,
     "eval.bound.draws": 8,
 }
 """What another objective changes; the rest is the same demo. A mask hides most of a text or little of it, so that it
