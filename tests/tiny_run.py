@@ -1,6 +1,8 @@
 """A finished run of a tiny project, without the training: its model is as random as on its first day."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from hornbook.checkpoint.save import mark_best, save_checkpoint
 from hornbook.config.dump import to_toml
@@ -12,7 +14,7 @@ from tiny_project import load, make_project
 STEP = 12
 
 
-def make_run(root: Path) -> Path:
+def make_run(root: Path, objective: Mapping[str, object] = MappingProxyType({"kind": "next_token"})) -> Path:
     """The run's directory; its data set lies beside it."""
     config = load(make_project(root))
     tokenizer = Tokenizer.load(config.tokenizer.path)
@@ -25,7 +27,7 @@ def make_run(root: Path) -> Path:
         step=STEP,
         kind="light",
         model_config=model.config,
-        objective={"kind": "next_token"},
+        objective=objective,
         weights=model.state_dict(),
         optimizer=None,
         state={"step": STEP},
