@@ -18,6 +18,7 @@ from hornbook.evaluation.card import EvaluationCard
 from hornbook.evaluation.diffusion_bound import evaluate_bound
 from hornbook.evaluation.perplexity import evaluate_perplexity
 from hornbook.evaluation.streams import open_stream
+from hornbook.generation.infill import infill_text
 from hornbook.generation.text import generate_text, stream_text
 from hornbook.models.transformer import Transformer
 from hornbook.storage.run_dir import RunDir, resolve_checkpoint
@@ -49,7 +50,7 @@ class LanguageModel:
         """The continuation of one prompt, or of each of several (the prompt itself is not repeated).
 
         `settings` are the keys of `[generate]`: max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty,
-        stop, seed, context_overflow.
+        stop, seed, context_overflow; `diffusion` is a table, given as its dotted keys: **{"diffusion.cache": "dual"}.
 
         Raises:
             ConfigError: for an unknown or impossible setting.
@@ -57,12 +58,22 @@ class LanguageModel:
         """
         config = _configure("generate", settings).generate
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        texts = [generation.text for generation in generate_text(self.model, self.tokenizer, prompts, config)]
+        made = generate_text(self.model, self.tokenizer, prompts, config, objective=self.objective)
+        texts = [generation.text for generation in made]
         return texts[0] if isinstance(prompt, str) else texts
 
     def stream(self, prompt: str, **settings: Setting) -> Iterator[str]:
         """The continuation of `prompt`, piece by piece as it is made; the pieces join to what `generate` returns."""
-        return stream_text(self.model, self.tokenizer, prompt, _configure("generate", settings).generate)
+        config = _configure("generate", settings).generate
+        return stream_text(self.model, self.tokenizer, prompt, config, objective=self.objective)
+
+    def infill(self, template: str, **settings: Setting) -> str:
+        """A text with its holes filled by a diffusion model: "Once <|mask:20|> end" has one of 20 tokens.
+
+        `settings` are the keys of `[generate]`.
+        """
+        config = _configure("generate", settings).generate
+        return infill_text(self.model, self.tokenizer, [template], config, objective=self.objective)[0].text
 
 
 @dataclass(frozen=True, kw_only=True)

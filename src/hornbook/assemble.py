@@ -164,7 +164,9 @@ class Job:
             )
         self.sampler: Sampler | None = None
         if config.train.sample_every:
-            self.sampler = Sampler(self.learner, tokenizer, config.train.sample_prompts, config.generate)
+            objective = config.objective.model_dump(mode="json")
+            prompts = config.train.sample_prompts
+            self.sampler = Sampler(self.learner, tokenizer, prompts, config.generate, objective)
 
     def run(self, run_dir: RunDir, state: TrainState, *, resumed: bool) -> TrainedRun:
         """Everything that happens inside the run directory; whatever ends it early leaves the run `failed`."""

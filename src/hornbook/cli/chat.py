@@ -51,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
         tokenizer,
         config.generate,
         context_length=model.config.context_length,
-        answer=lambda prompt, seed: stream_text(model, tokenizer, prompt, config.generate, seed=seed),
+        answer=lambda prompt, seed: stream_text(
+            model, tokenizer, prompt, config.generate, objective=opened.objective, seed=seed
+        ),
     )
     for_people = speaks_to_people(config.tracking.console)
     if for_people:

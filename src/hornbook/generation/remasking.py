@@ -61,7 +61,8 @@ def confidence(
             first, second = logits.softmax(dim=-1).topk(2, dim=-1).values.unbind(-1)
             return first - second
         case "entropy":
-            return -torch.special.entr(logits.softmax(dim=-1)).sum(dim=-1)
+            negative_entropy: Tensor = -torch.special.entr(logits.softmax(dim=-1)).sum(dim=-1)
+            return negative_entropy
 
 
 def keep(confidences: Sequence[float], *, count: int, threshold: float | None) -> list[int]:
