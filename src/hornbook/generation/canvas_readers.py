@@ -26,6 +26,7 @@ from hornbook.models.transformer import Transformer
 
 
 @runtime_checkable
+@runtime_checkable
 class CanvasReader(Protocol):
     """Turns canvases into the logits of their holes."""
 
