@@ -122,9 +122,9 @@ class HornbookAdapter:
         block_length: int | None = None,
     ) -> float:
         config = BoundConfig(estimator=estimator, draws=None if estimator == "exact" else draws)
-        score = NoisedScorer(self.model(toy), block_length=block_length)
+        score = NoisedScorer(self.model(toy), toy.mask_id, block_length=block_length)
         draw = draw_of(config, block_length)
-        return bound_answer(score, text[:given], text[given:], draw, mask_id=toy.mask_id, seed=seed)[0]
+        return bound_answer(score, text[:given], text[given:], draw, seed=seed)[0]
 
     def sample(self, model: Transformer, prompt: tuple[int, ...], sampling: Sampling, *, rows: int) -> Tensor:
         decode = self._decoder(model, sampling)

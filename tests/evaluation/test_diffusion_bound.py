@@ -59,7 +59,7 @@ def exact_nats(model, tokens, given: int) -> float:
 @pytest.mark.parametrize("batch_size", [1, 7])
 def test_a_stream_is_the_sum_of_its_windows_each_token_once(model, stream, window, stride, batch_size):
     found = bound_stream(
-        NoisedScorer(model), stream, every_mask, mask_id=MASK, window=window, stride=stride, batch_size=batch_size
+        NoisedScorer(model, MASK), stream, every_mask, window=window, stride=stride, batch_size=batch_size
     )
     assert found.tokens == 21
     assert found.window_nats[0] == pytest.approx(exact_nats(model, stream.tokens[:window], 0), rel=1e-12)
@@ -74,10 +74,8 @@ def test_a_stream_is_the_sum_of_its_windows_each_token_once(model, stream, windo
 def test_the_batch_size_changes_nothing_and_the_seed_does(model, stream):
     def nats(batch_size: int, seed: int) -> np.ndarray:
         draw = functools.partial(fixed_count, draws=3)
-        score = NoisedScorer(model)
-        return bound_stream(
-            score, stream, draw, mask_id=MASK, window=8, stride=8, seed=seed, batch_size=batch_size
-        ).window_nats
+        score = NoisedScorer(model, MASK)
+        return bound_stream(score, stream, draw, window=8, stride=8, seed=seed, batch_size=batch_size).window_nats
 
     assert nats(1, 0) == pytest.approx(nats(5, 0), rel=1e-12)
     assert nats(1, 0) != pytest.approx(nats(1, 1))
@@ -90,31 +88,30 @@ def test_a_block_model_reads_finished_blocks_clean(model):
     hidden = torch.from_numpy(rng.random((2, 8)) < 0.5)
     noised = torch.where(hidden, MASK, clean)
     with torch.no_grad():
-        found = NoisedScorer(model, block_length=3)(noised, clean)
+        found = NoisedScorer(model, MASK, block_length=3)(clean, hidden)
         for first in (0, 3, 6):
             seen = torch.cat((clean[:, :first], noised[:, first : first + 3]), dim=1)
             logits = model(seen, mask=AttentionMask("block_causal", block_length=3))
             nll = -logits.log_softmax(-1).gather(2, clean[:, : seen.shape[1], None])[..., 0]
-            torch.testing.assert_close(found[:, first : first + 3], nll[:, first:], rtol=1e-12, atol=1e-12)
+            wanted = torch.where(hidden[:, first : first + 3], nll[:, first:], 0.0)
+            torch.testing.assert_close(found[:, first : first + 3], wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_the_prompt_of_an_answer_stays_visible(model):
     tokens = np.array([3, 1, 4, 1, 5])
-    nats, _ = bound_answer(NoisedScorer(model), tokens[:3].tolist(), [1, 5], every_mask, mask_id=MASK)
+    nats, _ = bound_answer(NoisedScorer(model, MASK), tokens[:3].tolist(), [1, 5], every_mask)
     assert nats == pytest.approx(exact_nats(model, tokens, 3), rel=1e-12)
 
 
 def test_the_standard_error_of_an_answer(model):
     """The spread of sixteen draws is that of many independent estimates, or more: they are spread evenly."""
     draw = functools.partial(fixed_count, draws=16)
-    found = [
-        bound_answer(NoisedScorer(model), [3], [1, 4, 1, 5, 9, 2], draw, mask_id=MASK, seed=seed) for seed in range(60)
-    ]
+    found = [bound_answer(NoisedScorer(model, MASK), [3], [1, 4, 1, 5, 9, 2], draw, seed=seed) for seed in range(60)]
     spread = np.std([nats for nats, _ in found], ddof=1)
     said = np.mean([error for _, error in found])
     assert 0.7 * spread < said < 4 * spread
     one = functools.partial(fixed_count, draws=1)
-    assert bound_answer(NoisedScorer(model), [3], [1], one, mask_id=MASK)[1] is None
+    assert bound_answer(NoisedScorer(model, MASK), [3], [1], one)[1] is None
 
 
 def test_a_uniform_model_is_as_surprised_as_its_vocabulary_says(stream):
@@ -122,7 +119,7 @@ def test_a_uniform_model_is_as_surprised_as_its_vocabulary_says(stream):
     with torch.no_grad():
         uniform.head.weight.zero_()
     for draw in (every_mask, functools.partial(fixed_count, draws=4)):
-        found = bound_stream(NoisedScorer(uniform), stream, draw, mask_id=MASK, window=7, stride=7)
+        found = bound_stream(NoisedScorer(uniform, MASK), stream, draw, window=7, stride=7)
         assert found.nats / found.tokens == pytest.approx(math.log(VOCAB), rel=1e-12)
         assert found.standard_error == pytest.approx(0.0, abs=1e-9)
 
@@ -183,27 +180,27 @@ def test_a_joint_model_has_both():
         check_measure(measure, {"kind": "joint"})
 
 
-def test_the_mode_of_the_model_is_restored(model):
+def test_the_mode_of_the_model_is_restored(model, tokenizer):
     model.train()
-    with noised_scorer(model, DIFFUSION):
+    with noised_scorer(model, tokenizer, DIFFUSION):
         assert not model.training
     assert model.training
     model.eval()
 
 
 def test_refusals(model, stream, tokenizer):
-    measure = functools.partial(bound_stream, NoisedScorer(model), draw=every_mask, mask_id=MASK)
+    measure = functools.partial(bound_stream, NoisedScorer(model, MASK), draw=every_mask)
     with pytest.raises(ConfigError, match="stride"):
         measure(stream, window=4, stride=5)
     with pytest.raises(DataError, match="no tokens"):
         measure(InMemory(np.empty(0, dtype=np.int64)), window=4, stride=4)
     with pytest.raises(ConfigError, match="at most 12"):
-        bound_stream(NoisedScorer(model), InMemory(np.ones(13, int)), every_mask, mask_id=MASK, window=13, stride=13)
+        bound_stream(NoisedScorer(model, MASK), InMemory(np.ones(13, int)), every_mask, window=13, stride=13)
     broken = make_model()
     with torch.no_grad():
         broken.head.weight.fill_(math.nan)
     with pytest.raises(GenerationError, match="NaN"):
-        bound_stream(NoisedScorer(broken), stream, every_mask, mask_id=MASK, window=4, stride=4)
+        bound_stream(NoisedScorer(broken, MASK), stream, every_mask, window=4, stride=4)
     maskless = Tokenizer.train(["ab"], TokenizerConfig(vocab_size=258, special_tokens="none"))
     with pytest.raises(ConfigError, match="no mask token"):
         evaluate_bound(make_model(300), maskless, stream, EvalConfig(), objective=DIFFUSION, data="x")

@@ -13,7 +13,7 @@ never see what comes after them, so their keys and values are exact (Arriola et 
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -25,6 +25,8 @@ from hornbook.models.masks import FULL, AttentionMask
 from hornbook.models.transformer import Transformer
 
 
+@runtime_checkable
+@runtime_checkable
 class CanvasReader(Protocol):
     """Turns canvases into the logits of their holes."""
 
