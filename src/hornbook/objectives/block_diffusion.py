@@ -68,6 +68,7 @@ class BlockDiffusion:
                 document_ids=None if documents is None else torch.cat((documents, documents), dim=1),
             ),
             targets=targets,
+            asked=noised.masked,
             chunk_tokens=self.chunk_tokens,
         )
         if self.byte_lengths is not None:

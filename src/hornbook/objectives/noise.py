@@ -17,6 +17,7 @@ so each is uniform, and all times of a step lie evenly spaced. Validation takes 
 """
 
 import math
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -38,8 +39,15 @@ EVERY_SAMPLE: Final = 0
 
 def uniforms(seed: int, step: int, sample: int, purpose: int, n: int) -> Float64[np.ndarray, " n"]:
     """The `n` numbers in [0, 1), of 53 random bits each, that belong to this key; more of them begin with the same."""
-    bits = np.random.Philox(np.random.SeedSequence((seed, step, sample, purpose))).random_raw(n)
-    return (bits >> np.uint64(11)) * 2.0**-53
+    generator = np.random.Philox(key=_philox_key(seed, step, purpose), counter=(0, sample, 0, 0))
+    return (generator.random_raw(n) >> np.uint64(11)) * 2.0**-53
+
+
+@lru_cache(maxsize=64)
+def _philox_key(seed: int, step: int, purpose: int) -> int:
+    """128 bits that these three are mixed into; the counter tells the samples apart, 2^64 numbers each."""
+    low, high = np.random.SeedSequence((seed, step, purpose)).generate_state(2, np.uint64).tolist()
+    return low | high << 64
 
 
 class Masking:
@@ -96,7 +104,8 @@ class Masking:
             return np.stack([uniforms(at.seed, at.step, sample, TIMES, n_blocks) for sample in samples])
         rank = np.array(samples) % at.samples_per_step  # a step's samples are a run that starts at a multiple of it
         stratum = np.arange(n_blocks) * at.samples_per_step + rank[:, None]
-        return (start + stratum / strata) % 1.0
+        times: Float64[np.ndarray, "b n"] = (start + stratum / strata) % 1.0
+        return times
 
     def probability_and_weight(self, times: Tensor, at: StepContext) -> tuple[Tensor, Tensor]:
         """Mask probability at these times, and what a masked nll then weighs."""
