@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from generation.conftest import tiny_config
 from hornbook.config.generate import DenoisingConfig, SamplingConfig
+from hornbook.config.model import ModelConfig
 from hornbook.errors import GenerationError
 from hornbook.generation.block_diffusion import BlockDiffusion
 from hornbook.generation.decoder import NO_TOKEN
@@ -16,6 +16,11 @@ MASK = 30
 PROMPTS = [[1, 2, 3, 4, 5], [6], [7, 8, 9]]
 SEEDS = [0, 1, 2]
 WARM, GREEDY = SamplingConfig(temperature=1.0), SamplingConfig(temperature=0.0)
+
+
+def another(model, **changes) -> Transformer:
+    """New weights in the shape of `model`, or nearly."""
+    return Transformer(ModelConfig(**{**dict(model.config), **changes}), seed=5).double()
 
 
 def decode(model, prompts, seeds, *, sampling=WARM, new=7, stop_ids=(), causal=None, heard=None, **settings):
@@ -75,6 +80,8 @@ def by_definition(model, prompt, seed, *, sampling=WARM, new=7, block_length=3, 
 @pytest.mark.parametrize("remasking", ["low_confidence", "random", "entropy", "margin"])
 @pytest.mark.parametrize("sampling", [WARM, GREEDY])
 def test_a_ragged_batch_equals_the_definition_row_by_row(model, sampling, remasking):
+    if model.config.position == "none" and remasking != "random":
+        pytest.skip("without positions all masks of a row are alike, and rounding decides between them")
     batch = decode(model, PROMPTS, SEEDS, sampling=sampling, block_length=3, remasking=remasking)
     for (tokens, reason), prompt, seed in zip(batch, PROMPTS, SEEDS, strict=True):
         assert tokens == by_definition(model, prompt, seed, sampling=sampling, remasking=remasking)
@@ -113,9 +120,9 @@ def test_a_cache_that_is_fresh_in_every_step_is_exact(model, cache):
 
 
 @pytest.mark.parametrize("cache", ["prefix", "dual"])
-def test_one_layer_is_exact_with_a_cache_of_what_does_not_change(cache):
+def test_one_layer_is_exact_with_a_cache_of_what_does_not_change(rotary_model, cache):
     """Keys and values of one layer depend on their own token alone; those of the block are read in every step."""
-    shallow = Transformer(tiny_config(n_layers=1), seed=5).double()
+    shallow = another(rotary_model, n_layers=1)
     settings = {"block_length": 3, "cache": cache}
     assert decode(shallow, PROMPTS, SEEDS, **settings) == decode(shallow, PROMPTS, SEEDS, block_length=3)
 
@@ -177,9 +184,8 @@ def test_steps_tell_the_whole_way(rotary_model):
         assert all(0 < sureness <= 1 for step in steps for sureness in step.confidences)
 
 
-def test_mask_padding_and_unused_ids_are_never_drawn():
-    config = tiny_config()
-    model = Transformer(config, seed=3).double()
+def test_mask_padding_and_unused_ids_are_never_drawn(rotary_model):
+    model, config = another(rotary_model), rotary_model.config
     loud = torch.nn.Linear(config.d_model, config.vocab_size, bias=True).double()
     loud.weight.data.zero_()
     loud.bias.data.zero_()
@@ -221,7 +227,7 @@ def test_the_model_is_left_as_it_was(rotary_model):
 
 
 def test_broken_logits_are_refused(rotary_model):
-    broken = Transformer(tiny_config(), seed=3)
+    broken = another(rotary_model)
     broken.head.weight.data[5] = float("nan")
     with pytest.raises(GenerationError, match="NaN or infinity"):
         decode(broken, [[1]], [0])
