@@ -1,5 +1,6 @@
 """Bounds of streams and answers: against plain sums over windows, and independent of how they are computed."""
 
+import copy
 import functools
 import math
 
@@ -95,6 +96,22 @@ def test_a_block_model_reads_finished_blocks_clean(model):
             nll = -logits.log_softmax(-1).gather(2, clean[:, : seen.shape[1], None])[..., 0]
             wanted = torch.where(hidden[:, first : first + 3], nll[:, first:], 0.0)
             torch.testing.assert_close(found[:, first : first + 3], wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("block_length", [None, 3])
+def test_on_a_gpu_it_is_the_same_number(model, stream, block_length):
+    nats = [
+        bound_stream(
+            NoisedScorer(own, MASK, block_length),
+            stream,
+            draw_of(BoundConfig(draws=4), block_length),
+            window=8,
+            stride=8,
+        ).nats
+        for own in (model, copy.deepcopy(model).cuda())
+    ]
+    assert nats[1] == pytest.approx(nats[0], rel=1e-9)
 
 
 def test_the_prompt_of_an_answer_stays_visible(model):
