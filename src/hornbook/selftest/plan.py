@@ -66,7 +66,6 @@ _DIFFUSION: Settings = {
     "objective.kind": "masked_diffusion",
     "train.eval_tokens": 32_768,
     "generate.max_new_tokens": 64,
-    "generate.top_p": None,
     "generate.diffusion.block_length": 16,
     "eval.bound.draws": 8,
 }
