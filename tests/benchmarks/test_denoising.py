@@ -181,6 +181,7 @@ def test_cases_can_be_chosen(measured, capsys):
     [
         (("--threshold", "0.9", "--quick"), "--threshold, --quick has an effect only with --diffusion"),
         (("--diffusion", "--threshold", "0.9"), "only with --checkpoint RUN"),
+        (("--diffusion", "--threshold", "2", "--checkpoint", "x"), "--threshold 2: expected a probability above 0"),
         (("--diffusion", "--only", "threshold"), "expected --checkpoint RUN with it"),
         (("--diffusion", "--only", "fast"), "--only fast: fast is none of same-steps, four-a-step"),
         (("--diffusion", "--precision", "int8"), "--precision int8: int8 is none of fp32, bf16"),
