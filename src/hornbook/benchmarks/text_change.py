@@ -37,8 +37,5 @@ def nll_of(opened: Denoiser, texts: Sequence[Sequence[int]]) -> float:
     """The bound on -log p(text | prompt) under the model, in nats a token over all texts."""
     score = NoisedScorer(opened.model, opened.mask_id, block_length=opened.causal_block)
     draw = draw_of(BoundConfig(draws=DRAWS), opened.causal_block)
-    nats = [
-        bound_answer(score, prompt, text, draw)[0]
-        for prompt, text in zip(opened.prompts, texts, strict=True)
-    ]
+    nats = [bound_answer(score, prompt, text, draw)[0] for prompt, text in zip(opened.prompts, texts, strict=True)]
     return sum(nats) / sum(map(len, texts))

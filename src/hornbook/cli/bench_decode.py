@@ -59,7 +59,9 @@ def _diffusion_cases(args: argparse.Namespace) -> Iterable[Case]:
     if args.threshold is not None and args.checkpoint is None:
         raise HornbookError("--threshold has an effect only with --checkpoint RUN: random weights are sure of nothing")
     if args.threshold is not None and not 0.0 < args.threshold <= 1.0:
-        raise HornbookError(f"--threshold {args.threshold:g}: expected a probability above 0 and at most 1, such as 0.9")
+        raise HornbookError(
+            f"--threshold {args.threshold:g}: expected a probability above 0 and at most 1, such as 0.9"
+        )
     if args.checkpoint is None and "threshold" in kinds:
         if args.only:
             raise HornbookError(
