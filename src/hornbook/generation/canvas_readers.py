@@ -15,7 +15,7 @@ finished blocks never see what comes after them: their keys and values are exact
 """
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Float
@@ -30,8 +30,6 @@ Kept = Literal["prefix", "dual", "delayed"]
 """What is not read again within a block."""
 
 
-@runtime_checkable
-@runtime_checkable
 class CanvasReader(Protocol):
     """Turns canvases into the logits of their holes."""
 
