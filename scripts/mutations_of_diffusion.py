@@ -100,7 +100,10 @@ MUTATIONS = (
     Mutation(
         name="the loss counting unmasked tokens",
         file="objectives/masked_diffusion.py",
-        changes=(("(noised.weight * nll).sum()", "(scores.nll / noised.mask_probability)[noised.counted].sum()"),),
+        changes=(
+            ("asked=noised.masked", "asked=noised.counted"),
+            ("(noised.weight * nll).sum()", "(scores.nll / noised.mask_probability)[noised.counted].sum()"),
+        ),
         test="test_loss.py::test_the_loss_is_the_sum_over_hidden_tokens_of_nll_over_p",
     ),
     Mutation(

@@ -24,7 +24,7 @@ class Sampling:
     confidence_threshold: float | None = None
     """Instead of steps."""
     cache: str = "none"
-    """none, prefix or dual."""
+    """none, prefix, dual (what follows the block, too) or delayed (decided tokens of the block, too)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ def assert_equal(found, expected):
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("cache", ["prefix", "dual"])
+@pytest.mark.parametrize("cache", ["prefix", "dual", "delayed"])
 def test_of_one_layer_every_cache_is_exact(adapter, cache, name):
     model, template = adapter.network(layers=1, seed=1), [*PROMPT, *[None] * 24]
     plain = adapter.decisions(model, template, SETTINGS[name])

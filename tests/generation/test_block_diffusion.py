@@ -101,7 +101,7 @@ def test_several_tokens_a_step(rotary_model):
         assert tokens == by_definition(rotary_model, prompt, seed, new=6, block_length=6, per_step=3)
 
 
-@pytest.mark.parametrize("cache", ["prefix", "dual"])
+@pytest.mark.parametrize("cache", ["prefix", "dual", "delayed"])
 @pytest.mark.parametrize("scale", [0.0, 1.5])
 def test_a_cached_row_is_the_same_alone_and_in_a_ragged_batch(model, cache, scale):
     settings = {"block_length": 3, "cache": cache, "guidance_scale": scale}
@@ -110,7 +110,7 @@ def test_a_cached_row_is_the_same_alone_and_in_a_ragged_batch(model, cache, scal
     assert batch == alone
 
 
-@pytest.mark.parametrize("cache", ["prefix", "dual"])
+@pytest.mark.parametrize("cache", ["prefix", "dual", "delayed"])
 def test_a_cache_that_is_fresh_in_every_step_is_exact(model, cache):
     """Blocks of one step each: every one is read by the refresh, so nothing stale is left."""
     settings = {"block_length": 2, "denoise_steps": 4, "cache": cache}
@@ -119,7 +119,7 @@ def test_a_cache_that_is_fresh_in_every_step_is_exact(model, cache):
     )
 
 
-@pytest.mark.parametrize("cache", ["prefix", "dual"])
+@pytest.mark.parametrize("cache", ["prefix", "dual", "delayed"])
 def test_one_layer_is_exact_with_a_cache_of_what_does_not_change(rotary_model, cache):
     """Keys and values of one layer depend on their own token alone; those of the block are read in every step."""
     shallow = another(rotary_model, n_layers=1)
@@ -164,7 +164,7 @@ def test_threshold_of_one_is_one_token_a_step_and_of_little_is_all_at_once(rotar
 
 def test_rows_of_a_threshold_wait_for_one_another(model):
     settings = {"block_length": 4, "confidence_threshold": 0.2}
-    for cache in ("none", "dual"):
+    for cache in ("none", "prefix", "dual", "delayed"):
         batch = decode(model, PROMPTS, SEEDS, cache=cache, **settings)
         alone = [decode(model, [p], [s], cache=cache, **settings)[0] for p, s in zip(PROMPTS, SEEDS, strict=True)]
         assert batch == alone
@@ -238,7 +238,7 @@ def test_broken_logits_are_refused(rotary_model):
     [
         ({"sampling": SamplingConfig(repetition_penalty=1.2)}, None, "repetition_penalty = 1.2 has no effect"),
         ({"block_length": 2}, 4, "block_length = 2, but the model was trained with blocks of 4"),
-        ({"cache": "dual"}, 4, "which a block-diffusion model never sees"),
+        ({"cache": "dual"}, 4, "alone is exact for a block-diffusion model"),
         ({"guidance_scale": 1.0}, 4, "guidance_scale = 1.0 masks the prompt"),
         ({"new": 50}, None, "the largest that fits is 11"),
     ],

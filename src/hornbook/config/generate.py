@@ -39,9 +39,10 @@ class DenoisingConfig(Table):
     """Instead of denoise_steps: a step keeps every token of at least this confidence, and one at least."""
     guidance_scale: NonNegativeFloat = 0.0
     """Classifier-free guidance: logits move away from those without the prompt, by this factor; 0 is off."""
-    cache: Literal["auto", "none", "prefix", "dual"] = "auto"
-    """Keys and values that are kept within a block: of what stands before it, or also of what follows (dual), which a
-    full-attention model makes approximate. Auto: prefix for a block-diffusion model, where it is exact, else none."""
+    cache: Literal["auto", "none", "prefix", "dual", "delayed"] = "auto"
+    """Keys and values that are kept within a block: of what stands before it, or also of what follows (dual), or also
+    of its own tokens a step after they were decided (delayed); with full attention these are approximations. Auto:
+    prefix for a block-diffusion model, where it is exact, else none."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

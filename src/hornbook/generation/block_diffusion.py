@@ -145,7 +145,8 @@ class BlockDiffusion:
         cache, causal = self._diffusion.cache, self._causal_block_length
         if cache == "none" or (cache == "auto" and causal is None):
             return FreshReader(model, causal_block_length=causal)
-        return CachedReader(model, with_unprompted(rows), causal_block_length=causal, dual=cache == "dual")
+        keeps = "prefix" if cache == "auto" else cache
+        return CachedReader(model, with_unprompted(rows), causal_block_length=causal, keeps=keeps)
 
 
 def _wanted(rows: list[Canvas], index: int, stop_ids: frozenset[int]) -> list[list[int]]:
@@ -182,10 +183,10 @@ def _check(sampling: SamplingConfig, diffusion: DenoisingConfig, causal_block_le
             f"generate.diffusion.block_length = {diffusion.block_length}, but the model was trained with blocks of "
             f"{causal_block_length}; leave it out"
         )
-    if diffusion.cache == "dual":
+    if diffusion.cache in ("dual", "delayed"):
         raise GenerationError(
-            'generate.diffusion.cache = "dual" keeps what follows a block, which a block-diffusion model never sees; '
-            'use "prefix", which is exact for it'
+            f'generate.diffusion.cache = "{diffusion.cache}" keeps more than what stands before a block, which '
+            'alone is exact for a block-diffusion model; use "prefix"'
         )
     if diffusion.guidance_scale:
         raise GenerationError(

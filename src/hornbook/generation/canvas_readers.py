@@ -5,15 +5,17 @@ CachedReader keeps keys and values of what it does not read again. c is read fro
 
     full attention, prefix      first step of a block  r r r r r r r r     then  c c c r r r r r
     full attention, dual                               r r r r r r r r     then  c c c r r r c c
+    full attention, delayed                            r r r r r r r r     then  c c c r c r c c
     block-causal                first, what was just finished: c r r r     then  c c c c r r r
 
 With full attention what stands in the cache was computed while more of the block was masked, so it is an approximation
-(Wu et al. 2025, Fast-dLLM, arXiv:2505.22618); it is made anew for every block. A block-causal model's finished blocks
-never see what comes after them, so their keys and values are exact (Arriola et al. 2025, arXiv:2503.09573).
+(Wu et al. 2025, Fast-dLLM, arXiv:2505.22618); it is made anew for every block. Delayed reads a token of the block once
+more after it was decided, and then no longer (Ma et al. 2025, dKV-Cache, arXiv:2505.15781). A block-causal model's
+finished blocks never see what comes after them: their keys and values are exact (Arriola et al. 2025, arXiv:2503.09573).
 """
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Float
@@ -24,9 +26,10 @@ from hornbook.models.cache import KVCache
 from hornbook.models.masks import FULL, AttentionMask
 from hornbook.models.transformer import Transformer
 
+Kept = Literal["prefix", "dual", "delayed"]
+"""What is not read again within a block."""
 
-@runtime_checkable
-@runtime_checkable
+
 class CanvasReader(Protocol):
     """Turns canvases into the logits of their holes."""
 
@@ -71,14 +74,15 @@ class CachedReader:
     """
 
     def __init__(
-        self, model: Transformer, rows: Sequence[Canvas], *, causal_block_length: int | None, dual: bool
+        self, model: Transformer, rows: Sequence[Canvas], *, causal_block_length: int | None, keeps: Kept
     ) -> None:
         weight = model.token_embedding.weight
         self._model = model
         self._device = weight.device
         self._mask = attention_of(causal_block_length)
         self._is_causal = causal_block_length is not None
-        self._keeps_suffix = dual
+        self._keeps = keeps
+        self._read_last: Sequence[Sequence[int]] = []
         self._rows = list(rows)
         self._index = -1
         longest = max((len(row.tokens) for row in rows), default=1)
@@ -88,19 +92,22 @@ class CachedReader:
     def read(self, rows: Sequence[Canvas], index: int, wanted: Sequence[Sequence[int]]) -> Float[Tensor, "b n v"]:
         """Logits at `wanted`."""
         begins = index != self._index
-        self._index = index
+        read_last, self._index, self._read_last = self._read_last, index, wanted
         if begins:
             self._drop_finished(rows)
         if begins and not self._is_causal:
             self._cache.reset()
-            spans = [range(len(row.tokens)) for row in rows]
+            spans: list[Sequence[int]] = [range(len(row.tokens)) for row in rows]
             logits = self._forward(rows, spans, FULL, wanted)
             self._cache.advance(self._tensor([len(span) for span in spans]))
             return logits
         if begins:
             self._write_finished(rows, index)
+        if self._keeps == "delayed":  # what was masked the last time: it still is, or was decided since
+            open_or_new = [sorted({*before, *now}) for before, now in zip(read_last, wanted, strict=True)]
+            return self._forward(rows, open_or_new, FULL, wanted)
         blocks = [row.blocks[index] for row in rows]
-        to_block_end = self._is_causal or self._keeps_suffix
+        to_block_end = self._is_causal or self._keeps == "dual"
         spans = [range(b.start, b.end if to_block_end else len(r.tokens)) for r, b in zip(rows, blocks, strict=True)]
         return self._forward(rows, spans, FULL, wanted)
 
@@ -116,11 +123,16 @@ class CachedReader:
         self._cache.advance(self._tensor([len(span) for span in spans]))
 
     def _forward(
-        self, rows: Sequence[Canvas], spans: Sequence[range], mask: AttentionMask, wanted: Sequence[Sequence[int]]
+        self,
+        rows: Sequence[Canvas],
+        read: Sequence[Sequence[int]],
+        mask: AttentionMask,
+        wanted: Sequence[Sequence[int]],
     ) -> Float[Tensor, "b n v"]:
-        positions = _padded(spans)
+        """Read some positions of each row, and give the logits of those that are wanted among them."""
+        positions = _padded(read)
         tokens = [[row.tokens[at] for at in own] for row, own in zip(rows, positions, strict=True)]
-        columns = [[at - span[0] for at in own] for own, span in zip(_padded(wanted), spans, strict=True)]
+        columns = [[own.index(at) for at in some] for own, some in zip(positions, _padded(wanted), strict=True)]
         logits: Tensor = self._model(
             self._tensor(tokens),
             positions=self._tensor(positions),
