@@ -26,7 +26,7 @@ PLAIN = "plain loop"
 KINDS = ("same-steps", "four-a-step", "exact-cache", "threshold")
 PRECISIONS = ("fp32", "bf16")
 TRAINED_PROMPTS = 4
-Cache = Literal["prefix", "dual"]
+Cache = Literal["prefix", "dual", "delayed"]
 
 
 @dataclass(frozen=True, kw_only=True)
