@@ -13,7 +13,7 @@ from hornbook.config.bound import DEFAULT_DRAWS
 from hornbook.config.generate import EvalConfig
 from hornbook.errors import ConfigError
 from hornbook.evaluation.bound_card import BoundCard
-from hornbook.evaluation.diffusion_bound import Reading, draw_of, draw_weights, mask_id_of, score_readings
+from hornbook.evaluation.diffusion_bound import Reading, draw_of, draw_weights, score_readings
 from hornbook.evaluation.mask_draws import Draw
 from hornbook.evaluation.noised_scorer import NoisedScorer, noised_scorer
 from hornbook.models.transformer import Transformer
@@ -26,7 +26,6 @@ def bound_answer(
     answer: Sequence[int],
     draw: Draw,
     *,
-    mask_id: int,
     seed: int = 0,
     batch_size: int = 8,
 ) -> tuple[float, float | None]:
@@ -38,7 +37,7 @@ def bound_answer(
     weights = draw_weights(draw, np.arange(len(tokens)) >= len(prompt), seed, 0)
     n = len(weights)
     readings = (Reading(number, tokens, own) for number, own in enumerate(weights))
-    nats = score_readings(score, readings, n, mask_id=mask_id, batch_size=batch_size)
+    nats = score_readings(score, readings, n, batch_size=batch_size)
     return float(nats.sum()), float(nats.std(ddof=1) * n**0.5) if n > 1 else None
 
 
@@ -65,12 +64,10 @@ def evaluate_answer(
             f"{longest}; shorten them"
         )
     started = time.perf_counter()
-    with noised_scorer(model, objective) as score:
+    with noised_scorer(model, tokenizer, objective) as score:
         draw = draw_of(config.bound, score.block_length)
-        seed, mask_id = config.bound.seed or 0, mask_id_of(tokenizer)
-        nats, error = bound_answer(
-            score, prompt, answer, draw, mask_id=mask_id, seed=seed, batch_size=config.batch_size
-        )
+        seed = config.bound.seed or 0
+        nats, error = bound_answer(score, prompt, answer, draw, seed=seed, batch_size=config.batch_size)
     exact = config.bound.estimator == "exact"
     return BoundCard(
         window=length,

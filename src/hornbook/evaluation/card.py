@@ -80,13 +80,13 @@ class EvaluationCard:
         """Everything as one flat JSON object, derived numbers included; None for what overflows."""
         low, high = self.perplexity_interval or (None, None)
         numbers: dict[str, CardValue] = {
-            "perplexity": self.perplexity,
-            "perplexity_low": low,
-            "perplexity_high": high,
-            "bits_per_byte": self.bits_per_byte,
-            "nats_per_token": self.nats_per_token,
+            f"perplexity{self.suffix}": self.perplexity,
+            f"perplexity{self.suffix}_low": low,
+            f"perplexity{self.suffix}_high": high,
+            f"bits_per_byte{self.suffix}": self.bits_per_byte,
+            f"nats_per_token{self.suffix}": self.nats_per_token,
         }
-        finite = {f"{name}{self.suffix}": None if value == math.inf else value for name, value in numbers.items()}
+        finite = {name: None if value == math.inf else value for name, value in numbers.items()}
         return {**finite, **asdict(self), "protocol": self.protocol}
 
     def to_json(self) -> str:

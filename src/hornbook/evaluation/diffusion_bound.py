@@ -50,7 +50,7 @@ class Reading:
 
 @torch.no_grad()
 def score_readings(
-    score: NoisedScorer, readings: Iterator[Reading], n_texts: int, *, mask_id: int, batch_size: int = 8
+    score: NoisedScorer, readings: Iterator[Reading], n_texts: int, *, batch_size: int = 8
 ) -> Float[np.ndarray, " texts"]:
     """sum(weight * nll of the hidden tokens) of each text, in nats, float64; `batch_size` readings at a time.
 
@@ -60,9 +60,8 @@ def score_readings(
     nats = np.zeros(n_texts)
     for batch in _batches(readings, batch_size):
         weights = torch.from_numpy(np.stack([reading.weights for reading in batch]))
-        clean = torch.from_numpy(np.stack([reading.tokens for reading in batch]))
-        nll = score(torch.where(weights > 0, mask_id, clean), clean).double().cpu()
-        found = torch.where(weights > 0, weights * nll, 0.0).sum(dim=1).tolist()
+        tokens = torch.from_numpy(np.stack([reading.tokens for reading in batch]))
+        found = (weights * score(tokens, weights > 0).double().cpu()).sum(dim=1).tolist()
         refuse_broken(found)
         np.add.at(nats, [reading.text for reading in batch], found)
     return nats
@@ -93,7 +92,6 @@ def bound_stream(
     stream: TokenReader,
     draw: Draw,
     *,
-    mask_id: int,
     window: int,
     stride: int,
     seed: int = 0,
@@ -131,7 +129,7 @@ def bound_stream(
             if progress is not None:
                 progress(done, n_tokens)
 
-    nats = score_readings(score, readings(), len(plan), mask_id=mask_id, batch_size=batch_size)
+    nats = score_readings(score, readings(), len(plan), batch_size=batch_size)
     return StreamScore(
         window_nats=nats,
         window_tokens=np.array([at.scored for at in plan]),
@@ -174,12 +172,11 @@ def evaluate_bound(
     window = window_length(model, config)
     stride = config.stride or window
     started = time.perf_counter()
-    with noised_scorer(model, objective) as score:
+    with noised_scorer(model, tokenizer, objective) as score:
         found = bound_stream(
             score,
             stream,
             draw_of(config.bound, score.block_length),
-            mask_id=mask_id_of(tokenizer),
             window=window,
             stride=stride,
             seed=config.bound.seed or 0,
@@ -207,16 +204,3 @@ def evaluate_bound(
         draws=None if exact else config.bound.draws or DEFAULT_DRAWS,
         seed=None if exact else config.bound.seed or 0,
     )
-
-
-def mask_id_of(tokenizer: Tokenizer) -> int:
-    """The id of the mask token.
-
-    Raises:
-        ConfigError: if there is none.
-    """
-    if tokenizer.mask_id is None:
-        raise ConfigError(
-            "the tokenizer has no mask token, which a diffusion model needs; use the checkpoint's own tokenizer"
-        )
-    return tokenizer.mask_id

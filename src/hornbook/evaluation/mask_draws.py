@@ -93,7 +93,7 @@ def by_block(draw: Draw, hideable: Bool[np.ndarray, " t"], rng: np.random.Genera
     return np.concatenate([np.pad(block, ((0, readings - len(block)), (0, 0))) for block in blocks], axis=1)
 
 
-def _spread(weights: Weights, hideable: Bool[np.ndarray, " t"]) -> Weights:
+def _spread(weights: Float64[np.ndarray, "n own"], hideable: Bool[np.ndarray, " t"]) -> Weights:
     """Weights of the hideable tokens at their places in the text."""
     whole = np.zeros((len(weights), len(hideable)))
     whole[:, hideable] = weights
