@@ -10,8 +10,9 @@ CachedReader keeps keys and values of what it does not read again. c is read fro
 
 With full attention what stands in the cache was computed while more of the block was masked, so it is an approximation
 (Wu et al. 2025, Fast-dLLM, arXiv:2505.22618); it is made anew for every block. Delayed reads a token of the block once
-more after it was decided, and then no longer (Ma et al. 2025, dKV-Cache, arXiv:2505.15781). A block-causal model's
-finished blocks never see what comes after them: their keys and values are exact (Arriola et al. 2025, arXiv:2503.09573).
+more after it was decided, and then no longer (Ma et al. 2025, dKV-Cache, arXiv:2505.15781). The finished blocks of a
+block-causal model never see what comes after them: what is kept of them is exact (Arriola et al. 2025,
+arXiv:2503.09573).
 """
 
 from collections.abc import Sequence
