@@ -123,6 +123,7 @@ class BlockDiffusion:
             self._reader(model, rows),
             self._sampling,
             self._diffusion,
+            weight=model.token_embedding.weight,
             banned={self._mask_id, *self._unused_ids, *never},
             vocab_size=self._vocab_size,
             on_step=self._on_step,
