@@ -14,6 +14,7 @@ from hornbook.cli.main import main, verb_parser
 from hornbook.errors import HornbookError
 from hornbook.storage.lock import alone
 from hornbook.storage.run_dir import RunDir
+from hornbook.tracking.jsonl import read_metrics
 from tiny_project import make_project
 
 
@@ -153,6 +154,17 @@ def test_resume_can_train_longer(project, tmp_path):
         for name in ("tiny", "long")
     ]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(("kind", "warned"), [("constant", False), ("cosine", True)])
+def test_resume_says_when_more_steps_move_the_learning_rate(project, tmp_path, kind, warned):
+    schedule = ["--set", f'schedule={{kind="{kind}"}}']
+    assert main(["train", str(project), *schedule, "--set", "train.steps=6"]) == 0
+    run = tmp_path / "runs/tiny"
+    assert main(["train", "--resume", str(run), *schedule, "--set", "train.steps=24"]) == 0
+    starts = [event for event in read_metrics(run / "metrics.jsonl") if event["event"] == "start"]
+    assert "warning" not in starts[0]
+    assert ("train.steps = 24, in the run 6" in starts[1].get("warning", "")) == warned
 
 
 def test_resume_follows_data_and_tokenizer_that_have_moved(source, project, tmp_path):

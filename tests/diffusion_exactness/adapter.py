@@ -15,6 +15,8 @@ class Sampling:
 
     new_tokens: int
     block_length: int
+    is_block_causal: bool = False
+    """Of a block diffusion model: blocks count from the beginning of the text, and attend to no later one."""
     steps: int | None = None
     """Over all blocks; None: one token a step."""
     remasking: str = "random"
@@ -109,10 +111,6 @@ class Adapter(Protocol):
         sampling: Sampling,
         *,
         seed: int = 0,
-        causal_block_length: int | None = None,
     ) -> list[Decision]:
-        """The steps by which the holes (None) of `template` are filled; sampling.new_tokens is their number.
-
-        `causal_block_length` is that of a block diffusion model, which attends to no later block.
-        """
+        """The steps by which the holes (None) of `template` are filled; sampling.new_tokens is their number."""
         ...

@@ -140,10 +140,9 @@ class HornbookAdapter:
         sampling: Sampling,
         *,
         seed: int = 0,
-        causal_block_length: int | None = None,
     ) -> list[Decision]:
         heard: list[DenoiseStep] = []
-        decode = self._decoder(model, sampling, causal_block_length=causal_block_length, on_step=heard.append)
+        decode = self._decoder(model, sampling, on_step=heard.append)
         holes = template.index(None)
         if all(token is None for token in template[holes:]) and holes:
             prompt = list(template[:holes])
@@ -164,7 +163,13 @@ class HornbookAdapter:
             cache=sampling.cache,
         )
         mask_id = model.config.vocab_size - 1
-        return BlockDiffusion(SamplingConfig(temperature=sampling.temperature), diffusion, mask_id=mask_id, **more)
+        return BlockDiffusion(
+            SamplingConfig(temperature=sampling.temperature),
+            diffusion,
+            mask_id=mask_id,
+            causal_block_length=sampling.block_length if sampling.is_block_causal else None,
+            **more,
+        )
 
 
 @functools.lru_cache(maxsize=8)

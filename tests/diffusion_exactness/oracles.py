@@ -83,8 +83,10 @@ class Sampler:
         """p of every continuation."""
         settings, mask = self.sampling, self.toy.mask_id
         texts: Distribution = {prompt + (mask,) * settings.new_tokens: 1.0}
-        for first in range(0, settings.new_tokens, settings.block_length):
-            block = range(len(prompt) + first, len(prompt) + min(first + settings.block_length, settings.new_tokens))
+        end, size = len(prompt) + settings.new_tokens, settings.block_length
+        first = len(prompt) // size * size if settings.is_block_causal else len(prompt)
+        for start in range(first, end, size):
+            block = range(max(start, len(prompt)), min(start + size, end))
             steps = len(block) if settings.steps is None else settings.steps * len(block) // settings.new_tokens
             for count in transfer_counts(len(block), steps):
                 texts = self._step(texts, block, count, len(prompt))

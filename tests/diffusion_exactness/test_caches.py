@@ -41,10 +41,9 @@ def test_of_one_layer_every_cache_is_exact(adapter, cache, name):
 @pytest.mark.parametrize("layers", [2, 4])
 def test_of_blocks_the_cache_is_exact(adapter, layers, name):
     model, template = adapter.network(layers=layers, seed=2), [*PROMPT, *[None] * 24]
-    size = SETTINGS[name].block_length
-    plain = adapter.decisions(model, template, SETTINGS[name], causal_block_length=size)
-    cached = adapter.decisions(model, template, replace(SETTINGS[name], cache="prefix"), causal_block_length=size)
-    assert_equal(cached, plain)
+    causal = replace(SETTINGS[name], is_block_causal=True)
+    plain = adapter.decisions(model, template, causal)
+    assert_equal(adapter.decisions(model, template, replace(causal, cache="prefix")), plain)
 
 
 def test_a_network_of_several_layers_tells_a_stale_cache(adapter):

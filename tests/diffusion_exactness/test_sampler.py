@@ -30,6 +30,7 @@ SETTINGS = {
     "threshold": replace(ONE_BY_ONE, remasking="low_confidence", confidence_threshold=0.6),
     "blocks of two and one": replace(ONE_BY_ONE, block_length=2, remasking="low_confidence"),
     "blocks of one": replace(ONE_BY_ONE, block_length=1),
+    "block diffusion": replace(ONE_BY_ONE, block_length=2, remasking="low_confidence", is_block_causal=True),
     "guided": replace(ONE_BY_ONE, guidance_scale=0.8),
     "guided, low confidence, sharper": replace(
         ONE_BY_ONE, guidance_scale=1.5, remasking="low_confidence", temperature=0.6

@@ -123,3 +123,18 @@ def test_the_model_scores_the_logits_it_gives(settings, autocast):
     expected = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
     # Under autocast both sum the same bfloat16 logits, in float32; a few roundings of numbers below 4.
     torch.testing.assert_close(scores.nll, expected, rtol=0, atol=16 * 2**-22)
+
+
+@pytest.mark.parametrize("chunk_tokens", [5, 100])
+def test_with_nll_only_the_others_carry_no_gradient(chunk_tokens):
+    grads = []
+    for nll_only in (True, False):
+        hidden, weight, targets = drawn(2, 7)
+        scores = token_scores(
+            hidden, targets, lambda rows, weight=weight: rows @ weight.T, chunk_tokens=chunk_tokens, nll_only=nll_only
+        )
+        assert scores.logsumexp.requires_grad != nll_only
+        scores.nll.sum().backward()
+        grads.append((*(value.detach() for value in (scores.logsumexp, scores.mean_logit)), hidden.grad, weight.grad))
+    for left, right in zip(*grads, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)

@@ -10,6 +10,7 @@ from hornbook.models import transformer
 from hornbook.objectives.next_token import NextToken
 from hornbook.objectives.objective import LossOutput
 from hornbook.training.out_of_memory import cut, is_out_of_memory, rows_at, shrunk_at, smaller
+from hornbook.training.validation import Validation
 from training.rig import CONTEXT, ROWS, SAMPLES, Source, build_learner, build_trainer, draw
 from training.test_step import join
 from training.test_trainer import assert_equal, full
@@ -32,7 +33,8 @@ def fits(monkeypatch: pytest.MonkeyPatch, rows: int, *, from_sample: int = 0, wo
         tried.append(batch.n_rows)
         output = whole(self, model, batch)
         if batch.n_rows > rows and int(batch.sample_ids[0]) >= from_sample:
-            sum(output.terms.values()).backward()
+            if torch.is_grad_enabled():
+                sum(output.terms.values()).backward()
             raise RuntimeError(words)
         return output
 
@@ -155,3 +157,14 @@ def test_a_compiler_that_fails_leaves_the_run_as_it_would_be_without(
     assert (step, changes) == (1, {"compile": False})
     assert "InternalTorchDynamoError: no such compiler)" in line
     assert_equal(full(learner), full(expected))
+
+
+def test_validation_is_the_same_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, batches = build_learner(dtype=torch.float64), [join(draw(0))]
+    whole = Validation(learner, batches, seed=1)()
+    tried = fits(monkeypatch, 1)
+    assert Validation(learner, batches, seed=1)() == pytest.approx(whole, rel=1e-6)  # bytes are counted in fp32
+    assert tried == [4, 2, 1, 1, 2, 1, 1]
+    fits(monkeypatch, 0)
+    with pytest.raises(TrainingError, match=r"validating one window .*eval_every = 0"):
+        Validation(learner, batches, seed=1)()

@@ -33,20 +33,26 @@ class TokenScores:
 
 
 def token_scores(
-    hidden: Float[Tensor, "b t d"], targets: Int[Tensor, "b t"], head: Head, *, chunk_tokens: int
+    hidden: Float[Tensor, "b t d"],
+    targets: Int[Tensor, "b t"],
+    head: Head,
+    *,
+    chunk_tokens: int,
+    nll_only: bool = False,
 ) -> TokenScores:
     """Scores `targets` by the logits head(hidden), at most `chunk_tokens` rows of which exist at once.
 
+    With `nll_only` no gradient flows through the other two, which would cost more passes over the logits in backward.
     Every target must be a token id; positions that do not count are dropped by whoever sums.
     Values and gradients equal those of the unchunked computation up to the order of summation.
     """
     rows, flat = hidden.flatten(0, 1), targets.flatten()
     chunks = zip(torch.split(rows, chunk_tokens), torch.split(flat, chunk_tokens), strict=True)
     if len(flat) <= chunk_tokens or not torch.is_grad_enabled():
-        parts = [_score(chunk, wanted, head) for chunk, wanted in chunks]
+        parts = [_score(chunk, wanted, head, nll_only) for chunk, wanted in chunks]
     else:
         parts = [
-            checkpoint(_score, chunk, wanted, head, use_reentrant=False, preserve_rng_state=False)
+            checkpoint(_score, chunk, wanted, head, nll_only, use_reentrant=False, preserve_rng_state=False)
             for chunk, wanted in chunks
         ]
     nll, logsumexp, mean_logit = (torch.cat(column).view(targets.shape) for column in zip(*parts, strict=True))
@@ -72,9 +78,10 @@ def scores_where(
 
 
 def _score(
-    rows: Float[Tensor, "n d"], targets: Int[Tensor, " n"], head: Head
+    rows: Float[Tensor, "n d"], targets: Int[Tensor, " n"], head: Head, nll_only: bool
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"], Float[Tensor, " n"]]:
     logits = head(rows)
     # torch.logsumexp takes several passes over the logits on a CPU, forward and backward; cross_entropy is fused.
     nll = F.cross_entropy(logits, targets, reduction="none")
-    return nll, nll + logits.gather(-1, targets[:, None])[:, 0], logits.mean(dim=-1)
+    scored, seen = (nll.detach(), logits.detach()) if nll_only else (nll, logits)
+    return nll, scored + seen.gather(-1, targets[:, None])[:, 0], seen.mean(dim=-1)

@@ -79,6 +79,7 @@ class Transformer(nn.Module):
         targets: None = None,
         asked: None = None,
         chunk_tokens: int = 2048,
+        nll_only: bool = False,
         only: slice | Int[Tensor, "b out"] | None = None,
     ) -> Float[Tensor, "b t v"]: ...
     @overload
@@ -92,6 +93,7 @@ class Transformer(nn.Module):
         targets: Int[Tensor, "b scored"],
         asked: Bool[Tensor, "b scored"] | None = None,
         chunk_tokens: int = 2048,
+        nll_only: bool = False,
         only: slice | Int[Tensor, "b out"] | None = None,
     ) -> TokenScores: ...
     def forward(
@@ -104,6 +106,7 @@ class Transformer(nn.Module):
         targets: Int[Tensor, "b scored"] | None = None,
         asked: Bool[Tensor, "b scored"] | None = None,
         chunk_tokens: int = 2048,
+        nll_only: bool = False,
         only: slice | Int[Tensor, "b out"] | None = None,
     ) -> Float[Tensor, "b out v"] | TokenScores:
         """Logits (b, t, v), float32 at least; with `targets` (b, s) their TokenScores instead.
@@ -114,6 +117,7 @@ class Transformer(nn.Module):
         targets: of the first s <= t positions.
         asked: those of `targets` that are wanted; the scores of the others are 0 and take no time.
         chunk_tokens: with `targets`, rows of logits that exist at once.
+        nll_only: with `targets`, of the scores only nll carries a gradient.
         only: columns of `tokens` whose logits are wanted, a slice or (b, out) of each row's own; not with `targets`.
 
         Raises:
@@ -139,7 +143,7 @@ class Transformer(nn.Module):
             if asked is not None:  # never the same number, and a compiled form has one shape
                 return scores_where(asked, hidden, targets, self._logits, chunk_tokens=chunk_tokens)
             score = _compiled()[1] if self._runs_compiled(cache) else token_scores
-            return score(hidden, targets, self._logits, chunk_tokens=chunk_tokens)
+            return score(hidden, targets, self._logits, chunk_tokens=chunk_tokens, nll_only=nll_only)
         return self._logits(_columns(hidden, only))
 
     def _check_span(self, n_positions: int) -> None:

@@ -55,6 +55,7 @@ class NextToken:
             mask=_mask(batch),
             targets=targets,
             chunk_tokens=self.chunk_tokens,
+            nll_only=not (self.label_smoothing or self.z_loss),
         )
         cross_entropy = scores.nll
         if self.label_smoothing:

@@ -7,6 +7,7 @@ from hornbook.config.dump import config_hash
 from hornbook.config.load import leaf_values, load_config
 from hornbook.config.run import Config
 from hornbook.errors import CheckpointError
+from hornbook.optim.schedules import multiplier
 from hornbook.storage.run_dir import RunDir, latest_run, list_checkpoints
 
 MAY_CHANGE = (
@@ -19,6 +20,10 @@ MAY_CHANGE = (
 
 Data and tokenizer may have moved: what they hold is compared by digest and fingerprint.
 """
+
+
+LARGEST_JUMP = 0.1
+"""By which share another train.steps may change the learning rate without a word."""
 
 
 def find_run(config: Config, resume: bool | Path) -> RunDir | None:
@@ -70,6 +75,20 @@ def other_data(run_dir: RunDir) -> CheckpointError:
     return CheckpointError(
         f"{run_dir.root}: the data set has been made anew with other content since this run began; prepare the "
         f"former one, or start a new run from its weights: --set 'model.init_from=\"{run_dir.root}\"'"
+    )
+
+
+def changed_rate(before: Config, now: Config, *, updates: int) -> str | None:
+    """A line for people where another train.steps moves the learning rate at which the run goes on."""
+    old, new = (
+        multiplier(config.schedule, updates, config.train.steps, config.model.d_model) for config in (before, now)
+    )
+    if abs(new - old) <= LARGEST_JUMP * old:
+        return None
+    return (
+        f"train.steps = {now.train.steps}, in the run {before.train.steps}: the schedule is another, and the learning "
+        f"rate goes on at {new:.3g} of its peak instead of {old:.3g}. To train longer at a low rate, start a run from "
+        "these weights; to cool down from an earlier step, use --branch-from"
     )
 
 

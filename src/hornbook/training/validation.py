@@ -5,28 +5,32 @@ What counts is the plain nll by token: smoothing and z-loss are means of trainin
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Generic
 
 import torch
 from torch import Tensor, nn
 
-from hornbook.objectives.objective import B, StepContext
+from hornbook.data.batch import TokenBatch
+from hornbook.errors import TrainingError
+from hornbook.objectives.objective import StepContext
 from hornbook.optim.averaging import averaged
 from hornbook.training.metrics import readable, total_sums
+from hornbook.training.out_of_memory import MicroBatchTooLarge, smaller, watched
 from hornbook.training.step import Learner
 
+Measured = Mapping[str, tuple[Tensor, Tensor]]
 
-class Validation(Generic[B]):
+
+class Validation:
     """Measures the learner's model on `batches` (this rank's share): {"loss", "perplexity", "bits_per_byte", ...}.
 
     Where the optimizer averages weights, the averages are measured. "loss" is in nats a token. Objective noise, if
-    there is any, is the same at every call.
+    there is any, is the same at every call. A batch that does not fit into memory is measured in pieces.
     """
 
     def __init__(
         self,
-        learner: Learner[B],
-        batches: Sequence[B],
+        learner: Learner[TokenBatch],
+        batches: Sequence[TokenBatch],
         *,
         seed: int,
         progress: Callable[[int, int], None] = lambda done, total: None,
@@ -42,17 +46,30 @@ class Validation(Generic[B]):
 
     def __call__(self) -> dict[str, float]:
         """One pass over the set, without dropout; the model's mode is restored, and no gradient is left behind."""
-        learner, device = self.learner, self.learner.precision.device
-        outputs: list[Mapping[str, tuple[Tensor, Tensor]]] = []
-        with averaged(learner.optimizer), evaluation_mode(learner.model):
+        outputs: list[Measured] = []
+        with averaged(self.learner.optimizer), evaluation_mode(self.learner.model):
             for done, batch in enumerate(self.batches, start=1):
-                with learner.precision.autocast():
-                    prepared = learner.objective.prepare(batch, self.at)
-                    outputs.append(learner.objective(learner.model, prepared.to(device)).metrics)
+                outputs += self._measured(batch)
                 self.progress(done, len(self.batches))
-        sums = total_sums(outputs, learner.strategy)
+        sums = total_sums(outputs, self.learner.strategy)
         total, weight = sums["nll"]
         return {"loss": total / weight, **readable(sums)}
+
+    def _measured(self, batch: TokenBatch) -> list[Measured]:
+        learner = self.learner
+        try:
+            with watched(), learner.precision.autocast():
+                prepared = learner.objective.prepare(batch, self.at).to(learner.precision.device)
+                return [learner.objective(learner.model, prepared).metrics]
+        except MicroBatchTooLarge as error:
+            failure = error.with_traceback(None)  # whose frames keep the tensors
+        fewer = smaller(batch.n_rows)
+        if fewer is None:
+            raise TrainingError(
+                f"out of memory while validating one window ({failure}); train a smaller model or a shorter "
+                "context_length, or leave validation out: train.eval_every = 0"
+            )
+        return [output for piece in batch.cut(fewer) for output in self._measured(piece)]
 
 
 @contextmanager
