@@ -87,7 +87,7 @@ def run_demo(options: DemoOptions, tell: Tell) -> DemoResult:
     tokens, per_step = dataset.split("train").n_tokens, config.train.tokens_per_step
     steps = affordable_steps(options.minutes, seconds, tokens=tokens, tokens_per_step=per_step)
     tell(_probed(seconds, steps))
-    config = configure(settings | schedule_of(options.minutes, steps, prompts))
+    config = configure(settings | schedule_of(options.minutes, steps, prompts, diffusion=options.diffusion))
     replace_file(root / "demo.toml", to_toml(config))
 
     before = _score(config, _untrained(config, tokenizer), tokenizer, held_out)
