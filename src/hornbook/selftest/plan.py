@@ -65,8 +65,6 @@ _SETTINGS: Settings = {
 _DIFFUSION: Settings = {
     "objective.kind": "masked_diffusion",
     "objective.min_mask_probability": 0.05,
-    "objective.curriculum_start": 0.3,
-    "objective.curriculum_steps": 100,
     "optim.kind": "muon",
     "optim.learning_rate": 0.03,
     "optim.groups.embedding.learning_rate": 0.03,
@@ -234,5 +232,5 @@ def schedule_of(minutes: float, steps: int, prompts: Sequence[str], *, diffusion
         "train.sample_every": max(1, steps // 4),
         "train.sample_prompts": list(prompts[:1]),
         "generate.prompts": list(prompts),
-        **({"objective.curriculum_steps": max(1, steps // 2)} if diffusion else {}),
+        **({"objective.curriculum_start": 0.3, "objective.curriculum_steps": steps // 2} if diffusion else {}),
     }
