@@ -142,7 +142,8 @@ class Job:
         self.data_digest = dataset.digest
         self.tokenizer = tokenizer
         self.model = model
-        self.learner = build_learner(config, model, byte_lengths=torch.from_numpy(tokenizer.byte_lengths()))
+        byte_lengths = torch.from_numpy(tokenizer.byte_lengths())
+        self.learner = build_learner(config, model, mask_id=tokenizer.mask_id, byte_lengths=byte_lengths)
         self.strategy = self.learner.strategy
         if choices.compile:
             compile_updates(self.learner.optimizer)

@@ -89,7 +89,7 @@ class Transformer(nn.Module):
         positions: Int[Tensor, "b t"] | None = None,
         mask: AttentionMask = CAUSAL,
         cache: KVCache | None = None,
-        targets: Int[Tensor, "b t"],
+        targets: Int[Tensor, "b scored"],
         chunk_tokens: int = 2048,
         nll_only: bool = False,
         last_only: bool = False,
@@ -101,16 +101,17 @@ class Transformer(nn.Module):
         positions: Int[Tensor, "b t"] | None = None,
         mask: AttentionMask = CAUSAL,
         cache: KVCache | None = None,
-        targets: Int[Tensor, "b t"] | None = None,
+        targets: Int[Tensor, "b scored"] | None = None,
         chunk_tokens: int = 2048,
         nll_only: bool = False,
         last_only: bool = False,
     ) -> Float[Tensor, "b out v"] | TokenScores:
-        """Logits (b, t, v), float32 at least; with `targets` (b, t) their TokenScores instead.
+        """Logits (b, t, v), float32 at least; with `targets` (b, s) their TokenScores instead.
 
         positions: default 0 .. t-1, or with a cache each row's next ones. Without a cache they say where a token
             stands (packed documents restart at 0) and not what it sees: `mask` goes by order in the row.
         cache: keys and values are written at slot = position; the caller advances it.
+        targets: asked of the first s <= t positions.
         chunk_tokens: with `targets`, rows of logits that exist at once.
         nll_only: with `targets`, of the scores only nll carries a gradient.
         last_only: logits of the last position of each row alone, (b, 1, v); not with `targets`.
@@ -135,6 +136,7 @@ class Transformer(nn.Module):
         hidden = self._hidden(tokens, positions, visibility, cache, slots)
         if targets is not None:
             score = _compiled()[1] if self._runs_compiled(cache) else token_scores
+            hidden = hidden[:, : targets.shape[1]]
             return score(hidden, targets, self._logits, chunk_tokens=chunk_tokens, nll_only=nll_only)
         return self._logits(hidden[:, -1:] if last_only else hidden)
 

@@ -35,7 +35,9 @@ class StepContext:
     step: int
     """Counted from 0."""
     samples_per_step: int
-    """Samples of one step over all ranks."""
+    """Samples of one step, or of the validation set, over all ranks."""
+    is_validation: bool = False
+    """The same noise at every call, and no other difficulty than the objective's own: no curriculum, no truncation."""
 
 
 @dataclass(frozen=True, kw_only=True)
