@@ -273,7 +273,8 @@ class Job:
             tracker,
             every=config.train.log_every,
             device=device,
-            flops_per_token=training_flops_per_token(self.model.config, context=self.model.config.context_length),
+            flops_per_token=training_flops_per_token(self.model.config, context=self.model.config.context_length)
+            * config.objective.tokens_read,
             peak_flops=peak_flops(device, config.train.precision),
             compiles=self.choices.compile,
         )
