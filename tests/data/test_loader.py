@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 import torch
 
-from hornbook.data.batch import TokenBatch
+from hornbook.data.batch import Noised, TokenBatch
 from hornbook.data.loader import Prefetcher, WindowBatches, fixed_batches
 from hornbook.data.order import SampleOrder
 from hornbook.data.windows import Windows
@@ -160,10 +160,23 @@ def test_batch_moves_every_part():
         sample_ids=torch.arange(2),
         document_ids=torch.zeros_like(tokens),
         positions=tokens,
+        noised=Noised(
+            tokens=tokens,
+            counted=tokens > 0,
+            masked=tokens > 1,
+            mask_probability=tokens.float(),
+            weight=tokens.float(),
+            document_ids=tokens,
+            coefficient=0.5,
+        ),
     )
     moved = batch.to("meta")
     assert batch.n_rows == moved.n_rows == 2
-    assert all(getattr(moved, field.name).device.type == "meta" for field in fields(TokenBatch))
+    assert moved.noised is not None
+    assert moved.noised.coefficient == 0.5
+    parts = [getattr(moved, field.name) for field in fields(TokenBatch) if field.name != "noised"]
+    parts += [getattr(moved.noised, field.name) for field in fields(Noised) if field.name != "coefficient"]
+    assert {part.device.type for part in parts} == {"meta"}
     bare = TokenBatch(tokens=tokens, loss_mask=tokens > 0, sample_ids=torch.arange(2)).to("cpu")
     assert bare.document_ids is None
     assert bare.positions is None

@@ -69,7 +69,7 @@ def _blocks(config: Config) -> str | None:
         )
     if config.model.ngram_length > 1:
         return (
-            f"model.ngram_length = {config.model.ngram_length} with objective.kind = \"block_diffusion\": n-grams at the "
+            f'model.ngram_length = {config.model.ngram_length} with objective.kind = "block_diffusion": n-grams at the '
             "start of a block would be of masked tokens in training and of finished ones in decoding; leave out "
             'ngram_length and ngram_rows, or use kind = "masked_diffusion"'
         )
