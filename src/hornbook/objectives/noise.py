@@ -96,7 +96,8 @@ class Masking:
             return np.stack([uniforms(at.seed, at.step, sample, TIMES, n_blocks) for sample in samples])
         rank = np.array(samples) % at.samples_per_step  # a step's samples are a run that starts at a multiple of it
         stratum = np.arange(n_blocks) * at.samples_per_step + rank[:, None]
-        return (start + stratum / strata) % 1.0
+        times: Float64[np.ndarray, "b n"] = (start + stratum / strata) % 1.0
+        return times
 
     def probability_and_weight(self, times: Tensor, at: StepContext) -> tuple[Tensor, Tensor]:
         """Mask probability at these times, and what a masked nll then weighs."""

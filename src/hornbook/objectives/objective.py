@@ -22,6 +22,11 @@ B = TypeVar("B", bound="Batch")
 class Batch(Protocol):
     """Whatever an objective trains on: the step only moves it to the device."""
 
+    @property
+    def n_rows(self) -> int:
+        """Samples in it."""
+        ...
+
     def to(self: B, device: torch.device | str) -> B:
         """The same batch on `device`."""
         ...
