@@ -63,9 +63,15 @@ def test_every_cut_of_a_step_gives_the_same_update(kind):
         torch.testing.assert_close(gradients(parts), gradients(whole), rtol=1e-10, atol=1e-13)
 
 
+GPU = pytest.param(
+    "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+)
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
 @pytest.mark.parametrize("kind", OBJECTIVES)
-def test_bf16_follows_fp32_on_the_same_noise(kind):
-    exact, coarse = learner_of(kind), learner_of(kind, precision="bf16")
+def test_bf16_follows_fp32_on_the_same_noise(kind, device):
+    exact, coarse = learner_of(kind, device=device), learner_of(kind, device=device, precision="bf16")
     for step in range(3):
         reports = [
             train_step(learner, batches_for(kind, step), replace(AT, step=step), multiplier=1.0)

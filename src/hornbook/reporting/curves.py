@@ -14,6 +14,13 @@ SMALL = (
     ("val/bits_per_byte", "Bits per byte", "on the validation set", False),
 )
 """Metric, title, unit, and whether the vertical axis is logarithmic at first."""
+BY_MASKING = (
+    ("nll_p0_25", "0 to 25 % masked"),
+    ("nll_p25_50", "25 to 50 %"),
+    ("nll_p50_75", "50 to 75 %"),
+    ("nll_p75_100", "75 to 100 %"),
+)
+"""Metric of diffusion, and the mask probabilities that it is of."""
 NORMS = (
     ("grad", "Gradient norms", "2-norm before clipping"),
     ("weight", "Weight norms", "2-norm"),
@@ -82,7 +89,19 @@ def _small(records: Sequence[RunRecord]) -> list[str]:
         ]
         key = metric.replace("/", "-").replace("_", "-")
         drawn.append(figure(Figure(key=key, title=title, unit=unit, lines=lines, log=log)))
-    return drawn
+    return [*drawn, _by_masking(records)]
+
+
+def _by_masking(records: Sequence[RunRecord]) -> str:
+    """Loss of a masked token by how much is masked around it; of validation where there is one, since it is quieter."""
+    lines = []
+    for record in records:
+        name = f"{record.name}: " if len(records) > 1 else ""
+        for metric, share in BY_MASKING:
+            curve = record.curve(f"val/{metric}") or record.curve(f"train/{metric}")
+            lines.append(Line(label=f"{name}{share}", curve=curve, colour=len(lines) % (_SHADES + 1)))
+    title, unit = "Loss by mask probability", "nats a masked token"
+    return figure(Figure(key="by-masking", title=title, unit=unit, lines=lines))
 
 
 def _heat(record: RunRecord, kind: str, title: str, unit: str) -> HeatMap:
