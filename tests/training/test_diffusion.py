@@ -136,6 +136,7 @@ def test_a_broken_run_goes_on_to_the_same_weights(kind):
     assert torch.equal(weights(after), weights(unbroken))
 
 
+@pytest.mark.medium
 def test_it_learns_a_text_that_can_be_known():
     """Rows of one token repeated: whatever one unmasked token is, all are."""
     rng = torch.Generator().manual_seed(0)

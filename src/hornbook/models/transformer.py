@@ -12,7 +12,7 @@ from typing import overload
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -27,7 +27,7 @@ from hornbook.models.ngrams import NgramEmbedding, earlier
 from hornbook.models.norms import make_norm
 from hornbook.models.positions import Rotation, rotation, sinusoid
 from hornbook.models.roles import role_of
-from hornbook.models.token_scores import TokenScores, token_scores
+from hornbook.models.token_scores import TokenScores, scores_where, token_scores
 
 
 class Transformer(nn.Module):
@@ -77,6 +77,7 @@ class Transformer(nn.Module):
         mask: AttentionMask = CAUSAL,
         cache: KVCache | None = None,
         targets: None = None,
+        asked: None = None,
         chunk_tokens: int = 2048,
         nll_only: bool = False,
         last_only: bool = False,
@@ -90,6 +91,7 @@ class Transformer(nn.Module):
         mask: AttentionMask = CAUSAL,
         cache: KVCache | None = None,
         targets: Int[Tensor, "b scored"],
+        asked: Bool[Tensor, "b scored"] | None = None,
         chunk_tokens: int = 2048,
         nll_only: bool = False,
         last_only: bool = False,
@@ -102,6 +104,7 @@ class Transformer(nn.Module):
         mask: AttentionMask = CAUSAL,
         cache: KVCache | None = None,
         targets: Int[Tensor, "b scored"] | None = None,
+        asked: Bool[Tensor, "b scored"] | None = None,
         chunk_tokens: int = 2048,
         nll_only: bool = False,
         last_only: bool = False,
@@ -111,7 +114,8 @@ class Transformer(nn.Module):
         positions: default 0 .. t-1, or with a cache each row's next ones. Without a cache they say where a token
             stands (packed documents restart at 0) and not what it sees: `mask` goes by order in the row.
         cache: keys and values are written at slot = position; the caller advances it.
-        targets: asked of the first s <= t positions.
+        targets: of the first s <= t positions.
+        asked: those of `targets` that are wanted; the scores of the others are 0 and take no time.
         chunk_tokens: with `targets`, rows of logits that exist at once.
         nll_only: with `targets`, of the scores only nll carries a gradient.
         last_only: logits of the last position of each row alone, (b, 1, v); not with `targets`.
@@ -135,8 +139,12 @@ class Transformer(nn.Module):
             self._check_span(slots.end)
         hidden = self._hidden(tokens, positions, visibility, cache, slots)
         if targets is not None:
-            score = _compiled()[1] if self._runs_compiled(cache) else token_scores
             hidden = hidden[:, : targets.shape[1]]
+            if asked is not None:  # never the same number, and a compiled form has one shape
+                return scores_where(
+                    asked, hidden, targets, self._logits, chunk_tokens=chunk_tokens, nll_only=nll_only
+                )
+            score = _compiled()[1] if self._runs_compiled(cache) else token_scores
             return score(hidden, targets, self._logits, chunk_tokens=chunk_tokens, nll_only=nll_only)
         return self._logits(hidden[:, -1:] if last_only else hidden)
 

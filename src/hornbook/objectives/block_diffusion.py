@@ -68,7 +68,9 @@ class BlockDiffusion:
                 document_ids=None if documents is None else torch.cat((documents, documents), dim=1),
             ),
             targets=targets,
+            asked=noised.masked,
             chunk_tokens=self.chunk_tokens,
+            nll_only=True,
         )
         if self.byte_lengths is not None:
             self.byte_lengths = self.byte_lengths.to(targets.device)  # moved once, then kept

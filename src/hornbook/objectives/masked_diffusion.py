@@ -67,7 +67,9 @@ class MaskedDiffusion:
             positions=None if batch.positions is None else batch.positions[:, :length],
             mask=FULL if noised.document_ids is None else AttentionMask("full", document_ids=noised.document_ids),
             targets=targets,
+            asked=noised.masked,
             chunk_tokens=self.chunk_tokens,
+            nll_only=True,
         )
         if self.byte_lengths is not None:
             self.byte_lengths = self.byte_lengths.to(targets.device)  # moved once, then kept
@@ -84,8 +86,7 @@ def weighted_sum(
     scores: TokenScores, targets: Int[Tensor, "b t"], noised: Noised, byte_lengths: Int[Tensor, " v"] | None
 ) -> LossOutput:
     """The loss of the masked tokens by their scores, and its metrics."""
-    # Scores of what was not masked may be anything, infinite included, and must not reach the gradient.
-    nll = torch.where(noised.masked, scores.nll, 0.0)
+    nll = torch.where(noised.masked, scores.nll, 0.0)  # other scores may be anything, infinite included
     bound, count = (noised.weight * nll).sum(), noised.counted.sum().float()
     metrics = {"nll": (bound.detach(), count), "mask_ratio": (noised.masked.sum().float(), count)}
     for name, (low, high) in BUCKETS.items():

@@ -94,7 +94,7 @@ def _small(records: Sequence[RunRecord]) -> list[str]:
 
 def _by_masking(records: Sequence[RunRecord]) -> str:
     """Loss of a masked token by how much is masked around it; of validation where there is one, since it is quieter."""
-    lines = []
+    lines: list[Line] = []
     for record in records:
         name = f"{record.name}: " if len(records) > 1 else ""
         for metric, share in BY_MASKING:
