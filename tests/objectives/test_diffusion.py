@@ -85,6 +85,36 @@ def test_the_sum_is_the_oracles_on_what_decoding_would_see(kind, position, chunk
     assert objective.weight(batch) == {TERM: int(batch.loss_mask.sum())}  # masked or not
 
 
+def test_ngrams_read_the_noised_row():
+    """They look backwards only, at what the model reads; the targets are not among it."""
+    model = tiny_model(ngram_length=3, ngram_rows=97)
+    with torch.no_grad():
+        model.ngram_embedding.weight.normal_(generator=torch.Generator().manual_seed(0))
+    objective = objective_of("masked")
+    batch = objective.prepare(batch_of(), AT)
+    logits = model(noise_of(batch).tokens, mask=FULL)
+    nll = -logits.log_softmax(-1).gather(-1, batch.tokens[..., None])[..., 0]
+    expected = (noise_of(batch).weight * nll).sum().item()
+    assert objective(model, batch).terms[TERM].item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["masked", "block"])
+def test_packed_documents_are_as_separate_rows(kind):
+    """Here the boundary is one of blocks, too."""
+    model, objective, first = tiny_model(), objective_of(kind), 2 * BLOCK
+    places = torch.arange(LENGTH).expand(4, -1)
+    packed = replace(batch_of(), document_ids=(places >= first).long(), positions=places % first)
+    packed = objective.prepare(packed, AT)
+    noised = noise_of(packed)
+    parts = []
+    for piece in (slice(0, first), slice(first, LENGTH)):
+        row = replace(batch_of(), tokens=packed.tokens[:, piece], loss_mask=packed.loss_mask[:, piece])
+        inside = noised.with_each(lambda tensor, piece=piece: tensor[:, piece])
+        parts.append(replace(row, noised=replace(inside, document_ids=None)))
+    expected = sum(objective(model, part).terms[TERM].item() for part in parts)
+    assert objective(model, packed).terms[TERM].item() == pytest.approx(expected, rel=1e-12)
+
+
 def test_joint_is_the_sum_of_its_halves():
     model, batch = tiny_model(), batch_of(extra=1)
     objective = objective_of("joint")
