@@ -17,6 +17,7 @@ so each is uniform, and all times of a step lie evenly spaced. Validation takes 
 """
 
 import math
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -38,8 +39,15 @@ EVERY_SAMPLE: Final = 0
 
 def uniforms(seed: int, step: int, sample: int, purpose: int, n: int) -> Float64[np.ndarray, " n"]:
     """The `n` numbers in [0, 1), of 53 random bits each, that belong to this key; more of them begin with the same."""
-    bits = np.random.Philox(np.random.SeedSequence((seed, step, sample, purpose))).random_raw(n)
-    return (bits >> np.uint64(11)) * 2.0**-53
+    generator = np.random.Philox(key=_philox_key(seed, step, purpose), counter=(0, sample, 0, 0))
+    return (generator.random_raw(n) >> np.uint64(11)) * 2.0**-53
+
+
+@lru_cache(maxsize=64)
+def _philox_key(seed: int, step: int, purpose: int) -> int:
+    """128 bits that these three are mixed into; the counter tells the samples apart, 2^64 numbers each."""
+    low, high = np.random.SeedSequence((seed, step, purpose)).generate_state(2, np.uint64).tolist()
+    return low | high << 64
 
 
 class Masking:
