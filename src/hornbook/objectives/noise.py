@@ -46,8 +46,8 @@ def uniforms(seed: int, step: int, sample: int, purpose: int, n: int) -> Float64
 @lru_cache(maxsize=64)
 def _philox_key(seed: int, step: int, purpose: int) -> int:
     """128 bits that these three are mixed into; the counter tells the samples apart, 2^64 numbers each."""
-    low, high = np.random.SeedSequence((seed, step, purpose)).generate_state(2, np.uint64).tolist()
-    return low | high << 64
+    low, high = np.random.SeedSequence((seed, step, purpose)).generate_state(2, np.uint64)
+    return int(low) | int(high) << 64
 
 
 class Masking:
