@@ -66,11 +66,16 @@ def scores_where(
     head: Head,
     *,
     chunk_tokens: int,
+    nll_only: bool = False,
 ) -> TokenScores:
     """`token_scores` where `asked`, and zeros elsewhere, for which no logits are computed."""
     rows = asked.flatten().nonzero()[:, 0]
     some = token_scores(
-        hidden.flatten(0, 1)[rows][None], targets.flatten()[rows][None], head, chunk_tokens=chunk_tokens
+        hidden.flatten(0, 1)[rows][None],
+        targets.flatten()[rows][None],
+        head,
+        chunk_tokens=chunk_tokens,
+        nll_only=nll_only,
     )
     columns = (some.nll, some.logsumexp, some.mean_logit)
     empty = some.nll.new_zeros(asked.numel())

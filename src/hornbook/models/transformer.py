@@ -141,7 +141,7 @@ class Transformer(nn.Module):
         if targets is not None:
             hidden = hidden[:, : targets.shape[1]]
             if asked is not None:  # never the same number, and a compiled form has one shape
-                return scores_where(asked, hidden, targets, self._logits, chunk_tokens=chunk_tokens)
+                return scores_where(asked, hidden, targets, self._logits, chunk_tokens=chunk_tokens, nll_only=nll_only)
             score = _compiled()[1] if self._runs_compiled(cache) else token_scores
             return score(hidden, targets, self._logits, chunk_tokens=chunk_tokens, nll_only=nll_only)
         return self._logits(_columns(hidden, only))

@@ -69,6 +69,7 @@ class MaskedDiffusion:
             targets=targets,
             asked=noised.masked,
             chunk_tokens=self.chunk_tokens,
+            nll_only=True,
         )
         if self.byte_lengths is not None:
             self.byte_lengths = self.byte_lengths.to(targets.device)  # moved once, then kept
