@@ -48,7 +48,7 @@ EVERYTHING = {
 }
 CLOCKS = (
     *("time", "name", "train/tokens_per_second", "train/data_wait"),
-    *("train/seconds_left", "train/mfu", "train/peak_memory_bytes"),
+    *("train/seconds_left", "train/mfu", "train/peak_memory_bytes", "train/compile_seconds"),
 )
 
 
