@@ -115,6 +115,7 @@ OPTIMIZER: dict[str, Column] = {
     "warm-up": warmup,
 }
 RUN: dict[str, Column] = {
+    "objective": lambda c: f"`{c.objective.kind}`",
     "steps": lambda c: c.train.steps,
     "tokens a step": lambda c: c.train.tokens_per_step,
     "micro-batch": lambda c: c.train.micro_batch_size,

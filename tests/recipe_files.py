@@ -52,6 +52,8 @@ def shrunk(path: Path, text: str) -> list[str]:
     }
     if config.tokenizer.kind == "bpe":
         settings["tokenizer.vocab_size"] = 300
+    if getattr(config.objective, "curriculum_steps", 0):
+        settings["objective.curriculum_steps"] = 2
     if (config.data.stride or 1) > 1:
         settings["data.stride"] = 8
     if getattr(config.schedule, "warmup_steps", None) is not None:

@@ -41,6 +41,25 @@ def test_generate_is_a_function_of_the_seed(run):
     assert "".join(run.stream("the cat", max_new_tokens=12, seed=1)) == first
 
 
+@pytest.mark.parametrize("kind", ["masked_diffusion", "block_diffusion", "joint"])
+def test_diffusion_models_are_sampled_in_training_and_afterwards(project, kind):
+    blocks = {"objective.block_length": 8} if kind == "block_diffusion" else {}
+    sampling = {"train.sample_every": 2, "train.sample_prompts": ["the", ""]}
+    made = hornbook.train(project, {"train.steps": 2, "run.name": kind, "objective.kind": kind, **blocks, **sampling})
+    assert any(made.run_dir.samples.iterdir())
+    loaded = hornbook.load(made.path, device="cpu")
+    texts = [model.generate("the cat", max_new_tokens=9, seed=1) for model in (made, loaded)]
+    assert texts[0] == texts[1] == "".join(loaded.stream("the cat", max_new_tokens=9, seed=1))
+    if kind == "masked_diffusion":
+        assert loaded.infill("the <|mask:3|> cat", **{"diffusion.block_length": 2}).endswith(" cat")
+
+
+def test_samples_that_do_not_fit_are_refused_before_training(project):
+    wanted = {"objective.kind": "masked_diffusion", "generate.max_new_tokens": 16}
+    with pytest.raises(ConfigError, match=r"train\.sample_prompts: 'the'\.\.\.: .* the largest that fits is 14"):
+        hornbook.train(project, {**wanted, "train.sample_every": 2, "train.sample_prompts": ["the"]})
+
+
 def test_load_gives_the_same_model_from_run_and_checkpoint_directories(run):
     texts = {
         hornbook.load(path, device="cpu").generate("the", max_new_tokens=10, temperature=0.0)

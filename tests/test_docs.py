@@ -58,8 +58,8 @@ def test_the_settings_page_is_that_of_the_tables():
 
 def test_metric_names_of_the_formats_page_are_those_that_are_logged():
     page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
-    source = (ROOT / "src" / "hornbook" / "training").rglob("*.py")
-    code = "".join(file.read_text(encoding="utf-8") for file in source)
+    rooms = (ROOT / "src" / "hornbook" / room for room in ("training", "objectives"))
+    code = "".join(file.read_text(encoding="utf-8") for room in rooms for file in room.rglob("*.py"))
     names = {name.partition("/")[2] for name in re.findall(r"`((?:train|val)/\w+)`", page)}
     names -= {name for name in names if name.startswith("skipped_")}  # made of the reasons
     assert {name for name in names if not re.search(rf"\b{name}\b", code)} == set()

@@ -12,8 +12,9 @@ import pytest
 
 from data_paths import DATA, needs
 from hornbook.cli.main import main
-from hornbook.config.load import load_config
+from hornbook.config.load import leaf_values, load_config
 from hornbook.optim.schedules import multiplier, warmup_steps
+from hornbook.reporting.least_loss import least_loss
 from hornbook.tracking.jsonl import read_metrics
 from recipe_files import CONFIGS, FILES, RECIPES, SMOKES, commands, shrunk
 from tiny_project import text
@@ -80,6 +81,10 @@ EXPECTED = {
         **{"optim.kind": "adamw", "optim.learning_rate": 1e-3, "optim.betas": (0.9, 0.95)},
         **{"optim.weight_decay": 0.001, "optim.clip_grad_norm": 1.0, "schedule.warmup_steps": 50},
     },
+    "tinystories-diffusion": {
+        **{"objective.kind": "masked_diffusion", "model.context_length": 128 + 256, "model.vocab_size": 8192},
+        **{"model.d_model": 512, "model.n_layers": 6, "model.d_ff": 1536, "optim.clip_grad_norm": 1.0},
+    },
     "wikitext2-vaswani": {
         **{"model.n_layers": 4, "model.d_model": 512, "model.d_ff": 1024, "model.context_length": 256},
         **{"model.vocab_size": 100_277, "model.norm_position": "post", "model.position": "sinusoidal"},
@@ -110,6 +115,20 @@ EXPECTED = {
         **{"schedule.warmup_fraction": 0.1, "train.compile": "on"},
     },
 }
+
+
+MATCHED = {"tinystories-matched": "data/tinystories-matched", "synthetic-matched": "data/synthetic-matched"}
+"""Pairs NAME-ar and NAME-diffusion, and their data."""
+for _name, _kind in (("ar", "next_token"), ("diffusion", "masked_diffusion")):
+    EXPECTED[f"tinystories-matched-{_name}"] = {
+        **{"objective.kind": _kind, "tokenizer.vocab_size": 4096, "tokenizer.special_tokens": "pretraining"},
+        **{"model.context_length": 256, "eval.stride": 256, "optim.clip_grad_norm": 1.0},
+    }
+    EXPECTED[f"synthetic-matched-{_name}"] = {
+        **{"objective.kind": _kind, "tokenizer.kind": "characters", "data.end_of_text": False},
+        **{"data.source.kind": "synthetic", "data.source.n_symbols": 8, "model.vocab_size": 8 + 3},
+        **{"model.context_length": 128, "data.split": "documents", "eval.stride": 128},
+    }
 
 
 def names(paths):
@@ -167,6 +186,7 @@ def test_a_smoke_form_differs_from_its_recipe_only_in_size_and_text(path):
         *("name", "path", "source", "valid", "stride", "context_length", "d_model", "n_layers", "n_heads", "d_ff"),
         *("steps", "tokens_per_step", "micro_batch_size", "eval_every", "eval_tokens", "sample_every"),
         *("sample_prompts", "light_every", "full_every", "warmup_steps", "max_minutes", "max_documents"),
+        "curriculum_steps",
     }
     changed |= {"wikitext103-gpt2-smoke": {"learning_rate"}, "slimpajama-llama-smoke": {"compile"}}.get(
         path.stem, set()
@@ -182,6 +202,27 @@ def warmup_of(config):
     if config.schedule.kind == "noam":
         return config.schedule.warmup_steps
     return warmup_steps(config.schedule, config.train.steps)
+
+
+@pytest.mark.parametrize("suffix", ["", "-smoke"])
+@pytest.mark.parametrize("pair", MATCHED)
+def test_a_matched_pair_differs_in_its_objective_alone(pair, suffix):
+    ours, other = (load_config(CONFIGS / f"{pair}-{kind}{suffix}.toml").config for kind in ("ar", "diffusion"))
+    assert (ours.objective.kind, other.objective.kind) == ("next_token", "masked_diffusion")
+    different = {name for name in type(ours).model_fields if getattr(ours, name) != getattr(other, name)}
+    assert different == {"run", "objective", "generate", "eval"}
+    for table, allowed in (("run", {"name"}), ("generate", {"checkpoint"}), ("eval", {"checkpoint"})):
+        one, two = (getattr(config, table) for config in (ours, other))
+        assert {name for name in type(one).model_fields if getattr(one, name) != getattr(two, name)} == allowed
+    assert str(ours.data.path) == MATCHED[pair] + suffix
+
+
+def test_the_least_loss_of_the_synthetic_pair_is_known():
+    for kind in ("ar", "diffusion"):
+        values = leaf_values(load_config(CONFIGS / f"synthetic-matched-{kind}.toml").config)
+        least = least_loss({key: value for key, value in values.items() if value is not None})
+        assert least is not None
+        assert 1.0 < least < math.log(8)
 
 
 def test_every_recipe_has_a_smoke_form():

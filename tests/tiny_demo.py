@@ -9,4 +9,5 @@ _LESS = {"train.tokens_per_step": 512, "train.eval_tokens": 512, "eval.max_token
 def shrink_demo(monkeypatch):
     """Make `hornbook demo` small within one test."""
     monkeypatch.setattr(plan, "_SETTINGS", {**plan._SETTINGS, **_SMALL, **_LESS})
+    monkeypatch.setattr(plan, "_DIFFUSION", {**plan._DIFFUSION, **_LESS})
     monkeypatch.setattr(plan, "PROBE_STEPS", 4)

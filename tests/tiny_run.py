@@ -1,5 +1,6 @@
 """A finished run of a tiny project, without the training: its model is as random as on its first day."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from hornbook.checkpoint.save import mark_best, save_checkpoint
@@ -12,9 +13,12 @@ from tiny_project import load, make_project
 STEP = 12
 
 
-def make_run(root: Path) -> Path:
-    """The run's directory; its data set lies beside it."""
-    config = load(make_project(root))
+def make_run(root: Path, objective: Mapping[str, object] | None = None, **changes: object) -> Path:
+    """The run's directory; its data set lies beside it.
+
+    The configuration has `changes` as `load` takes them; the checkpoint says `objective`, by default the configured.
+    """
+    config = load(make_project(root), **changes)
     tokenizer = Tokenizer.load(config.tokenizer.path)
     model = Transformer(config.model.complete(vocab_size=tokenizer.vocab_size), seed=0)
     run = RunDir.create(config.run.out_dir, "tiny")
@@ -25,7 +29,7 @@ def make_run(root: Path) -> Path:
         step=STEP,
         kind="light",
         model_config=model.config,
-        objective={"kind": "next_token"},
+        objective=config.objective.model_dump(mode="json") if objective is None else objective,
         weights=model.state_dict(),
         optimizer=None,
         state={"step": STEP},

@@ -1,5 +1,6 @@
 """The public Python face: train, load, generate, evaluate, in a line each."""
 
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from hornbook.config.run import Config
 from hornbook.distributed.device import resolve_device
 from hornbook.errors import CheckpointError
 from hornbook.evaluation.card import EvaluationCard
+from hornbook.evaluation.diffusion_bound import evaluate_bound
 from hornbook.evaluation.perplexity import evaluate_perplexity
 from hornbook.evaluation.streams import open_stream
+from hornbook.generation.infill import infill_text
 from hornbook.generation.text import generate_text, stream_text
 from hornbook.models.transformer import Transformer
 from hornbook.storage.run_dir import RunDir, resolve_checkpoint
@@ -36,6 +39,8 @@ class LanguageModel:
     tokenizer: Tokenizer
     path: Path
     step: int
+    objective: Mapping[str, object]
+    """What it was trained with: `kind` and settings."""
 
     @overload
     def generate(self, prompt: str, **settings: Setting) -> str: ...
@@ -45,7 +50,7 @@ class LanguageModel:
         """The continuation of one prompt, or of each of several (the prompt itself is not repeated).
 
         `settings` are the keys of `[generate]`: max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty,
-        stop, seed, context_overflow.
+        stop, seed, context_overflow; `diffusion` is a table, given as its dotted keys: **{"diffusion.cache": "dual"}.
 
         Raises:
             ConfigError: for an unknown or impossible setting.
@@ -53,12 +58,22 @@ class LanguageModel:
         """
         config = _configure("generate", settings).generate
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        texts = [generation.text for generation in generate_text(self.model, self.tokenizer, prompts, config)]
+        made = generate_text(self.model, self.tokenizer, prompts, config, objective=self.objective)
+        texts = [generation.text for generation in made]
         return texts[0] if isinstance(prompt, str) else texts
 
     def stream(self, prompt: str, **settings: Setting) -> Iterator[str]:
         """The continuation of `prompt`, piece by piece as it is made; the pieces join to what `generate` returns."""
-        return stream_text(self.model, self.tokenizer, prompt, _configure("generate", settings).generate)
+        config = _configure("generate", settings).generate
+        return stream_text(self.model, self.tokenizer, prompt, config, objective=self.objective)
+
+    def infill(self, template: str, **settings: Setting) -> str:
+        """A text with its holes filled by a diffusion model: "Once <|mask:20|> end" has one of 20 tokens.
+
+        `settings` are the keys of `[generate]`.
+        """
+        config = _configure("generate", settings).generate
+        return infill_text(self.model, self.tokenizer, [template], config, objective=self.objective)[0].text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +112,7 @@ def train(
         tokenizer=trained.tokenizer,
         path=resolve_checkpoint(trained.run_dir.root),
         step=trained.result.state.step,
+        objective=loaded.objective.model_dump(mode="json"),
         run_dir=trained.run_dir,
         result=trained.result,
     )
@@ -112,14 +128,18 @@ def load(path: str | Path, *, device: str = "auto", best: bool = False) -> Langu
     model, tokenizer, checkpoint = load_model(directory, device=resolve_device(device))
     if tokenizer is None:
         raise CheckpointError(f"{directory}: holds no tokenizer/, which text needs; use one that was saved with it")
-    return LanguageModel(model=model, tokenizer=tokenizer, path=directory, step=checkpoint.step)
+    return LanguageModel(
+        model=model, tokenizer=tokenizer, path=directory, step=checkpoint.step, objective=checkpoint.objective
+    )
 
 
 def evaluate(model: LanguageModel | str | Path, **settings: Setting) -> EvaluationCard:
     """Strided sliding-window perplexity of a model on text files or on a split of a prepared data set.
 
-    `settings` are the keys of `[eval]` (split, text, window, stride, batch_size, max_tokens), and `data`, the directory
-    of a prepared data set when no `text` is given.
+    Of a diffusion model it is the bound: a BoundCard, whose numbers are "at most".
+
+    `settings` are the keys of `[eval]` (split, text, window, stride, batch_size, max_tokens; bound.draws and others as
+    **{"bound.draws": 8}), and `data`, the directory of a prepared data set when no `text` is given.
 
     Raises:
         ConfigError: for an unknown or impossible setting.
@@ -129,7 +149,9 @@ def evaluate(model: LanguageModel | str | Path, **settings: Setting) -> Evaluati
     data = settings.pop("data", None)
     config = _configure("eval", settings, {} if data is None else {"data.path": str(data)})
     stream, described = open_stream(config, loaded.tokenizer)
-    return evaluate_perplexity(
+    is_diffusion = loaded.objective.get("kind") in ("masked_diffusion", "block_diffusion")
+    measure = functools.partial(evaluate_bound, objective=loaded.objective) if is_diffusion else evaluate_perplexity
+    return measure(
         loaded.model,
         loaded.tokenizer,
         stream,

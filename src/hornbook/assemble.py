@@ -142,7 +142,8 @@ class Job:
         self.data_digest = dataset.digest
         self.tokenizer = tokenizer
         self.model = model
-        self.learner = build_learner(config, model, byte_lengths=torch.from_numpy(tokenizer.byte_lengths()))
+        byte_lengths = torch.from_numpy(tokenizer.byte_lengths())
+        self.learner = build_learner(config, model, mask_id=tokenizer.mask_id, byte_lengths=byte_lengths)
         self.strategy = self.learner.strategy
         if choices.compile:
             compile_updates(self.learner.optimizer)
@@ -167,7 +168,9 @@ class Job:
             )
         self.sampler: Sampler | None = None
         if config.train.sample_every:
-            self.sampler = Sampler(self.learner, tokenizer, config.train.sample_prompts, config.generate)
+            objective = config.objective.model_dump(mode="json")
+            prompts = config.train.sample_prompts
+            self.sampler = Sampler(self.learner, tokenizer, prompts, config.generate, objective)
 
     def run(self, run_dir: RunDir, state: TrainState, *, resumed: bool) -> TrainedRun:
         """Everything that happens inside the run directory; whatever ends it early leaves the run `failed`."""
@@ -272,7 +275,8 @@ class Job:
             tracker,
             every=config.train.log_every,
             device=device,
-            flops_per_token=training_flops_per_token(self.model.config, context=self.model.config.context_length),
+            flops_per_token=training_flops_per_token(self.model.config, context=self.model.config.context_length)
+            * config.objective.tokens_read,
             peak_flops=peak_flops(device, config.train.precision),
             compiles=self.choices.compile,
         )

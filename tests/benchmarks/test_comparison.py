@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -28,6 +29,14 @@ def test_ratios_are_of_paired_blocks_and_above_one_is_ours():
     assert (first.seconds, first.throughput) == (1.0, 100.0)
     assert (second.ratio.median, second.ratio.low, second.ratio.high) == (2.0, 1.0, 3.0)
     assert not failed([first, second])
+
+
+def test_mean_and_standard_deviation_stand_in_the_line():
+    ours, once = rows_of(CASE, [measured("hornbook", [1.0, 3.0]), measured("peer", [2.0])])
+    assert (ours.mean, ours.standard_deviation) == (2.0, math.sqrt(2))
+    assert "mean 2.000 s, deviation 1.414" in list(table([ours, once]))[1]
+    assert (once.mean, once.standard_deviation) == (2.0, None)
+    assert "deviation" not in list(table([once]))[1]
 
 
 @pytest.mark.parametrize(("floor", "met"), [(2.9, True), (3.0, True), (3.1, False)])

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,14 @@ def test_standing_sides_warm_up_and_then_take_turns_with_the_order_alternating(t
     assert len(ours.setup_seconds) == 1
     assert ours.memory > 1_000_000
     assert ours.failure is None
+
+
+def test_a_side_that_works_through_a_share_counts_for_the_whole(toy):
+    share = replace(toy("part", sleep=0.05), share=0.1)
+    _, part = run_case(Case(name="toy", unit="MB", amount=1, sides=[toy("ours"), share]), blocks=2)
+    assert min(part.seconds[""]) >= 0.5
+    fresh = Case(name="toy", unit="MB", amount=1, sides=[replace(share, name="ours")], fresh=True)
+    assert min(run_case(fresh, blocks=1)[0].seconds[""]) >= 0.5
 
 
 def test_a_slow_side_is_measured_as_slow(toy):

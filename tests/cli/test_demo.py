@@ -75,6 +75,25 @@ def test_stdout_is_json_lines_and_the_suggested_commands_work(tmp_path, monkeypa
         assert strict_events(capsys.readouterr().out)
 
 
+@pytest.mark.medium
+def test_masked_diffusion_ends_with_the_steps_of_a_text_and_its_commands_work(tmp_path, monkeypatch, capsys):
+    shrink_demo(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.txt").write_text(text(1500), encoding="utf-8")
+    assert main(["demo", "--diffusion", "--minutes", "0.03", "--corpus", "own.txt", "--out", "my runs"]) == 0
+    events = strict_events(capsys.readouterr().out)
+    *_, shown, last = (event for event in events if event["event"] in ("demo", "generate"))
+    assert shown["event"] == "generate"
+    places = sorted(place for step in shown["denoising"] for place in step["positions"])
+    assert len(places) == len(set(places)) >= shown["tokens"]
+    assert len(last["commands"]) == 3
+    for command in last["commands"]:
+        words = shlex.split(command)[3:]
+        shorter = ["--set", "train.steps=2", "--set", "objective.curriculum_steps=1"] if words[0] == "train" else []
+        assert main([*words, *shorter]) == 0, command
+        assert strict_events(capsys.readouterr().out)
+
+
 def test_after_an_interruption_the_way_on_is_shown(tmp_path):
     result = SimpleNamespace(run_dir=RunDir(tmp_path / "a run"), root=tmp_path, is_finished=False)
     assert demo.next_commands(result, "hornbook") == [f"hornbook train --resume '{tmp_path / 'a run'}'"]

@@ -5,6 +5,8 @@ import pytest
 from hornbook.config.load import load_config
 from hornbook.errors import ConfigError
 
+DIFFUSION = "[objective]\nkind = 'masked_diffusion'\n"
+BLOCKS = "[objective]\nkind = 'block_diffusion'\n"
 WSD = "[schedule]\nkind = 'wsd'\n"
 CASES = [
     # sizes
@@ -35,6 +37,26 @@ CASES = [
     ),
     (WSD + "warmup_steps = 900", "run.toml:3: schedule.warmup_steps (900 steps) and schedule.decay_fraction (200"),
     (WSD + "warmup_steps = 10\ndecay_steps = 991", "run.toml:3: schedule.warmup_steps (10 steps) and schedule.decay"),
+    # objectives
+    ("[objective]\nkind = 'masked'", 'run.toml:2: objective.kind = "masked": expected one of next_token'),
+    ("[objective]\nblock_length = 8", "it belongs to [objective] of kind block_diffusion"),
+    (DIFFUSION + "z_loss = 1e-4", "run.toml:3: objective.z_loss: unknown key; it belongs to [objective] of kind"),
+    (DIFFUSION + "min_mask_probability = 0.0", "run.toml:3: objective.min_mask_probability = 0.0: expected a number"),
+    (DIFFUSION + "curriculum_steps = 10", "run.toml:3: [objective] curriculum_steps = 10 with curriculum_start = None"),
+    (
+        DIFFUSION + "curriculum_steps = 10\ncurriculum_start = 1e-3",
+        "[objective] curriculum_start = 0.001 is not above min_mask_probability = 0.001",
+    ),
+    (
+        DIFFUSION + "curriculum_steps = 1001\ncurriculum_start = 0.5",
+        "run.toml:3: objective.curriculum_steps = 1001 is more than train.steps = 1000",
+    ),
+    ("[objective]\nkind = 'joint'\ndiffusion_weight = 0.0", "objective.diffusion_weight = 0.0: expected a number"),
+    ("[objective]\nkind = 'joint'\ndiffusion_weight_start = 0.5", "a changing weight needs both"),
+    (BLOCKS + "block_length = 24", "run.toml:3: objective.block_length = 24 is not a divisor of model.context_length"),
+    (BLOCKS + "block_length = 24", "nearest: 16 or 32"),
+    (BLOCKS + "block_length = 512", "nearest: 256"),
+    (BLOCKS + "[model]\nngram_length = 2\nngram_rows = 99", "n-grams at the start of a block would be"),
     # keys of another kind
     ("[schedule]\nkind = 'cosine'\ndecay_fraction = 0.1", "it belongs to [schedule] of kind wsd"),
     ("[schedule]\nkind = 'noam'\nwarmup_fraction = 0.1", "it belongs to [schedule] of kind"),

@@ -89,6 +89,14 @@ def configs(draw):
         length = draw(st.sampled_from(["decay_fraction", "decay_steps"]))
         schedule |= {"decay_fraction": None, "decay_steps": None, length: 0.3 if length == "decay_fraction" else 30}
         schedule |= {"warmup_fraction": None}
+    objective = values.get("objective", {})
+    for name in ("curriculum", "diffusion_weight"):  # both or neither of its two keys
+        if {f"{name}_start", f"{name}_steps"} & objective.keys():
+            start, steps = draw(st.sampled_from([(None, 0), (1.0, 10)]))
+            objective |= {f"{name}_start": start, f"{name}_steps": steps}
+    if objective.get("kind") == "block_diffusion":
+        objective |= {"block_length": draw(st.sampled_from([1, 4, 8]))}
+        model |= {"ngram_length": 1, "ngram_rows": None, "ngram_dropout": 0.0}
     config = agreeing(values)
     assume(config is not None)
     return config

@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 import torch
 
-from hornbook.data.batch import TokenBatch
+from hornbook.data.batch import Noised, TokenBatch
 from hornbook.data.loader import Prefetcher, WindowBatches, fixed_batches
 from hornbook.data.order import SampleOrder
 from hornbook.data.windows import Windows
@@ -62,14 +62,14 @@ def test_a_step_that_cannot_be_cut(windows):
 
 def test_fixed_batches_are_evenly_spaced_and_always_the_same(windows):
     once, again = (fixed_batches(windows, n_windows=5, batch_size=2) for _ in range(2))
-    assert [batch.sample_ids.tolist() for batch in once] == [[0, 5], [10, 15], [20]]
+    assert [batch.sample_ids.tolist() for batch in once] == [[0, 1], [2, 3], [4]]
     assert all(torch.equal(a.tokens, b.tokens) for a, b in zip(once, again, strict=True))
     assert once[1].tokens.tolist() == [windows[10].tolist(), windows[15].tolist()]
 
 
 def test_fixed_batches_take_all_of_a_short_split(windows):
-    chosen = [i for batch in fixed_batches(windows, n_windows=1000, batch_size=10) for i in batch.sample_ids.tolist()]
-    assert chosen == list(range(25))
+    rows = torch.cat([batch.tokens for batch in fixed_batches(windows, n_windows=1000, batch_size=10)])
+    assert rows.tolist() == [windows[i].tolist() for i in range(25)]
 
 
 def read_all(source, threads, depth, steps=range(3, 20)):
@@ -160,10 +160,23 @@ def test_batch_moves_every_part():
         sample_ids=torch.arange(2),
         document_ids=torch.zeros_like(tokens),
         positions=tokens,
+        noised=Noised(
+            tokens=tokens,
+            counted=tokens > 0,
+            masked=tokens > 1,
+            mask_probability=tokens.float(),
+            weight=tokens.float(),
+            document_ids=tokens,
+            coefficient=0.5,
+        ),
     )
     moved = batch.to("meta")
     assert batch.n_rows == moved.n_rows == 2
-    assert all(getattr(moved, field.name).device.type == "meta" for field in fields(TokenBatch))
+    assert moved.noised is not None
+    assert moved.noised.coefficient == 0.5
+    parts = [getattr(moved, field.name) for field in fields(TokenBatch) if field.name != "noised"]
+    parts += [getattr(moved.noised, field.name) for field in fields(Noised) if field.name != "coefficient"]
+    assert {part.device.type for part in parts} == {"meta"}
     bare = TokenBatch(tokens=tokens, loss_mask=tokens > 0, sample_ids=torch.arange(2)).to("cpu")
     assert bare.document_ids is None
     assert bare.positions is None

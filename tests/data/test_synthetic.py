@@ -12,8 +12,8 @@ from hornbook.data.synthetic import MarkovSource
 from hornbook.errors import DataError
 
 
-def conditional_entropy_by_enumeration(source: MarkovSource, length: int) -> float:
-    """H(X_{length} | X_0 .. X_{length-1}): every string is enumerated, with the law of its first symbols from `solve`.
+def entropy_by_enumeration(source: MarkovSource, size: int) -> float:
+    """H(X_0 .. X_{size-1}): every string is enumerated, with the law of its first symbols from `lstsq`.
 
     The stationary law is the null vector of P - 1, by linear algebra on the explicit matrix over contexts.
     """
@@ -26,16 +26,13 @@ def conditional_entropy_by_enumeration(source: MarkovSource, length: int) -> flo
     system = np.vstack([matrix.T - np.eye(len(contexts)), np.ones(len(contexts))])
     stationary = np.linalg.lstsq(system, np.append(np.zeros(len(contexts)), 1.0), rcond=None)[0]
 
-    def entropy_of_strings(size: int) -> float:
-        total = 0.0
-        for string in itertools.product(range(n), repeat=size):
-            p = stationary[contexts.index(string[:order])]
-            for at in range(order, size):
-                p *= source.transitions[contexts.index(string[at - order : at]), string[at]]
-            total -= p * math.log(p)
-        return total
-
-    return entropy_of_strings(length + 1) - entropy_of_strings(length)
+    law = Counter()
+    for string in itertools.product(range(n), repeat=max(size, order)):
+        p = stationary[contexts.index(string[:order])]
+        for at in range(order, size):
+            p *= source.transitions[contexts.index(string[at - order : at]), string[at]]
+        law[string[:size]] += p
+    return -sum(p * math.log(p) for p in law.values())
 
 
 @pytest.mark.parametrize(("order", "n_symbols"), [(1, 2), (1, 5), (2, 3), (3, 2)])
@@ -43,7 +40,15 @@ def test_entropy_rate_equals_enumeration(order, n_symbols):
     """H(X_n | past) equals the rate for every n >= order, for a stationary chain; float64 sums of ~100 terms."""
     source = MarkovSource(SyntheticSource(order=order, n_symbols=n_symbols, seed=3))
     for length in (order, order + 1):
-        assert source.entropy_rate_nats == pytest.approx(conditional_entropy_by_enumeration(source, length), abs=1e-12)
+        conditional = entropy_by_enumeration(source, length + 1) - entropy_by_enumeration(source, length)
+        assert source.entropy_rate_nats == pytest.approx(conditional, abs=1e-12)
+
+
+@pytest.mark.parametrize(("order", "n_symbols"), [(1, 3), (2, 3), (3, 2)])
+def test_entropy_of_a_window_equals_enumeration(order, n_symbols):
+    source = MarkovSource(SyntheticSource(order=order, n_symbols=n_symbols, seed=4))
+    for size in (1, 2, 3, 5):
+        assert source.entropy_nats(size) == pytest.approx(entropy_by_enumeration(source, size), abs=1e-12)
 
 
 def test_the_text_shows_its_entropy_rate():

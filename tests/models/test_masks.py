@@ -4,6 +4,7 @@ import torch
 from hornbook.errors import GenerationError
 from hornbook.models.cache import KVCache
 from hornbook.models.masks import CAUSAL, FULL, AttentionMask, resolve
+from oracles.diffusion import may_attend
 from oracles.transformer import Oracle
 from tiny_models import POSITIONS, VOCABULARY, tiny_model
 
@@ -124,3 +125,63 @@ def test_what_a_cache_cannot_mask_is_an_error():
             model(A, cache=cache, mask=AttentionMask("causal", document_ids=torch.zeros_like(A)))
         with pytest.raises(GenerationError, match="covers 3 slots of the cache, 5"):
             model(A, cache=cache, mask=AttentionMask("causal", key_is_real=torch.ones(1, 3, dtype=torch.bool)))
+
+
+BLOCK_CAUSAL = AttentionMask("block_causal", block_length=2)
+
+
+def test_block_masks_are_the_pictures_of_the_docstring():
+    allowed, is_causal = resolve(BLOCK_CAUSAL, length=4, device=CPU)
+    assert not is_causal
+    assert allowed[0, 0].int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1]]
+    allowed, _ = resolve(AttentionMask("block_diffusion", block_length=2), length=8, device=CPU)
+    assert allowed[0, 0, ::2].int().tolist() == [
+        [1, 1, 0, 0, 0, 0, 0, 0],
+        [0, 0, 1, 1, 1, 1, 0, 0],
+        [0, 0, 0, 0, 1, 1, 0, 0],
+        [0, 0, 0, 0, 1, 1, 1, 1],
+    ]
+
+
+@pytest.mark.parametrize("block_length", [1, 2, 3, 7, 10])
+def test_block_diffusion_equals_the_paper_case_by_case(block_length):
+    length = 7
+    allowed, _ = resolve(AttentionMask("block_diffusion", block_length=block_length), length=2 * length, device=CPU)
+    expected = [
+        [may_attend(query, key, length=length, block_length=block_length) for key in range(2 * length)]
+        for query in range(2 * length)
+    ]
+    assert allowed[0, 0].tolist() == expected
+
+
+def test_blocks_of_one_token_are_causal():
+    allowed, _ = resolve(AttentionMask("block_causal", block_length=1), length=5, device=CPU)
+    assert torch.equal(allowed[0, 0], torch.ones(5, 5, dtype=torch.bool).tril())
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("pieces", [(4, 2, 2), (2, 4, 2), (8,)])
+def test_blocks_through_a_cache_equal_the_whole_row(position, pieces):
+    model = tiny_model(position=position, n_kv_heads=2)
+    tokens = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6], [2, 7, 1, 8, 2, 8, 1, 8]])
+    expected = model(tokens, mask=BLOCK_CAUSAL)
+    with torch.inference_mode():
+        cache = KVCache(model.config, 2, 8, dtype=torch.float64)
+        found = []
+        for piece in tokens.split(pieces, dim=1):
+            found.append(model(piece, mask=BLOCK_CAUSAL, cache=cache))
+            cache.advance(piece.shape[1])
+    # Sums over 8 keys of terms of size 1, in another order, through two layers.
+    torch.testing.assert_close(torch.cat(found, dim=1), expected, rtol=1e-13, atol=1e-13)
+
+
+def test_rows_at_different_blocks_of_a_cache():
+    model = tiny_model()
+    rows = torch.tensor([[3, 1, 4, 1, 5, 9], [2, 7, 1, 8, 0, 0]])
+    expected = [model(row[None, :n], mask=BLOCK_CAUSAL)[:, -2:] for row, n in zip(rows, (6, 4), strict=True)]
+    with torch.inference_mode():
+        cache = KVCache(model.config, 2, 6, dtype=torch.float64)
+        model(rows[:, :4], mask=BLOCK_CAUSAL, cache=cache)
+        cache.advance(torch.tensor([4, 2]))
+        found = model(torch.tensor([[5, 9], [1, 8]]), mask=BLOCK_CAUSAL, cache=cache)
+    torch.testing.assert_close(found, torch.cat(expected), rtol=1e-13, atol=1e-13)

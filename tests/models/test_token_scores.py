@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hornbook.models.token_scores import token_scores
+from hornbook.models.token_scores import scores_where, token_scores
 from tiny_models import VOCABULARY, tiny_model
 
 
@@ -46,6 +46,26 @@ def test_chunks_change_no_value_and_no_gradient(chunk_tokens):
         results.append((scores.nll, scores.logsumexp, scores.mean_logit, hidden.grad, weight.grad))
     for chunked, whole in zip(*results, strict=True):
         torch.testing.assert_close(chunked, whole, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("chunk_tokens", [3, 1000])
+def test_what_is_not_asked_is_zero_and_has_no_gradient(share, chunk_tokens):
+    asked = torch.rand(2, 7, generator=torch.Generator().manual_seed(1)) < share
+    results = []
+    for whole in (True, False):
+        hidden, weight, targets = drawn(2, 7)
+        head = lambda rows, weight=weight: rows @ weight.T  # noqa: E731
+        if whole:
+            scores = token_scores(hidden, targets, head, chunk_tokens=chunk_tokens)
+        else:
+            scores = scores_where(asked, hidden, targets, head, chunk_tokens=chunk_tokens)
+        columns = [column.where(asked, 0) for column in (scores.nll, scores.logsumexp, scores.mean_logit)]
+        (columns[0] + 0.3 * columns[1].square() - 0.1 * columns[2]).sum().backward()
+        found = (scores.nll, scores.logsumexp, scores.mean_logit)
+        results.append([*(columns if whole else found), hidden.grad, weight.grad])
+    for expected, got in zip(*results, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
 
 
 class LargestTensor(TorchDispatchMode):

@@ -219,7 +219,7 @@ def test_activation_checkpointing_runs_each_block_twice():
 
 def test_the_last_position_alone():
     model, tokens = tiny_model(), tokens_of(2, 7)
-    torch.testing.assert_close(model(tokens, last_only=True), model(tokens)[:, -1:], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(model(tokens, only=slice(-1, None)), model(tokens)[:, -1:], rtol=1e-12, atol=1e-12)
 
 
 def test_soft_cap_bounds_logits():

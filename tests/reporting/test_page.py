@@ -67,6 +67,18 @@ def test_one_run_has_its_numbers_curves_samples_and_configuration(tmp_path):
     assert text.index("text 100") < text.index("text 25")  # the newest first
 
 
+def test_losses_by_mask_probability_are_drawn_where_there_are_any(tmp_path):
+    plain = checked(one(tmp_path / "plain", [start(), train(1, 5.0), train(2, 4.0)]))
+    assert "Loss by mask probability" not in plain
+    losses = [{"nll_p0_25": 2.0 - step, "nll_p25_50": 2.5, "nll_p50_75": 3.0, "nll_p75_100": 4.0} for step in (0, 1)]
+    events = [start(), *(train(step + 1, 5.0, **losses[step]) for step in (0, 1))]
+    noisy = checked(one(tmp_path / "noisy", events))
+    assert "Loss by mask probability" in noisy
+    assert "0 to 25 % masked" in noisy
+    fixed = {"event": "val", "step": 2, "time": 2.0, "val/loss": 3.0, "val/nll_p0_25": 1.25}
+    assert "1.25" in checked(one(tmp_path / "fixed", [*events, fixed]))
+
+
 def test_everything_is_escaped(tmp_path):
     run = write_run(
         tmp_path,

@@ -47,6 +47,25 @@ def test_the_whole_life_in_order(tmp_path, corpus, monkeypatch):
 
 
 @pytest.mark.medium
+def test_the_same_life_by_masked_diffusion(tmp_path, corpus, monkeypatch):
+    shrink_demo(monkeypatch)
+    stages = []
+    options = DemoOptions(
+        minutes=0.05, corpus=(corpus,), out_dir=tmp_path / "runs", console="none", diffusion=True, seed=1
+    )
+    result = run_demo(options, stages.append)
+    assert [stage.name for stage in stages] == STAGES
+    assert result.config.objective.kind == "masked_diffusion"
+    untrained, trained = result.before.perplexity, result.after.perplexity
+    assert untrained == pytest.approx(stages[0].numbers["vocab_size"], rel=0.25)
+    assert trained < 0.9 * untrained
+    assert stages[3].numbers["perplexity_at_most"] == untrained
+    assert "at most" in stages[3].words
+    assert all(stage.numbers["output"] and "<|mask|>" not in stage.numbers["output"] for stage in stages[5:8])
+    assert load_config(result.root / "demo.toml").config == result.config
+
+
+@pytest.mark.medium
 def test_a_second_demo_reuses_nothing_and_is_equal(tmp_path, corpus, monkeypatch):
     shrink_demo(monkeypatch)
     monkeypatch.setattr(demo, "seconds_per_step", lambda *_, **__: 0.1)

@@ -73,6 +73,17 @@ def test_a_file_of_many_stories_is_cut_at_its_separator(tmp_path):
     assert len(first_texts(source)) == 200
 
 
+def test_diffusion_changes_the_objective_and_not_the_model(tmp_path):
+    both = [
+        configure(settings_of(DemoOptions(diffusion=diffusion), choose_source([]), tmp_path, [b"x" * 20_000] * 9))
+        for diffusion in (False, True)
+    ]
+    assert [config.objective.kind for config in both] == ["next_token", "masked_diffusion"]
+    for same in ("model", "data", "schedule", "tokenizer"):
+        assert getattr(both[0], same) == getattr(both[1], same)
+    assert both[1].generate.max_new_tokens + 32 <= both[1].model.context_length
+
+
 @pytest.mark.parametrize(
     ("n", "size", "vocab_size", "split"),
     [(1, 20_000, 512, "position"), (99, 3_000, 1024, "position"), (100, 20_000, 2048, "documents")],

@@ -94,6 +94,17 @@ def test_an_average_of_the_weights_takes_memory_too(monkeypatch: pytest.MonkeyPa
     assert sorted(set(counted)) == [1, 2, 3]
 
 
+def test_an_objective_that_reads_tokens_twice_takes_twice_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    twice = {"objective": {"kind": "block_diffusion"}}
+    large = {"micro_batch_size": "auto", "tokens_per_step": 64 * 4 * 90}
+    assert made(Config.model_validate({**settings(**large).model_dump(), **twice}))[0].micro_batch_size == 60  # of 64
+    counted: list[int] = []
+    monkeypatch.setattr(choosing, "training_memory", lambda _, **given: counted.append(given["rows"]) or {})
+    for objective in ({}, twice):
+        made(Config.model_validate({**settings().model_dump(), **objective}))
+    assert counted == [1, 8, 2, 16]
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [

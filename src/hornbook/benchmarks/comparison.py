@@ -29,6 +29,9 @@ class Row:
     unit: str
     seconds: float | None
     """Median of one block."""
+    mean: float | None
+    standard_deviation: float | None
+    """Of the blocks' seconds; None for a single one."""
     throughput: float | None
     """Units a second."""
     blocks: int
@@ -82,6 +85,8 @@ def _row(case: Case, name: str, result: Measured, ours: Measured) -> Row:
         threads=result.threads,
         unit=case.unit,
         seconds=median,
+        mean=statistics.mean(seconds) if seconds else None,
+        standard_deviation=statistics.stdev(seconds) if len(seconds) > 1 else None,
         throughput=case.amount / median if median else None,
         blocks=len(seconds),
         setup_seconds=statistics.median(result.setup_seconds) if result.setup_seconds else None,

@@ -115,7 +115,7 @@ def _one_process(case: Case, side: Side, result: Measured) -> None:
             seconds = process.block()
             if case.clock == "spawn":
                 seconds = process.answered - spawned
-            result.seconds.setdefault(name, []).append(seconds)
+            result.seconds.setdefault(name, []).append(seconds / side.share)
             _check(case, result, process, first=i == 0)
         result.setup_seconds.append(process.setup_seconds)
 
@@ -125,11 +125,11 @@ def _standing(case: Case, results: list[Measured], blocks: int, say: Callable[[s
     try:
         for side, result in _turns(case, results, 0):
             if side.warm_up and not side.once and not results[0].failure:
-                _one_block(case, result, processes[side.name], counted=False)
+                _one_block(case, side, result, processes[side.name], counted=False)
         start = time.perf_counter()
         for block in range(blocks):
             for side, result in _turns(case, results, block):
-                _one_block(case, result, processes[side.name], counted=True)
+                _one_block(case, side, result, processes[side.name], counted=True)
             if block == 0:
                 _estimate(start, blocks, say)
     finally:
@@ -137,7 +137,7 @@ def _standing(case: Case, results: list[Measured], blocks: int, say: Callable[[s
             process.close()
 
 
-def _one_block(case: Case, result: Measured, process: SideProcess, *, counted: bool) -> None:
+def _one_block(case: Case, side: Side, result: Measured, process: SideProcess, *, counted: bool) -> None:
     """A block of a standing process, which is started when its first turn comes."""
     (name,) = case.passes
     first = not result.setup_seconds
@@ -152,7 +152,7 @@ def _one_block(case: Case, result: Measured, process: SideProcess, *, counted: b
         result.failure = str(error)
         return
     if counted:
-        result.seconds.setdefault(name, []).append(seconds)
+        result.seconds.setdefault(name, []).append(seconds / side.share)
 
 
 def _estimate(start: float, blocks: int, say: Callable[[str], None]) -> None:

@@ -63,6 +63,7 @@ def _line(row: Row) -> str:
     assert row.throughput is not None
     parts = [
         f"{row.side:<26}{row.seconds:>9.3f} s{row.throughput:>11,.1f} {row.unit}/s{row.memory / 1e6:>8,.0f} MB",
+        _spread(row),
         f"{row.ratio.median:>8.2f} x ({row.ratio.low:.2f} to {row.ratio.high:.2f})" if row.ratio else "",
         *(_said(verdict) for verdict in row.verdicts),
         *(f"{key} equal" for key in row.same),
@@ -72,6 +73,12 @@ def _line(row: Row) -> str:
         str(row.checks.get("said", "")),
     ]
     return "  ".join(part for part in parts if part)
+
+
+def _spread(row: Row) -> str:
+    if row.standard_deviation is None:
+        return ""
+    return f"mean {row.mean:.3f} s, deviation {row.standard_deviation:.3f}"
 
 
 def _said(verdict: Verdict) -> str:

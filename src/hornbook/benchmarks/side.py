@@ -36,6 +36,9 @@ class Side:
     """In a standing process, run a block that is not counted first: off for who neither compiles nor caches."""
     once: bool = False
     """Only in the first block, for its checks: who is too slow for all of them has no ratio."""
+    share: float = 1.0
+    """Of the case's amount, what a block of it works through, for who would take the same time for every part: its
+    seconds are divided by this."""
 
 
 class SideFailedError(Exception):

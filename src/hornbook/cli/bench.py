@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hornbook.cli import bench_decode
 from hornbook.cli.bench_speedrun import add_speedrun
 from hornbook.cli.bench_speedrun import run as run_speedrun
 from hornbook.cli.configuration import positive
@@ -36,8 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_tokenizer(tokenizer)
     _add_measuring(tokenizer)
     _add_train(actions)
-    text = "greedy decoding, with transformers"
-    _add_measuring(actions.add_parser("decode", help=text, description=text))
+    text = "greedy decoding with transformers; with --diffusion, filling masks"
+    decode = actions.add_parser("decode", help=text, description=text)
+    bench_decode.add_decode_arguments(decode)
+    _add_measuring(decode)
     add_speedrun(actions)
     text = "install the libraries to compare with, each into an environment of its own below .bench/peers"
     peers = actions.add_parser("peers", help=text, description=text)
@@ -88,16 +91,9 @@ def run(args: argparse.Namespace) -> int:
             case "train":
                 return _bench_train(args)
             case _:
-                return _bench_decode(args)
+                return bench_decode.run(args, _measure)
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _bench_decode(args: argparse.Namespace) -> int:
-    from hornbook.benchmarks.transformer import decode_cases
-
-    with tempfile.TemporaryDirectory() as directory:
-        return _measure(args, decode_cases(Path(directory)))
 
 
 def _bench_train(args: argparse.Namespace) -> int:

@@ -50,8 +50,10 @@ def run(args: argparse.Namespace) -> int:
     conversation = Conversation(
         tokenizer,
         config.generate,
-        context_length=model.config.context_length,
-        answer=lambda prompt, seed: stream_text(model, tokenizer, prompt, config.generate, seed=seed),
+        context_length=_readable(opened, config.generate),
+        answer=lambda prompt, seed: stream_text(
+            model, tokenizer, prompt, config.generate, objective=opened.objective, seed=seed
+        ),
     )
     for_people = speaks_to_people(config.tracking.console)
     if for_people:
@@ -67,6 +69,27 @@ def run(args: argparse.Namespace) -> int:
                 "chat", console=config.tracking.console, prompt=turn.said, output=turn.answer, finish_reason=turn.reason
             )
     return 0
+
+
+def _readable(opened: from_checkpoint.OpenedModel, config: GenerateConfig) -> int:
+    """How many tokens a prompt and all but the last of an answer may have together.
+
+    Raises:
+        GenerationError: for a diffusion decoder, which reserves room for the longest answer, if that is too much.
+    """
+    from hornbook.errors import GenerationError
+    from hornbook.generation.choice import decoder_name
+
+    context = opened.model.config.context_length
+    if decoder_name(config, opened.objective) == "autoregressive":
+        return context
+    if config.max_new_tokens > context // 2:
+        raise GenerationError(
+            f"generate.max_new_tokens = {config.max_new_tokens} leaves too little of the model's context_length = "
+            f"{context} for a conversation, since a diffusion decoder lays out the whole answer; choose at most "
+            f"{context // 2}"
+        )
+    return context - 1  # the last token of an answer is read as well
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="your own text: files or folders, .txt, .md, .jsonl or .parquet (default: Python's own documentation)",
     )
+    parser.add_argument(
+        "--diffusion", action="store_true", help="by masked diffusion: text that is filled in, not written on"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default runs)")
     parser.add_argument("--seed", type=int, default=1337, metavar="N", help="default 1337")
     parser.add_argument(
@@ -45,9 +48,16 @@ def run(args: argparse.Namespace) -> int:
     from hornbook.selftest.plan import DemoOptions
 
     options = DemoOptions(
-        minutes=args.minutes, corpus=tuple(args.corpus), out_dir=args.out, seed=args.seed, console=args.console
+        minutes=args.minutes,
+        corpus=tuple(args.corpus),
+        out_dir=args.out,
+        seed=args.seed,
+        console=args.console,
+        diffusion=args.diffusion,
     )
     result = run_demo(options, lambda stage: _tell(stage, args.console))
+    if args.diffusion and result.is_finished:
+        _show_denoising(result)
     _tell(_what_next(result), args.console)
     return 0 if result.is_finished else 1
 
@@ -64,6 +74,18 @@ def _tell(stage: Stage, console: ConsoleChoice) -> None:
         print(printable(stage.words), file=sys.stderr)
 
 
+def _show_denoising(result: DemoResult) -> None:
+    """The first command that is suggested, carried out: a text as it is filled in, or its steps as JSON."""
+    from hornbook.cli import generate
+
+    parser = argparse.ArgumentParser()
+    generate.add_arguments(parser)
+    toml, prompt = str(result.root / "demo.toml"), result.config.generate.prompts[0]
+    generate.run(
+        parser.parse_args([str(result.run_dir.root), "--config", toml, f"--prompt={prompt}", "--show-denoising"])
+    )
+
+
 def _what_next(result: DemoResult) -> Stage:
     from hornbook.selftest.demo import Stage
 
@@ -73,17 +95,22 @@ def _what_next(result: DemoResult) -> Stage:
 
 
 def next_commands(result: DemoResult, program: str) -> list[str]:
-    """Lines to paste into a shell: more text, a talk, a longer training; after an interruption, how to go on."""
+    """Lines to paste into a shell: more text, a talk or a gap to fill, a longer training; or how to go on with one."""
     run, toml = shlex.quote(str(result.run_dir.root)), shlex.quote(str(result.root / "demo.toml"))
     if not result.is_finished:
         return [f"{program} train --resume {run}"]
     train, prompt = result.config.train, shlex.quote(result.config.generate.prompts[0])
     longer = {"run.name": '"longer"', "train.steps": 4 * train.steps, "train.max_minutes": 5 * (train.max_minutes or 1)}
     overrides = " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in longer.items())
+    longer_training = f"{program} train {toml} {overrides}"
+    if result.config.objective.kind == "next_token":
+        return [f"{program} generate {run} --prompt {prompt}", f"{program} chat {run}", longer_training]
+    length = result.config.generate.max_new_tokens
+    gap = shlex.quote(f"{result.config.generate.prompts[-1]} <|mask:12|> the end.")
     return [
-        f"{program} generate {run} --prompt {prompt}",
-        f"{program} chat {run}",
-        f"{program} train {toml} {overrides}",
+        f"{program} generate {run} --prompt {prompt} --max-new-tokens {length} --show-denoising",
+        f"{program} generate {run} --infill {gap}",
+        longer_training,
     ]
 
 

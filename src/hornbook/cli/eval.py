@@ -1,4 +1,7 @@
-"""`hornbook eval perplexity`: how surprised a model is by a text, with a card that says how that was measured.
+"""`hornbook eval`: how surprised a model is by a text, with a card that says how that was measured.
+
+    perplexity    of a model that names the next token; exact
+    bound         of a diffusion model; at most
 
 Without --config the configuration of the checkpoint's own run counts, its tracking.console aside, so that `hornbook
 eval perplexity RUN` scores the validation split that the run was validated on, whole.
@@ -7,6 +10,7 @@ eval perplexity RUN` scores the validation split that the run was validated on, 
 from __future__ import annotations
 
 import argparse
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 
 FLAGS = ("checkpoint", "text", "split", "window", "stride", "batch_size", "max_tokens")
 """Settings of [eval] that have a flag of their own."""
+BOUND_FLAGS = ("bound.estimator", "bound.draws", "bound.seed", "bound.prompt", "bound.answer")
+"""Those of `eval bound` alone."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,29 +35,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="strided sliding-window perplexity and bits per byte",
         description="Strided sliding-window perplexity and bits per byte: every token is scored once.",
     )
-    from_checkpoint.add_checkpoint_arguments(perplexity)
-    perplexity.add_argument("--text", nargs="+", metavar="FILE", help="score these text files, not a prepared split")
-    perplexity.add_argument("--split", choices=("train", "valid", "test"), help="of the data set at data.path")
-    perplexity.add_argument("--window", type=int, metavar="TOKENS", help="default: the model's context_length")
-    perplexity.add_argument("--stride", type=int, metavar="TOKENS", help="default: half the window; 1 is exact, slow")
-    perplexity.add_argument("--batch-size", type=int, metavar="WINDOWS", help="windows at a time; changes speed only")
-    perplexity.add_argument("--max-tokens", type=int, metavar="N", help="score the first N tokens")
+    _add_text_arguments(perplexity, stride="half the window; 1 is exact, slow")
+    bound = measures.add_parser(
+        "bound",
+        help="at most how large perplexity and bits per byte of a diffusion model are",
+        description="An upper bound on perplexity and bits per byte of a diffusion model: every token is hidden and "
+        "measured, over several ways to hide the others; or of one answer to a prompt.",
+    )
+    _add_text_arguments(bound, stride="the window, so that each starts cold")
+    estimators = ("fixed_count", "bernoulli", "exact")
+    bound.add_argument("--estimator", dest="bound.estimator", choices=estimators, help="default: fixed_count")
+    bound.add_argument("--draws", dest="bound.draws", type=int, metavar="N", help="readings a window; default: 16")
+    bound.add_argument(
+        "--seed", dest="bound.seed", type=int, metavar="SEED", help="the same seed hides the same tokens"
+    )
+    bound.add_argument("--prompt", dest="bound.prompt", metavar="TEXT", help="what stands before --answer, visible")
+    bound.add_argument("--answer", dest="bound.answer", metavar="TEXT", help="measure this text and no split")
+
+
+def _add_text_arguments(parser: argparse.ArgumentParser, *, stride: str) -> None:
+    """What every measure takes: a model, a text, and how to read it."""
+    from_checkpoint.add_checkpoint_arguments(parser)
+    parser.add_argument("--text", nargs="+", metavar="FILE", help="score these text files, not a prepared split")
+    parser.add_argument("--split", choices=("train", "valid", "test"), help="of the data set at data.path")
+    parser.add_argument("--window", type=int, metavar="TOKENS", help="default: the model's context_length")
+    parser.add_argument("--stride", type=int, metavar="TOKENS", help=f"default: {stride}")
+    parser.add_argument("--batch-size", type=int, metavar="WINDOWS", help="windows at a time; changes speed only")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="score the first N tokens")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; the exit status is 0."""
     from hornbook.cli.configuration import maybe_print
-    from hornbook.evaluation.perplexity import evaluate_perplexity
-    from hornbook.evaluation.streams import open_stream
-    from hornbook.tracking.progress import Progress
+    from hornbook.evaluation.noised_scorer import check_measure
 
     config = _settings(args)
     if maybe_print(args, config):
         return 0
     opened = from_checkpoint.open_model(config.eval.checkpoint, table="eval", best=args.best, config=config)
+    check_measure(args.measure, opened.objective)
+    is_answer = args.measure == "bound" and config.eval.bound.answer is not None
+    card = _answer_card(opened, config) if is_answer else _text_card(args.measure, opened, config)
+    written = None if opened.run is None else write_card(opened.run, card)
+    _tell(card, config, written)
+    _log(opened, config, card)
+    return 0
+
+
+def _text_card(measure: str, opened: from_checkpoint.OpenedModel, config: Config) -> EvaluationCard:
+    from hornbook.evaluation.diffusion_bound import evaluate_bound
+    from hornbook.evaluation.perplexity import evaluate_perplexity
+    from hornbook.evaluation.streams import open_stream
+    from hornbook.tracking.progress import Progress
+
     stream, data = open_stream(config, opened.tokenizer)
-    with Progress("eval perplexity", unit="tokens", console=config.tracking.console) as progress:
-        card = evaluate_perplexity(
+    evaluate = (
+        functools.partial(evaluate_bound, objective=opened.objective) if measure == "bound" else evaluate_perplexity
+    )
+    with Progress(f"eval {measure}", unit="tokens", console=config.tracking.console) as progress:
+        return evaluate(
             opened.model,
             opened.tokenizer,
             stream,
@@ -61,10 +103,19 @@ def run(args: argparse.Namespace) -> int:
             step=opened.step,
             progress=progress.update,
         )
-    written = None if opened.run is None else write_card(opened.run, card)
-    _tell(card, config, written)
-    _log(opened, config, card)
-    return 0
+
+
+def _answer_card(opened: from_checkpoint.OpenedModel, config: Config) -> EvaluationCard:
+    from hornbook.evaluation.answer_bound import evaluate_answer
+
+    return evaluate_answer(
+        opened.model,
+        opened.tokenizer,
+        config.eval,
+        objective=opened.objective,
+        checkpoint=str(opened.path),
+        step=opened.step,
+    )
 
 
 def _settings(args: argparse.Namespace) -> Config:
@@ -73,13 +124,14 @@ def _settings(args: argparse.Namespace) -> Config:
         if home is not None and home.config_file.is_file():
             args.config = str(home.config_file)
             args.overrides = ['tracking.console="auto"', *args.overrides]  # how training spoke says nothing of now
-    return from_checkpoint.load_settings(args, "eval", FLAGS)
+    flags = FLAGS + BOUND_FLAGS if args.measure == "bound" else FLAGS
+    return from_checkpoint.load_settings(args, "eval", flags)
 
 
 def _tell(card: EvaluationCard, config: Config, written: Path | None) -> None:
     from hornbook.tracking.console import emit, speaks_to_people
 
-    emit("eval", console=config.tracking.console, measure="perplexity", file=written, **card.values())
+    emit("eval", console=config.tracking.console, measure=card.measure, file=written, **card.values())
     if speaks_to_people(config.tracking.console):
         from rich.console import Console
 
@@ -92,12 +144,12 @@ def _log(opened: from_checkpoint.OpenedModel, config: Config, card: EvaluationCa
     from hornbook.cli.run_events import RunEvents
 
     events = RunEvents(opened.run, config.tracking, step=opened.step)
-    events.log("eval", {"measure": "perplexity", **card.values()})
+    events.log("eval", {"measure": card.measure, **card.values()})
     events.close()
 
 
 def write_card(run: RunDir, card: EvaluationCard) -> Path | None:
-    """Write the card as RUN/evals/perplexity-step-N-WINDOW-STRIDE-DATA.json; None, with a note, if that fails.
+    """Write the card as RUN/evals/MEASURE-step-N-WINDOW-STRIDE-DATA.json; None, with a note, if that fails.
 
     The same measurement of the same checkpoint replaces its file; another one has another name.
     """
@@ -105,8 +157,8 @@ def write_card(run: RunDir, card: EvaluationCard) -> Path | None:
     from hornbook.storage.digest import bytes_sha256
     from hornbook.storage.disk import StorageError
 
-    data = bytes_sha256(f"{card.data} {card.tokens_scored}".encode())[:8]
-    path = run.evals / f"perplexity-step-{card.step or 0:08d}-{card.window}-{card.stride}-{data}.json"
+    data = bytes_sha256(card.identity.encode())[:8]
+    path = run.evals / f"{card.measure}-step-{card.step or 0:08d}-{card.window}-{card.stride}-{data}.json"
     try:
         run.evals.mkdir(exist_ok=True)
         replace_file(path, card.to_json())

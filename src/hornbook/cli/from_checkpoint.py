@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 from hornbook.cli.configuration import add_print_argument, add_set_argument
 
 if TYPE_CHECKING:  # these import torch or pydantic, which no --help may wait for
+    from collections.abc import Mapping
+
     from hornbook.config.run import Config
     from hornbook.models.transformer import Transformer
     from hornbook.storage.run_dir import RunDir
@@ -30,6 +32,7 @@ SAMPLING_FLAGS: dict[str, tuple[type, str]] = {
     "min_p": (float, "keep tokens at least P times as likely as the likeliest"),
     "repetition_penalty": (float, "above 1: tokens already seen become less likely"),
     "seed": (int, "the same seed gives the same text"),
+    "decoder": (str, "auto (by the model's objective), autoregressive or diffusion"),
 }
 """Settings of [generate] that have a flag of their own."""
 
@@ -72,6 +75,8 @@ class OpenedModel:
     path: Path
     """The checkpoint directory."""
     step: int
+    objective: Mapping[str, object]
+    """What it was trained with: `kind` and settings."""
     run: RunDir | None
     """The run that the checkpoint lies in."""
 
@@ -91,7 +96,14 @@ def open_model(checkpoint: Path | None, *, table: str, best: bool, config: Confi
     if config.run.threads is not None:
         torch.set_num_threads(config.run.threads)
     loaded = api.load(path, device=config.run.device)
-    return OpenedModel(model=loaded.model, tokenizer=loaded.tokenizer, path=path, step=loaded.step, run=find_run(path))
+    return OpenedModel(
+        model=loaded.model,
+        tokenizer=loaded.tokenizer,
+        path=path,
+        step=loaded.step,
+        objective=loaded.objective,
+        run=find_run(path),
+    )
 
 
 def find_checkpoint(checkpoint: Path | None, *, table: str, best: bool) -> Path:

@@ -1,4 +1,4 @@
-"""`hornbook generate`: continue one or many prompts.
+"""`hornbook generate`: continue one or many prompts, or fill the holes of a text.
 
 On a terminal the text is streamed as it is made. Whenever stdout is not a terminal, or with --json, it carries one JSON
 object a text and nothing else.
@@ -7,6 +7,7 @@ object a text and nothing else.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from hornbook.cli import from_checkpoint
 from hornbook.cli.configuration import positive
+from hornbook.cli.denoising import Watcher, check_denoising, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,12 +36,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument(
         "--prompt-file", metavar="FILE", help="the whole file is one prompt; without any prompt, stdin is, when piped"
     )
+    source.add_argument(
+        "--infill",
+        action="append",
+        metavar="TEXT",
+        help='fill the holes of a text: "Once <|mask:20|> end" has one of 20 tokens; diffusion models; may be repeated',
+    )
     from_checkpoint.add_sampling_arguments(parser)
     parser.add_argument(
         "--num-samples", type=positive, default=1, metavar="N", help="texts a prompt, of seeds S, S+1, ..."
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a text, on a terminal too")
     parser.add_argument("--no-stream", action="store_true", help="show each text when it is complete")
+    parser.add_argument(
+        "--show-denoising",
+        action="store_true",
+        help="diffusion models: show how masks become text; in JSON, every step's positions, tokens and confidences",
+    )
+    parser.add_argument(
+        "--compare-cache",
+        action="store_true",
+        help="diffusion models: decode without the cache as well, and tell how much it changes and gains",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,15 +68,18 @@ def run(args: argparse.Namespace) -> int:
     config = from_checkpoint.load_settings(args, "generate", names)
     if maybe_print(args, config):
         return 0
-    prompts = _prompts(args, config)
+    prompts = args.infill or _prompts(args, config)
     opened = from_checkpoint.open_model(config.generate.checkpoint, table="generate", best=args.best, config=config)
-    texts = _Texts(opened, config, as_json=args.json)
+    check_denoising(args, config, opened)
+    texts = _Texts(opened, config, as_json=args.json, infills=bool(args.infill), shows=args.show_denoising)
     requests = [(prompt, config.generate.seed + n) for prompt in prompts for n in range(args.num_samples)]
     try:
-        if texts.for_people and not args.no_stream:
+        if args.compare_cache:
+            texts.compare(requests)
+        elif texts.for_people and not (args.no_stream or args.infill or args.show_denoising):
             texts.stream(requests)
         else:
-            texts.complete(requests)
+            texts.complete(requests, at_once=1 if args.show_denoising else ROWS_AT_ONCE)
     finally:
         texts.close()
     return 0
@@ -94,12 +115,16 @@ def _without_final_break(text: str) -> str:
 class _Texts:
     """Makes texts and tells of them: on stdout, and to the trackers."""
 
-    def __init__(self, opened: from_checkpoint.OpenedModel, config: Config, *, as_json: bool) -> None:
+    def __init__(
+        self, opened: from_checkpoint.OpenedModel, config: Config, *, as_json: bool, infills: bool, shows: bool
+    ) -> None:
         from hornbook.cli.run_events import RunEvents
         from hornbook.tracking.console import speaks_to_people
 
         self._opened = opened
         self._config = config
+        self._infills = infills
+        self._shows = shows
         self._console = "json" if as_json else config.tracking.console
         self.for_people = speaks_to_people(self._console)
         self._events = RunEvents(opened.run, config.tracking, step=opened.step)
@@ -110,31 +135,62 @@ class _Texts:
         from hornbook.generation.text import stream_text
         from hornbook.tracking.figures import printable
 
+        opened = self._opened
         for prompt, seed in requests:
-            model, tokenizer = self._opened.model, self._opened.tokenizer
-            pieces = stream_text(model, tokenizer, prompt, self._config.generate, seed=seed)
+            pieces = stream_text(
+                opened.model, opened.tokenizer, prompt, self._config.generate, objective=opened.objective, seed=seed
+            )
             print(printable(prompt), end="", flush=True)
             for piece in pieces:
                 print(printable(piece), end="", flush=True)
             print()
             self._tell(pieces.generation, seed)
 
-    def complete(self, requests: list[tuple[str, int]]) -> None:
+    def complete(self, requests: list[tuple[str, int]], *, at_once: int) -> None:
         """Each text when it is complete, several decoded together."""
-        from hornbook.generation.text import generate_text
         from hornbook.tracking.figures import printable
 
-        for some in _batches(requests, ROWS_AT_ONCE):
+        for some in _batches(requests, at_once):
             prompts, seeds = [prompt for prompt, _ in some], [seed for _, seed in some]
-            model, tokenizer = self._opened.model, self._opened.tokenizer
-            for result, seed in zip(
-                generate_text(model, tokenizer, prompts, self._config.generate, seeds=seeds), seeds, strict=True
-            ):
+            with watched(self._opened.tokenizer, shows=self._shows, for_people=self.for_people) as watcher:
+                made = self._make(prompts, seeds, watcher)
+            for result, seed in zip(made, seeds, strict=True):
                 if self.for_people:
-                    print(printable(result.prompt + result.text))
-                self._tell(result, seed)
+                    print(printable(result.text if self._infills else result.prompt + result.text))
+                self._tell(result, seed, **watcher.told())
 
-    def _tell(self, result: Generation, seed: int) -> None:
+    def _make(self, prompts: list[str], seeds: list[int], watcher: Watcher) -> list[Generation]:
+        from hornbook.generation.infill import infill_text
+        from hornbook.generation.text import generate_text
+
+        opened, make = self._opened, infill_text if self._infills else generate_text
+        return make(
+            opened.model,
+            opened.tokenizer,
+            prompts,
+            self._config.generate,
+            objective=opened.objective,
+            seeds=seeds,
+            on_step=watcher.on_step,
+        )
+
+    def compare(self, requests: list[tuple[str, int]]) -> None:
+        """All texts twice, with and without the cache, and what that changes."""
+        from hornbook.generation.divergence import measure_divergence
+        from hornbook.tracking.console import emit
+
+        opened = self._opened
+        prompts, seeds = [prompt for prompt, _ in requests], [seed for _, seed in requests]
+        found = measure_divergence(
+            opened.model, opened.tokenizer, prompts, self._config.generate, objective=opened.objective, seeds=seeds
+        )
+        if self.for_people:
+            print(found.words)
+        emit(
+            "compare_cache", console=self._console, step=opened.step, prompts=len(prompts), **dataclasses.asdict(found)
+        )
+
+    def _tell(self, result: Generation, seed: int, **more: object) -> None:
         from hornbook.tracking.console import emit
 
         if result.prompt_tokens_dropped and not self._warned:
@@ -156,7 +212,7 @@ class _Texts:
             "finish_reason": result.finish_reason,
             "checkpoint": str(self._opened.path),
         }
-        emit("generate", console=self._console, parameters=parameters, step=self._opened.step, **values)
+        emit("generate", console=self._console, parameters=parameters, step=self._opened.step, **values, **more)
         flat = {f"parameters/{name}": _scalar(value) for name, value in parameters.items()}
         self._events.log("generate", {**values, **flat})
 

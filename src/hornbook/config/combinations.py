@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hornbook.config.objective import BlockDiffusionConfig
 from hornbook.config.optim import ConstantSchedule, NoamSchedule, ScheduleFreeAdamWConfig, WsdSchedule
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def check(config: Config) -> None:
         _decay(config),
         _averages(config),
         _attention(config),
+        _blocks(config),
+        _objective_steps(config),
     ):
         if problem is not None:
             raise ValueError(problem)
@@ -50,6 +53,38 @@ def _attention(config: Config) -> str | None:
         'model.attention_backend = "compiled" has no effect with train.compile = "off"; set that to "on", or the '
         'backend to "auto"'
     )
+
+
+def _blocks(config: Config) -> str | None:
+    objective, length = config.objective, config.model.context_length
+    if not isinstance(objective, BlockDiffusionConfig):
+        return None
+    block = objective.block_length
+    if block > length or length % block:
+        divisors = [size for size in range(1, length + 1) if length % size == 0]
+        near = sorted({max(size for size in divisors if size <= block), min([*filter(block.__lt__, divisors), length])})
+        return (
+            f"objective.block_length = {block} is not a divisor of model.context_length = {length}; "
+            f"nearest: {' or '.join(map(str, near))}"
+        )
+    if config.model.ngram_length > 1:
+        return (
+            f'model.ngram_length = {config.model.ngram_length} with objective.kind = "block_diffusion": n-grams at the '
+            "start of a block would be of masked tokens in training and of finished ones in decoding; leave out "
+            'ngram_length and ngram_rows, or use kind = "masked_diffusion"'
+        )
+    return None
+
+
+def _objective_steps(config: Config) -> str | None:
+    for name in ("curriculum_steps", "diffusion_weight_steps"):
+        steps = getattr(config.objective, name, 0)
+        if steps > config.train.steps:
+            return (
+                f"objective.{name} = {steps} is more than train.steps = {config.train.steps}: the run would end before "
+                f"it does; choose at most {config.train.steps}"
+            )
+    return None
 
 
 def _stride(config: Config) -> str | None:

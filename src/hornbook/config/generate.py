@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from hornbook.config.bound import BoundConfig
 from hornbook.config.table import Table
 
 
@@ -24,6 +25,42 @@ class SamplingConfig(Table):
     seed: NonNegativeInt = 0
 
 
+class DenoisingConfig(Table):
+    """How a diffusion decoder fills masks: blocks from left to right, and in each block some tokens a step."""
+
+    denoise_steps: PositiveInt | None = None
+    """Steps for all max_new_tokens, shared among the blocks by their tokens. Default: one token a step."""
+    block_length: PositiveInt | None = None
+    """Tokens that are filled together. Default: that of a block-diffusion model, else 32."""
+    remasking: Literal["low_confidence", "random", "entropy", "margin"] = "low_confidence"
+    """Which of the drawn tokens a step keeps: the most probable, any, those of least entropy, or those furthest ahead
+    of the runner-up. The others are masked again."""
+    confidence_threshold: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """Instead of denoise_steps: a step keeps every token of at least this confidence, and one at least."""
+    guidance_scale: NonNegativeFloat = 0.0
+    """Classifier-free guidance: logits move away from those without the prompt, by this factor; 0 is off."""
+    cache: Literal["auto", "none", "prefix", "dual", "delayed"] = "auto"
+    """Keys and values that are kept within a block: of what stands before it, or also of what follows (dual), or also
+    of its own tokens a step after they were decided (delayed); with full attention these are approximations. Auto:
+    prefix for a block-diffusion model, where it is exact, else none."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.confidence_threshold is None:
+            return self
+        if self.denoise_steps is not None:
+            raise ValueError(
+                f"denoise_steps = {self.denoise_steps} has no effect with confidence_threshold = "
+                f"{self.confidence_threshold}, which decides how many tokens a step keeps; set one of them"
+            )
+        if self.remasking not in ("low_confidence", "margin"):
+            raise ValueError(
+                f'confidence_threshold is a share of probability, which remasking = "{self.remasking}" does not '
+                'measure; use "low_confidence" or "margin"'
+            )
+        return self
+
+
 class GenerateConfig(SamplingConfig):
     """Text from a checkpoint."""
 
@@ -37,10 +74,14 @@ class GenerateConfig(SamplingConfig):
     """When prompt and output outgrow the context: stop (reason `length`), slide the window, or refuse."""
     cache: bool = True
     """Use the KV cache; off recomputes everything, for comparison."""
+    decoder: Literal["auto", "autoregressive", "diffusion"] = "auto"
+    """One token after another, or masks filled in blocks. Auto goes by the objective that the model was trained with;
+    one of kind joint serves both ways, and auto is autoregressive."""
+    diffusion: DenoisingConfig = DenoisingConfig()
 
 
 class EvalConfig(Table):
-    """Perplexity of a text or of a split of a prepared data set."""
+    """Perplexity of a text or of a split of a prepared data set; for a diffusion model, a bound on it."""
 
     checkpoint: Path | None = None
     split: Literal["train", "valid", "test"] = "valid"
@@ -49,9 +90,11 @@ class EvalConfig(Table):
     window: PositiveInt | None = None
     """Tokens a window. Default: context_length."""
     stride: PositiveInt | None = None
-    """New tokens a window: each is scored once, with the most context that fits. Default: half the window."""
+    """New tokens a window: each is scored once, with the most context that fits. Default: half the window; of the
+    bound, the whole window."""
     batch_size: PositiveInt = 8
     max_tokens: PositiveInt | None = None
+    bound: BoundConfig = BoundConfig()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -60,4 +103,7 @@ class EvalConfig(Table):
                 f"stride = {self.stride} is more than window = {self.window}, so tokens would be left out; "
                 f"choose at most {self.window}"
             )
+        scored = {"text": self.text, "window": self.window, "stride": self.stride, "max_tokens": self.max_tokens}
+        if self.bound.answer is not None and (given := [name for name, value in scored.items() if value]):
+            raise ValueError(f"bound.answer is measured whole, so {' and '.join(given)} has no effect; leave it out")
         return self

@@ -9,7 +9,7 @@ from hornbook.config import combinations
 from hornbook.config.data import DataConfig
 from hornbook.config.generate import EvalConfig, GenerateConfig
 from hornbook.config.model import ModelTable
-from hornbook.config.objective import ObjectiveConfig
+from hornbook.config.objective import NextTokenConfig, ObjectiveConfig
 from hornbook.config.optim import AdamWConfig, CosineSchedule, OptimConfig, ScheduleConfig
 from hornbook.config.table import Table
 from hornbook.config.tokenizer import TokenizerConfig
@@ -46,7 +46,7 @@ class Config(Table):
     tokenizer: TokenizerConfig = TokenizerConfig()
     data: DataConfig = DataConfig()
     model: ModelTable = ModelTable()
-    objective: ObjectiveConfig = ObjectiveConfig()
+    objective: ObjectiveConfig = NextTokenConfig()
     optim: OptimConfig = AdamWConfig()
     schedule: ScheduleConfig = CosineSchedule()
     train: TrainConfig = TrainConfig()

@@ -125,12 +125,12 @@ class WindowBatches:
 def fixed_batches(windows: Windows, *, n_windows: int, batch_size: int) -> list[TokenBatch]:
     """The same evenly spaced windows at every call, for validation; all of them if there are fewer than `n_windows`.
 
-    The last batch may have fewer rows. `sample_ids` are window numbers.
+    The last batch may have fewer rows. `sample_ids` count the windows of this set from 0.
     """
     count = min(n_windows, len(windows))
     chosen = [i * len(windows) // count for i in range(count)]
     return [
-        _batch(windows, chosen[first : first + batch_size], chosen[first : first + batch_size])
+        _batch(windows, chosen[first : first + batch_size], range(count)[first : first + batch_size])
         for first in range(0, count, batch_size)
     ]
 

@@ -69,6 +69,16 @@ class MarkovSource:
         rows = -(self.transitions * np.log(self.transitions)).sum(axis=1)
         return float(self.stationary @ rows)
 
+    def entropy_nats(self, n_symbols: int) -> float:
+        """H(X_1 .. X_n), the entropy of so many successive symbols of which nothing else is known, in nats.
+
+        The first `order` symbols follow the stationary law, each later one costs the entropy rate (the chain rule).
+        """
+        n, order = self.config.n_symbols, self.config.order
+        known = self.stationary.reshape(n ** min(n_symbols, order), -1).sum(axis=1)  # the oldest symbols come first
+        first = -float((known * np.log(known)).sum())
+        return first + max(0, n_symbols - order) * self.entropy_rate_nats
+
     def documents(self) -> Iterator[bytes]:
         """`n_documents` texts of `document_length` symbols."""
         alphabet = np.frombuffer(SYMBOLS.encode(), dtype=np.uint8)

@@ -7,7 +7,7 @@ tokenizers, as bytes belong to the text.
 import json
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,6 +18,11 @@ CardValue = str | int | float | None
 @dataclass(frozen=True, kw_only=True)
 class EvaluationCard:
     """Perplexity of one checkpoint on one text, and all that is needed to repeat or to distrust it."""
+
+    measure: ClassVar[str] = "perplexity"
+    """What `hornbook eval` calls it."""
+    suffix: ClassVar[str] = ""
+    """Of the names of numbers, where they are not the thing itself."""
 
     window: int
     stride: int
@@ -42,6 +47,11 @@ class EvaluationCard:
             f"scored once, after the first window with {self.window - self.stride + 1} to {self.window} tokens of "
             "context; context is not reset between documents"
         )
+
+    @property
+    def identity(self) -> str:
+        """What tells this measurement from others of the same checkpoint, window and stride."""
+        return f"{self.data} {self.tokens_scored}"
 
     @property
     def nats_per_token(self) -> float:
@@ -70,11 +80,11 @@ class EvaluationCard:
         """Everything as one flat JSON object, derived numbers included; None for what overflows."""
         low, high = self.perplexity_interval or (None, None)
         numbers: dict[str, CardValue] = {
-            "perplexity": self.perplexity,
-            "perplexity_low": low,
-            "perplexity_high": high,
-            "bits_per_byte": self.bits_per_byte,
-            "nats_per_token": self.nats_per_token,
+            f"perplexity{self.suffix}": self.perplexity,
+            f"perplexity{self.suffix}_low": low,
+            f"perplexity{self.suffix}_high": high,
+            f"bits_per_byte{self.suffix}": self.bits_per_byte,
+            f"nats_per_token{self.suffix}": self.nats_per_token,
         }
         finite = {name: None if value == math.inf else value for name, value in numbers.items()}
         return {**finite, **asdict(self), "protocol": self.protocol}
@@ -88,7 +98,7 @@ class EvaluationCard:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table("", "", title=f"perplexity of {self.checkpoint or 'the model'}", show_header=False)
+        table = Table("", "", title=f"{self.measure} of {self.checkpoint or 'the model'}", show_header=False)
         for name, value in self.values().items():
             if value is not None:
                 table.add_row(name, Text(_shown(value)))  # plain: "[valid]" is no markup

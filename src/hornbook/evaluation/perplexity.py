@@ -173,7 +173,7 @@ def score_stream(
             done += at.scored
             if byte_lengths is not None:
                 n_bytes += int(byte_lengths[targets[row, counted].numpy()].sum())
-        _refuse_broken(nats[first:])
+        refuse_broken(nats[first:])
         if progress is not None:
             progress(done, n_tokens - 1)
     return StreamScore(
@@ -193,12 +193,26 @@ def _read(stream: TokenReader, windows: list[Window]) -> tuple[Int64[Tensor, "b 
     return both[:, :-1].contiguous(), both[:, 1:].contiguous()
 
 
-def _refuse_broken(nats: list[float]) -> None:
+def refuse_broken(nats: list[float]) -> None:
+    """Raise GenerationError where sums of nll are not finite."""
     if not math.isfinite(sum(nats)):
         raise GenerationError(
             "the model gives some tokens a loss of NaN or infinity; its weights are damaged or training diverged: try "
             "`hornbook checkpoint verify`, an earlier checkpoint or the best one"
         )
+
+
+def window_length(model: Transformer, config: EvalConfig) -> int:
+    """Tokens of a window: what `[eval] window` says, or the model's context_length.
+
+    Raises:
+        ConfigError: if it exceeds the model's context_length.
+    """
+    longest = model.config.context_length
+    window = config.window or longest
+    if window > longest:
+        raise ConfigError(f"eval.window = {window} exceeds the model's context_length = {longest}; choose at most that")
+    return window
 
 
 def evaluate_perplexity(
@@ -221,10 +235,7 @@ def evaluate_perplexity(
         ConfigError: if the window exceeds the model's context_length, or the stride the window.
         DataError, GenerationError: as `score_stream`.
     """
-    longest = model.config.context_length
-    window = config.window or longest
-    if window > longest:
-        raise ConfigError(f"eval.window = {window} exceeds the model's context_length = {longest}; choose at most that")
+    window = window_length(model, config)
     stride = config.stride or max(1, window // 2)
     was_training = model.training
     model.eval()

@@ -23,6 +23,8 @@ from hornbook.generation.rows import ContextOverflow, Row, admit
 from hornbook.models.cache import KVCache
 from hornbook.models.transformer import Transformer
 
+LAST = slice(-1, None)
+
 
 class Autoregressive:
     """Decoder that draws one token after another as `sampling` says.
@@ -155,7 +157,7 @@ class FreshReader:
         for length in set(lengths):
             group = [number for number, own in enumerate(lengths) if own == length]
             tokens = torch.tensor([rows[number].window for number in group], device=self._device)
-            found |= dict(zip(group, self._model(tokens, last_only=True)[:, 0], strict=True))
+            found |= dict(zip(group, self._model(tokens, only=LAST)[:, 0], strict=True))
         return torch.stack([found[number] for number in range(len(rows))])
 
 
@@ -192,7 +194,7 @@ class CachedReader:
             device=self._device,
         )
         self._cache.truncate(positions[:, 0])  # a row that slid starts again
-        logits: Tensor = self._model(tokens, positions=positions, cache=self._cache, last_only=True)
+        logits: Tensor = self._model(tokens, positions=positions, cache=self._cache, only=LAST)
         self._cache.advance(positions[:, -1] + 1 - positions[:, 0])
         for row, own in zip(rows, pending, strict=True):
             row.cached += len(own)

@@ -6,14 +6,15 @@ a stream join to exactly the text that a batch returns.
 """
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 from hornbook.config.generate import GenerateConfig
 from hornbook.errors import GenerationError
-from hornbook.generation.autoregressive import Autoregressive
+from hornbook.generation.choice import NEXT_TOKEN, choose_decoder
 from hornbook.generation.decoder import NO_TOKEN, FinishReason, TokenChunk
+from hornbook.generation.denoising import DenoiseStep
 from hornbook.generation.stops import StopScanner
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
@@ -29,7 +30,8 @@ class Generation:
     tokens: tuple[int, ...]
     """Every token drawn, the stop token or the tokens of the stop string included."""
     logprobs: tuple[float, ...]
-    """Of each token under the model itself, in nats, before any filter."""
+    """Of each token under the model itself, in nats, before any filter; of a diffusion model, in the step that decided
+    it, by what was decided until then."""
     finish_reason: FinishReason
     prompt_tokens: int
     prompt_tokens_dropped: int
@@ -84,11 +86,9 @@ class TextStream(Iterator[str]):
     Stopping early is fine: close() frees the decoder, and `generation` holds what was drawn until then.
     """
 
-    def __init__(
-        self, model: Transformer, tokenizer: Tokenizer, prompt: str, config: GenerateConfig, *, seed: int | None = None
-    ) -> None:
-        self._batch = _Batch(model, tokenizer, [prompt], config, seeds=None if seed is None else [seed])
-        self._pieces = self._batch.pieces()
+    def __init__(self, batch: "_Batch") -> None:
+        self._batch = batch
+        self._pieces = batch.pieces()
 
     def __next__(self) -> str:
         return next(text for _, text in self._pieces if text)
@@ -104,14 +104,24 @@ class TextStream(Iterator[str]):
 
 
 def stream_text(
-    model: Transformer, tokenizer: Tokenizer, prompt: str, config: GenerateConfig, *, seed: int | None = None
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompt: str,
+    config: GenerateConfig,
+    *,
+    objective: Mapping[str, object] = NEXT_TOKEN,
+    seed: int | None = None,
+    on_step: Callable[[DenoiseStep], None] | None = None,
 ) -> TextStream:
     """The continuation of `prompt`, piece by piece; the pieces join to `generate_text`'s text. Default seed: config's.
+
+    A diffusion decoder settles a block at a time; `on_step` hears of its steps.
 
     Raises:
         GenerationError: as `generate_text`, at once for the prompt and at the first piece for the model.
     """
-    return TextStream(model, tokenizer, prompt, config, seed=seed)
+    seeds = None if seed is None else [seed]
+    return TextStream(_Batch(model, tokenizer, [prompt], config, objective=objective, seeds=seeds, on_step=on_step))
 
 
 def generate_text(
@@ -120,18 +130,23 @@ def generate_text(
     prompts: Sequence[str],
     config: GenerateConfig,
     *,
+    objective: Mapping[str, object] = NEXT_TOKEN,
     seeds: Sequence[int] | None = None,
+    on_step: Callable[[DenoiseStep], None] | None = None,
 ) -> list[Generation]:
     """The continuation of each prompt, decoded together; every row is what it would be alone.
 
     Special tokens never come from a prompt's text. An empty prompt starts from the end-of-text token. `seeds` holds one
     integer a row (default: config.seed for each, so equal prompts give equal texts). config.prompts is not read.
+    The decoder is chosen by config and `objective`, what the model was trained with; `on_step` hears of the steps of a
+    diffusion decoder.
 
     Raises:
         GenerationError: for a prompt that does not fit, an empty prompt where the tokenizer has no end-of-text token,
-            an empty stop string, a tokenizer larger than the model, or a model whose logits are not finite.
+            an empty stop string, a tokenizer larger than the model, a model whose logits are not finite, or settings
+            that the decoder cannot honour.
     """
-    batch = _Batch(model, tokenizer, prompts, config, seeds=seeds)
+    batch = _Batch(model, tokenizer, prompts, config, objective=objective, seeds=seeds, on_step=on_step)
     for _ in batch.pieces():
         pass
     return batch.results()
@@ -147,29 +162,21 @@ class _Batch:
         prompts: Sequence[str],
         config: GenerateConfig,
         *,
-        seeds: Sequence[int] | None,
+        objective: Mapping[str, object],
+        seeds: Sequence[int] | None = None,
+        on_step: Callable[[DenoiseStep], None] | None = None,
     ) -> None:
         if "" in config.stop:
             raise GenerationError(
                 'generate.stop holds the empty string ""; expected non-empty strings, or leave it out'
             )
-        if tokenizer.vocab_size > model.config.vocab_size:
-            raise GenerationError(
-                f"the tokenizer has {tokenizer.vocab_size} tokens, the model only {model.config.vocab_size}; "
-                "generate with the tokenizer that the model was trained with"
-            )
+        check_vocabulary(model, tokenizer)
         self._prompts = tuple(prompts)
         self._ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
         self._rows = [RowText(tokenizer, config.stop) for _ in prompts]
         self._context = model.config.context_length
         self._started = time.perf_counter()
-        decode = Autoregressive(
-            config,
-            cache=config.cache,
-            context_overflow=config.context_overflow,
-            vocab_size=tokenizer.vocab_size,
-            unused_ids=tokenizer.unused_ids,
-        )
+        decode = choose_decoder(config, tokenizer, objective, on_step=on_step)
         end = tokenizer.end_of_text_id
         self._chunks = decode(
             model,
@@ -207,6 +214,31 @@ class _Batch:
             )
             for prompt, ids, row in zip(self._prompts, self._ids, self._rows, strict=True)
         ]
+
+
+def check_requests(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    config: GenerateConfig,
+    *,
+    objective: Mapping[str, object],
+) -> None:
+    """Refuse what `generate_text` would refuse before it reads the model.
+
+    Raises:
+        GenerationError: as `generate_text`.
+    """
+    _Batch(model, tokenizer, prompts, config, objective=objective)
+
+
+def check_vocabulary(model: Transformer, tokenizer: Tokenizer) -> None:
+    """Raise GenerationError for a tokenizer that has tokens which the model does not know."""
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise GenerationError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens, the model only {model.config.vocab_size}; "
+            "generate with the tokenizer that the model was trained with"
+        )
 
 
 def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:

@@ -6,6 +6,16 @@
     q2 x x x .    x x x x       . . x .
     q3 x x x x    x x x x       . . x x
 
+    block_causal, block_length 2      block_diffusion, block_length 2: noised n, then the same tokens clean c
+    q0 x x . .                            n0 n1 n2 n3 c0 c1 c2 c3
+    q1 x x . .                        n0   x  x  .  .  .  .  .  .
+    q2 x x x x                        n2   .  .  x  x  x  x  .  .
+    q3 x x x x                        c0   .  .  .  .  x  x  .  .
+                                      c2   .  .  .  .  x  x  x  x
+
+Block diffusion's two halves are one row of 2T tokens (Arriola et al., 2025, https://arxiv.org/abs/2503.09573): a noised
+block sees itself and the clean blocks before it, which is what it sees in decoding under block_causal.
+
 Without a cache, "before" is the order in the row, whatever `positions` say, so packed rows may restart their positions.
 With a cache, slot = position, and "before" is by slot. Every query may attend to itself: a row of the softmax is never
 empty, so the outputs at padding are finite (and meaningless), never NaN.
@@ -26,14 +36,21 @@ from hornbook.models.cache import Slots
 class AttentionMask:
     """What may be attended to.
 
-    kind: "causal" sees itself and what stands before; "full" sees both sides.
+    kind: "causal" sees itself and what stands before; "full" sees both sides; "block_causal" sees its own block and
+        those before; "block_diffusion" is of rows that hold a noised text and the same text clean.
+    block_length: tokens of a block, for these two. Blocks count from the first token of the row, with a cache from slot
+        0; whoever decodes by blocks writes whole ones.
     document_ids: queries see only keys of the same id, in addition to `kind`; not with a cache.
     key_is_real: false at keys that nobody else may see (padding). With a cache it covers all its max_length slots.
     """
 
-    kind: Literal["causal", "full"]
+    kind: Literal["causal", "full", "block_causal", "block_diffusion"]
     document_ids: Int[Tensor, "b t"] | None = None
     key_is_real: Bool[Tensor, "b s"] | None = None
+    block_length: int | None = None
+
+    def __post_init__(self) -> None:
+        assert (self.block_length is not None) == self.kind.startswith("block")
 
 
 CAUSAL = AttentionMask("causal")
@@ -49,17 +66,31 @@ class Visibility(NamedTuple):
 
 def resolve(mask: AttentionMask, *, length: int, device: torch.device) -> Visibility:
     """The mask over `length` tokens that attend to one another. Plain causal and plain full need no tensor."""
-    if mask.document_ids is None and mask.key_is_real is None:
+    if mask.block_length is None and mask.document_ids is None and mask.key_is_real is None:
         return Visibility(None, mask.kind == "causal")
-    allowed = torch.ones(1, 1, length, length, dtype=torch.bool, device=device)
-    if mask.kind == "causal":
-        allowed = allowed.tril()
+    allowed = _allowed(mask, length=length, device=device)[None, None]
     if mask.document_ids is not None:
         allowed = allowed & (mask.document_ids[:, None, :, None] == mask.document_ids[:, None, None, :])
     if mask.key_is_real is not None:
         itself = torch.eye(length, dtype=torch.bool, device=device)
         allowed = allowed & mask.key_is_real[:, None, None, :] | itself
     return Visibility(allowed, is_causal=False)
+
+
+def _allowed(mask: AttentionMask, *, length: int, device: torch.device) -> Bool[Tensor, "t t"]:
+    """What `mask.kind` alone allows each query, by row, of the keys."""
+    if mask.block_length is None:
+        everything = torch.ones(length, length, dtype=torch.bool, device=device)
+        return everything.tril() if mask.kind == "causal" else everything
+    place = torch.arange(length, device=device)
+    if mask.kind == "block_causal":
+        block = place // mask.block_length
+        return block[:, None] >= block
+    assert length % 2 == 0
+    block, is_clean = place % (length // 2) // mask.block_length, place >= length // 2
+    earlier_or_own_clean = block < block[:, None] + is_clean[:, None]
+    own_noised = ~is_clean[:, None] & (block == block[:, None])
+    return torch.where(is_clean, earlier_or_own_clean, own_noised)
 
 
 def resolve_cached(mask: AttentionMask, slots: Slots) -> Visibility:
@@ -73,7 +104,11 @@ def resolve_cached(mask: AttentionMask, slots: Slots) -> Visibility:
     real = mask.key_is_real
     if real is not None and real.shape[1] < slots.end:
         raise GenerationError(f"key_is_real covers {real.shape[1]} slots of the cache, {slots.end} are attended to")
-    visibility = _causal_slots(slots) if mask.kind == "causal" else _filled_slots(slots)
+    assert mask.kind != "block_diffusion"
+    if mask.kind == "full":
+        visibility = _filled_slots(slots)
+    else:
+        visibility = _causal_slots(slots) if mask.block_length is None else _block_slots(slots, mask.block_length)
     if real is None:
         return visibility
     slot = torch.arange(slots.end, device=slots.positions.device)
@@ -92,6 +127,16 @@ def _causal_slots(slots: Slots) -> Visibility:
         return Visibility(None, is_causal=False)
     at = slots.positions if slots.start is None else slots.positions[:1]
     return Visibility(torch.arange(slots.end, device=at.device) <= at[:, None, :, None], is_causal=False)
+
+
+def _block_slots(slots: Slots, block_length: int) -> Visibility:
+    """Each query sees the slots up to the end of its block; one whole block, the usual case, needs no tensor."""
+    last = slots.end - 1
+    if slots.start is not None and slots.start // block_length == last // block_length:
+        return Visibility(None, is_causal=False)
+    at = slots.positions if slots.start is None else slots.positions[:1]
+    slot = torch.arange(slots.end, device=at.device)
+    return Visibility(slot // block_length <= (at // block_length)[:, None, :, None], is_causal=False)
 
 
 def _filled_slots(slots: Slots) -> Visibility:

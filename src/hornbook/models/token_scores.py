@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -57,6 +57,29 @@ def token_scores(
         ]
     nll, logsumexp, mean_logit = (torch.cat(column).view(targets.shape) for column in zip(*parts, strict=True))
     return TokenScores(nll, logsumexp, mean_logit)
+
+
+def scores_where(
+    asked: Bool[Tensor, "b t"],
+    hidden: Float[Tensor, "b t d"],
+    targets: Int[Tensor, "b t"],
+    head: Head,
+    *,
+    chunk_tokens: int,
+    nll_only: bool = False,
+) -> TokenScores:
+    """`token_scores` where `asked`, and zeros elsewhere, for which no logits are computed."""
+    rows = asked.flatten().nonzero()[:, 0]
+    some = token_scores(
+        hidden.flatten(0, 1)[rows][None],
+        targets.flatten()[rows][None],
+        head,
+        chunk_tokens=chunk_tokens,
+        nll_only=nll_only,
+    )
+    columns = (some.nll, some.logsumexp, some.mean_logit)
+    empty = some.nll.new_zeros(asked.numel())
+    return TokenScores(*(empty.index_copy(0, rows, column[0]).view(asked.shape) for column in columns))
 
 
 def _score(

@@ -12,7 +12,7 @@ from typing import overload
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -27,7 +27,7 @@ from hornbook.models.ngrams import NgramEmbedding, earlier
 from hornbook.models.norms import make_norm
 from hornbook.models.positions import Rotation, rotation, sinusoid
 from hornbook.models.roles import role_of
-from hornbook.models.token_scores import TokenScores, token_scores
+from hornbook.models.token_scores import TokenScores, scores_where, token_scores
 
 
 class Transformer(nn.Module):
@@ -77,9 +77,10 @@ class Transformer(nn.Module):
         mask: AttentionMask = CAUSAL,
         cache: KVCache | None = None,
         targets: None = None,
+        asked: None = None,
         chunk_tokens: int = 2048,
         nll_only: bool = False,
-        last_only: bool = False,
+        only: slice | Int[Tensor, "b out"] | None = None,
     ) -> Float[Tensor, "b t v"]: ...
     @overload
     def forward(
@@ -89,10 +90,11 @@ class Transformer(nn.Module):
         positions: Int[Tensor, "b t"] | None = None,
         mask: AttentionMask = CAUSAL,
         cache: KVCache | None = None,
-        targets: Int[Tensor, "b t"],
+        targets: Int[Tensor, "b scored"],
+        asked: Bool[Tensor, "b scored"] | None = None,
         chunk_tokens: int = 2048,
         nll_only: bool = False,
-        last_only: bool = False,
+        only: slice | Int[Tensor, "b out"] | None = None,
     ) -> TokenScores: ...
     def forward(
         self,
@@ -101,19 +103,22 @@ class Transformer(nn.Module):
         positions: Int[Tensor, "b t"] | None = None,
         mask: AttentionMask = CAUSAL,
         cache: KVCache | None = None,
-        targets: Int[Tensor, "b t"] | None = None,
+        targets: Int[Tensor, "b scored"] | None = None,
+        asked: Bool[Tensor, "b scored"] | None = None,
         chunk_tokens: int = 2048,
         nll_only: bool = False,
-        last_only: bool = False,
+        only: slice | Int[Tensor, "b out"] | None = None,
     ) -> Float[Tensor, "b out v"] | TokenScores:
-        """Logits (b, t, v), float32 at least; with `targets` (b, t) their TokenScores instead.
+        """Logits (b, t, v), float32 at least; with `targets` (b, s) their TokenScores instead.
 
         positions: default 0 .. t-1, or with a cache each row's next ones. Without a cache they say where a token
             stands (packed documents restart at 0) and not what it sees: `mask` goes by order in the row.
         cache: keys and values are written at slot = position; the caller advances it.
+        targets: of the first s <= t positions.
+        asked: those of `targets` that are wanted; the scores of the others are 0 and take no time.
         chunk_tokens: with `targets`, rows of logits that exist at once.
         nll_only: with `targets`, of the scores only nll carries a gradient.
-        last_only: logits of the last position of each row alone, (b, 1, v); not with `targets`.
+        only: columns of `tokens` whose logits are wanted, a slice or (b, out) of each row's own; not with `targets`.
 
         Raises:
             GenerationError: for positions that the cache does not have, more default or cached positions than the
@@ -134,9 +139,12 @@ class Transformer(nn.Module):
             self._check_span(slots.end)
         hidden = self._hidden(tokens, positions, visibility, cache, slots)
         if targets is not None:
+            hidden = hidden[:, : targets.shape[1]]
+            if asked is not None:  # never the same number, and a compiled form has one shape
+                return scores_where(asked, hidden, targets, self._logits, chunk_tokens=chunk_tokens, nll_only=nll_only)
             score = _compiled()[1] if self._runs_compiled(cache) else token_scores
             return score(hidden, targets, self._logits, chunk_tokens=chunk_tokens, nll_only=nll_only)
-        return self._logits(hidden[:, -1:] if last_only else hidden)
+        return self._logits(_columns(hidden, only))
 
     def _check_span(self, n_positions: int) -> None:
         if self.position_embedding is not None and n_positions > self.config.context_length:
@@ -205,6 +213,12 @@ class Transformer(nn.Module):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         cap = self.config.logit_soft_cap
         return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+def _columns(hidden: Float[Tensor, "b t d"], only: slice | Int[Tensor, "b out"] | None) -> Float[Tensor, "b out d"]:
+    if isinstance(only, Tensor):
+        return hidden.gather(1, only[..., None].expand(-1, -1, hidden.shape[-1]))
+    return hidden if only is None else hidden[:, only]
 
 
 def _ngrams(config: ModelConfig) -> NgramEmbedding | None:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hornbook.config.objective import NextTokenConfig
+from hornbook.config.objective import NextTokenSettings
 from hornbook.data.batch import TokenBatch
 from hornbook.models.masks import CAUSAL, AttentionMask
 from hornbook.models.token_scores import TokenScores
@@ -28,7 +28,7 @@ class NextToken:
     lookahead = 1
 
     def __init__(
-        self, config: NextTokenConfig, *, chunk_tokens: int, byte_lengths: Int[Tensor, " v"] | None = None
+        self, config: NextTokenSettings, *, chunk_tokens: int, byte_lengths: Int[Tensor, " v"] | None = None
     ) -> None:
         """`byte_lengths` (bytes of each token, 0 for special ones) adds the metric `bytes`."""
         self.label_smoothing = config.label_smoothing

@@ -22,6 +22,11 @@ B = TypeVar("B", bound="Batch")
 class Batch(Protocol):
     """Whatever an objective trains on: the step only moves it to the device."""
 
+    @property
+    def n_rows(self) -> int:
+        """Samples in it."""
+        ...
+
     def to(self: B, device: torch.device | str) -> B:
         """The same batch on `device`."""
         ...
@@ -35,7 +40,9 @@ class StepContext:
     step: int
     """Counted from 0."""
     samples_per_step: int
-    """Samples of one step over all ranks."""
+    """Samples of one step, or of the validation set, over all ranks."""
+    is_validation: bool = False
+    """The same noise at every call, and no other difficulty than the objective's own: no curriculum, no truncation."""
 
 
 @dataclass(frozen=True, kw_only=True)

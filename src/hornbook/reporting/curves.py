@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from hornbook.reporting.figure import WIDE, Figure, Line, Mark, figure
 from hornbook.reporting.heat_map import HeatMap, heat_map
+from hornbook.reporting.least_loss import least_loss
 from hornbook.reporting.record import Curve, RunRecord
 from hornbook.reporting.thinning import SMOOTHED_FROM, smoothed
 
@@ -14,6 +15,13 @@ SMALL = (
     ("val/bits_per_byte", "Bits per byte", "on the validation set", False),
 )
 """Metric, title, unit, and whether the vertical axis is logarithmic at first."""
+BY_MASKING = (
+    ("nll_p0_25", "0 to 25 % masked"),
+    ("nll_p25_50", "25 to 50 %"),
+    ("nll_p50_75", "50 to 75 %"),
+    ("nll_p75_100", "75 to 100 %"),
+)
+"""Metric of diffusion, and the mask probabilities that it is of."""
 NORMS = (
     ("grad", "Gradient norms", "2-norm before clipping"),
     ("weight", "Weight norms", "2-norm"),
@@ -60,6 +68,7 @@ def _losses(records: Sequence[RunRecord]) -> str:
             lines.append(Line(label="training, smoothed", curve=smooth, colour=colour, tokens_per_step=size))
         shade = colour if len(records) > 1 else 1
         lines.append(Line(label=f"{name}validation", curve=valid, colour=shade, weight="dotted", tokens_per_step=size))
+        lines += _least(record, f"{name}least possible", shade, (train, valid))
     marks = [
         Mark(step=step, label=f"{record.name}, step {step:,}: {why}", kind="skipped")
         for record in records
@@ -73,6 +82,17 @@ def _losses(records: Sequence[RunRecord]) -> str:
     )
 
 
+def _least(record: RunRecord, label: str, colour: int, beside: Sequence[Curve]) -> list[Line]:
+    """A level line below the curves `beside` it, for text of known entropy."""
+    least = least_loss(record.settings)
+    ends = [(curve.steps[end], curve.minutes[end]) for curve in beside if curve for end in (0, -1)]
+    if least is None or not ends:
+        return []
+    first, last = min(ends), max(ends)
+    level = Curve(steps=(first[0], last[0]), minutes=(first[1], last[1]), values=(least, least))
+    return [Line(label=label, curve=level, colour=colour, weight="faint", tokens_per_step=record.tokens_per_step)]
+
+
 def _small(records: Sequence[RunRecord]) -> list[str]:
     drawn = []
     for metric, title, unit, log in SMALL:
@@ -82,7 +102,19 @@ def _small(records: Sequence[RunRecord]) -> list[str]:
         ]
         key = metric.replace("/", "-").replace("_", "-")
         drawn.append(figure(Figure(key=key, title=title, unit=unit, lines=lines, log=log)))
-    return drawn
+    return [*drawn, _by_masking(records)]
+
+
+def _by_masking(records: Sequence[RunRecord]) -> str:
+    """Loss of a masked token by how much is masked around it; of validation where there is one, since it is quieter."""
+    lines: list[Line] = []
+    for record in records:
+        name = f"{record.name}: " if len(records) > 1 else ""
+        for metric, share in BY_MASKING:
+            curve = record.curve(f"val/{metric}") or record.curve(f"train/{metric}")
+            lines.append(Line(label=f"{name}{share}", curve=curve, colour=len(lines) % (_SHADES + 1)))
+    title, unit = "Loss by mask probability", "nats a masked token"
+    return figure(Figure(key="by-masking", title=title, unit=unit, lines=lines))
 
 
 def _heat(record: RunRecord, kind: str, title: str, unit: str) -> HeatMap:

@@ -9,6 +9,7 @@ from hornbook.reporting.curves import curves, norms
 from hornbook.reporting.facts import identity, key_numbers, standing
 from hornbook.reporting.family import Family, families, family_section
 from hornbook.reporting.leavings import checkpoints, evaluations, samples
+from hornbook.reporting.objectives import objectives
 from hornbook.reporting.record import RunRecord
 from hornbook.reporting.settings import configuration, differences
 from hornbook.tracking.figures import printable
@@ -27,6 +28,7 @@ def page(records: Sequence[RunRecord]) -> str:
             *_problems(records),
             *(part for number, family in enumerate(families(records)) for part in _family(family, number)),
             *curves(records),
+            *objectives(records),
             *(_details(records[0]) if len(records) == 1 else _runs(records)),
             '</main>\n<div id="tip" role="status" hidden></div>\n',
             f'<footer><p class="facts">Written {datetime.now():%Y-%m-%d %H:%M:%S}.</p></footer>\n',

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hornbook.errors import MissingExtraError
 from hornbook.reporting.family import Family, branch_step, families
+from hornbook.reporting.least_loss import least_loss
 from hornbook.reporting.record import RunRecord
 from hornbook.storage.disk import explained
 
@@ -37,6 +38,9 @@ def save_picture(records: Sequence[RunRecord], path: Path) -> None:
             label=None if faint else f"{record.name}, training",
         )
         axes.plot(valid.steps, valid.values, color=colour, marker="o", markersize=3, label=f"{record.name}, validation")
+        least = least_loss(record.settings)
+        if least is not None:
+            axes.axhline(least, color=colour, linestyle="--", linewidth=1, label=f"{record.name}, least possible")
     for step in sorted({branch_step(branch) for family in found for branch in family.branches}):
         axes.axvline(step, color="gray", linestyle=":", linewidth=1)
     axes.set(xlabel="step", ylabel="loss (nats a token)", title=", ".join(record.name for record in records))

@@ -18,6 +18,7 @@ from hornbook.data.prepare import PrepareProgress, prepare
 from hornbook.data.shards import TokenStream
 from hornbook.distributed.device import resolve_device
 from hornbook.evaluation.card import EvaluationCard
+from hornbook.evaluation.diffusion_bound import evaluate_bound
 from hornbook.evaluation.perplexity import evaluate_perplexity
 from hornbook.generation.text import generate_text
 from hornbook.models.transformer import Transformer
@@ -86,7 +87,7 @@ def run_demo(options: DemoOptions, tell: Tell) -> DemoResult:
     tokens, per_step = dataset.split("train").n_tokens, config.train.tokens_per_step
     steps = affordable_steps(options.minutes, seconds, tokens=tokens, tokens_per_step=per_step)
     tell(_probed(seconds, steps))
-    config = configure(settings | schedule_of(options.minutes, steps, prompts))
+    config = configure(settings | schedule_of(options.minutes, steps, prompts, diffusion=options.diffusion))
     replace_file(root / "demo.toml", to_toml(config))
 
     before = _score(config, _untrained(config, tokenizer), tokenizer, held_out)
@@ -144,20 +145,30 @@ def _untrained(config: Config, tokenizer: Tokenizer) -> Transformer:
 
 
 def _score(config: Config, model: Transformer, tokenizer: Tokenizer, held_out: TokenStream) -> EvaluationCard:
-    return evaluate_perplexity(model, tokenizer, held_out, config.eval, data=held_out.name)
+    if config.objective.kind == "next_token":
+        return evaluate_perplexity(model, tokenizer, held_out, config.eval, data=held_out.name)
+    objective = config.objective.model_dump(mode="json")
+    return evaluate_bound(model, tokenizer, held_out, config.eval, objective=objective, data=held_out.name)
 
 
 def _scored(name: str, when: str, card: EvaluationCard) -> Stage:
-    bits = "" if card.bits_per_byte is None else f", {card.bits_per_byte:.3f} bits per byte"
-    numbers = {"perplexity": card.perplexity, "bits_per_byte": card.bits_per_byte, "tokens_scored": card.tokens_scored}
-    return Stage(name=name, words=f"Perplexity of held-out text, {when}: {card.perplexity:,.1f}{bits}", numbers=numbers)
+    at_most = "at most " if card.suffix else ""
+    bits = "" if card.bits_per_byte is None else f", {at_most}{card.bits_per_byte:.3f} bits per byte"
+    numbers = {
+        f"perplexity{card.suffix}": card.perplexity,
+        f"bits_per_byte{card.suffix}": card.bits_per_byte,
+        "tokens_scored": card.tokens_scored,
+    }
+    words = f"Perplexity of held-out text, {when}: {at_most}{card.perplexity:,.1f}{bits}"
+    return Stage(name=name, words=words, numbers=numbers)
 
 
 def _generate(config: Config, model: Transformer, tokenizer: Tokenizer, tell: Tell) -> None:
     model.eval()
     prompts = config.generate.prompts
     seeds = range(config.run.seed, config.run.seed + len(prompts))  # one seed would make texts of one rhythm
-    for made in generate_text(model, tokenizer, prompts, config.generate, seeds=seeds):
+    objective = config.objective.model_dump(mode="json")
+    for made in generate_text(model, tokenizer, prompts, config.generate, objective=objective, seeds=seeds):
         words = f"\n--- {made.prompt!r} goes on:\n{made.prompt}{made.text}"
         tell(Stage(name="generate", words=words, numbers={"prompt": made.prompt, "output": made.text}))
 

@@ -66,7 +66,8 @@ def _plain_max_keys(config: Config, device: torch.device, products: Products) ->
         case "auto":
             return plain_keys(device.type, DTYPES[config.train.precision], fast_products=products == "fast"), ""
         case "compiled":
-            return config.model.context_length, 'attention_backend = "compiled"'
+            keys = config.model.context_length * config.objective.tokens_read
+            return keys, 'attention_backend = "compiled"'
         case backend:
             return 0, f'attention_backend = "{backend}"'
 
@@ -93,7 +94,7 @@ def _compile(
     peak = peak_flops(device, config.train.precision)
     seconds = None
     if peak is not None:
-        per_token = training_flops_per_token(shape, context=shape.context_length)
+        per_token = training_flops_per_token(shape, context=shape.context_length) * config.objective.tokens_read
         seconds = steps_left * config.train.tokens_per_step * per_token / (peak * EAGER_SHARE_OF_PEAK)
         if config.train.max_minutes is not None:
             seconds = min(seconds, 60.0 * config.train.max_minutes)
@@ -112,7 +113,7 @@ def _micro_batch(
         return sum(
             training_memory(
                 shape,
-                rows=rows,
+                rows=rows * config.objective.tokens_read,
                 half=config.train.precision != "fp32",
                 state_tensors=STATE_TENSORS.get(config.optim.kind, 2) + averages,
                 chunk_tokens=config.train.nll_chunk_tokens,
@@ -133,7 +134,7 @@ def _micro_batch(
             return rows, "", []
         about = f"a micro-batch of {rows} needs about {_gigabytes(needed(rows))}, and {_gigabytes(free)} are free"
         return rows, "", [f'{about}: it may not fit; micro_batch_size = "auto" takes what does']
-    most = AUTO_TOKENS[device.type] // shape.context_length
+    most = AUTO_TOKENS[device.type] // (shape.context_length * config.objective.tokens_read)
     fitting = [size for size in range(1, samples + 1) if samples % size == 0 and size <= max(1, most)]
     if free is not None:
         fitting = [size for size in fitting if needed(size) <= AUTO_SHARE * free] or [1]

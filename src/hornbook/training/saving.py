@@ -13,8 +13,8 @@ from hornbook.config.generate import GenerateConfig
 from hornbook.config.train import CheckpointConfig
 from hornbook.data.batch import TokenBatch
 from hornbook.distributed.full_state import FullState
-from hornbook.errors import ConfigError
-from hornbook.generation.text import encode_prompt, generate_text
+from hornbook.errors import ConfigError, GenerationError
+from hornbook.generation.text import check_requests, generate_text
 from hornbook.optim.averaging import averaged
 from hornbook.storage.run_dir import RunDir, pointed
 from hornbook.tokenizer.tokenizer import Tokenizer
@@ -101,28 +101,33 @@ class Sampler:
     """Continues the same prompts whenever it is asked."""
 
     def __init__(
-        self, learner: Learner[TokenBatch], tokenizer: Tokenizer, prompts: tuple[str, ...], config: GenerateConfig
+        self,
+        learner: Learner[TokenBatch],
+        tokenizer: Tokenizer,
+        prompts: tuple[str, ...],
+        config: GenerateConfig,
+        objective: Mapping[str, object],
     ) -> None:
-        """Prompts are checked here, so that none fails at the first sample of a long run.
+        """Prompts and settings are checked here, so that none fails at the first sample of a long run.
 
         Raises:
-            ConfigError: if a prompt has more tokens than the model's context.
+            ConfigError: if a prompt does not fit the model's context, or the settings do not fit its objective.
         """
         self.learner = learner
         self.tokenizer = tokenizer
         self.prompts = prompts
         self.config = config
-        longest = learner.model.config.context_length
+        self.objective = objective
         for prompt in prompts:
-            n_tokens = len(encode_prompt(tokenizer, prompt))
-            if n_tokens > longest:
-                raise ConfigError(
-                    f"train.sample_prompts: {prompt[:40]!r}... has {n_tokens} tokens, "
-                    f"model.context_length is {longest}; shorten it"
-                )
+            try:
+                check_requests(learner.model, tokenizer, [prompt], config, objective=objective)
+            except GenerationError as error:
+                raise ConfigError(f"train.sample_prompts: {prompt[:40]!r}...: {error}") from None
 
     def __call__(self) -> list[str]:
         """Each prompt and its continuation."""
         with averaged(self.learner.optimizer):
-            made = generate_text(self.learner.model, self.tokenizer, self.prompts, self.config)
+            made = generate_text(
+                self.learner.model, self.tokenizer, self.prompts, self.config, objective=self.objective
+            )
         return [generation.prompt + generation.text for generation in made]

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from hornbook.checkpoint.load import Checkpoint, start_from
 from hornbook.config.model import ModelConfig
+from hornbook.config.objective import BlockDiffusionConfig, JointConfig, MaskedDiffusionConfig, NextTokenConfig
 from hornbook.config.run import Config
 from hornbook.data.batch import TokenBatch
 from hornbook.data.dataset import Dataset
@@ -12,7 +13,11 @@ from hornbook.distributed.single import SingleProcess
 from hornbook.distributed.strategy import Strategy
 from hornbook.errors import ConfigError
 from hornbook.models.transformer import Transformer, roles
+from hornbook.objectives.block_diffusion import BlockDiffusion
+from hornbook.objectives.joint import Joint
+from hornbook.objectives.masked_diffusion import MaskedDiffusion
 from hornbook.objectives.next_token import NextToken
+from hornbook.objectives.objective import Objective
 from hornbook.optim.build import make_optimizer
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.training.choices import Choices
@@ -54,13 +59,41 @@ def build_model(config: Config, shape: ModelConfig, choices: Choices, start: Che
     return model
 
 
-def build_learner(config: Config, model: Transformer, *, byte_lengths: Tensor | None = None) -> Learner[TokenBatch]:
+def build_objective(
+    config: Config, *, mask_id: int | None = None, byte_lengths: Tensor | None = None
+) -> Objective[TokenBatch]:
+    """What `[objective]` asks for, of a tokenizer with this mask token and these byte lengths.
+
+    Raises:
+        ConfigError: if the objective masks and there is no mask token.
+    """
+    chunk_tokens = config.train.nll_chunk_tokens
+    match config.objective:
+        case NextTokenConfig() as settings:
+            return NextToken(settings, chunk_tokens=chunk_tokens, byte_lengths=byte_lengths)
+        case settings if mask_id is None:
+            raise ConfigError(
+                f'objective.kind = "{settings.kind}" needs a mask token, and the tokenizer has none; train one with '
+                'tokenizer.special_tokens = "pretraining" (or "chat"), and prepare the data with it'
+            )
+        case MaskedDiffusionConfig() as settings:
+            return MaskedDiffusion(settings, mask_id=mask_id, chunk_tokens=chunk_tokens, byte_lengths=byte_lengths)
+        case BlockDiffusionConfig() as settings:
+            return BlockDiffusion(settings, mask_id=mask_id, chunk_tokens=chunk_tokens, byte_lengths=byte_lengths)
+        case JointConfig() as settings:
+            return Joint(settings, mask_id=mask_id, chunk_tokens=chunk_tokens, byte_lengths=byte_lengths)
+
+
+def build_learner(
+    config: Config, model: Transformer, *, mask_id: int | None = None, byte_lengths: Tensor | None = None
+) -> Learner[TokenBatch]:
     """What the steps of a run work on and with: `model` on its device, and objective, optimizer, precision for it.
 
+    mask_id: the tokenizer's mask token, if it has one.
     byte_lengths: (vocab_size,) bytes that each token stands for; they add the metric of bytes.
 
     Raises:
-        ConfigError: if the device cannot multiply in train.precision.
+        ConfigError: if the device cannot multiply in train.precision, or the objective needs a mask token.
     """
     strategy: Strategy = SingleProcess()
     strategy.prepare(model)
@@ -68,7 +101,7 @@ def build_learner(config: Config, model: Transformer, *, byte_lengths: Tensor | 
     precision.check()
     return Learner[TokenBatch](
         model=model,
-        objective=NextToken(config.objective, chunk_tokens=config.train.nll_chunk_tokens, byte_lengths=byte_lengths),
+        objective=build_objective(config, mask_id=mask_id, byte_lengths=byte_lengths),
         optimizer=strategy.optimizer(model, lambda named: make_optimizer(named, roles(model), config.optim)),
         strategy=strategy,
         precision=precision,

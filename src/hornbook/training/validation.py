@@ -40,7 +40,9 @@ class Validation:
         self.progress = progress
         self.learner = learner
         self.batches = batches
-        self.at = StepContext(seed=seed, step=0, samples_per_step=len(batches))
+        samples = torch.tensor(sum(batch.n_rows for batch in batches), device=learner.precision.device)
+        total = int(learner.strategy.sum(samples))
+        self.at = StepContext(seed=seed, step=0, samples_per_step=total, is_validation=True)
 
     def __call__(self) -> dict[str, float]:
         """One pass over the set, without dropout; the model's mode is restored, and no gradient is left behind."""

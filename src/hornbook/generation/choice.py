@@ -1,0 +1,105 @@
+"""Which decoder serves a model: by the settings, and by the objective that it was trained with."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Literal
+
+from hornbook.config.generate import DenoisingConfig, GenerateConfig
+from hornbook.errors import GenerationError
+from hornbook.generation.autoregressive import Autoregressive
+from hornbook.generation.block_diffusion import BlockDiffusion
+from hornbook.generation.denoising import DenoiseStep
+from hornbook.tokenizer.tokenizer import Tokenizer
+
+NEXT_TOKEN: Mapping[str, object] = MappingProxyType({"kind": "next_token"})
+"""The objective of a model of which nothing else is known, as a checkpoint stores it."""
+
+DecoderName = Literal["autoregressive", "diffusion"]
+
+_DECODERS: dict[str, tuple[DecoderName, ...]] = {
+    "next_token": ("autoregressive",),
+    "masked_diffusion": ("diffusion",),
+    "block_diffusion": ("diffusion",),
+    "joint": ("autoregressive", "diffusion"),
+}
+"""What serves a model of each objective; the first is what "auto" takes."""
+
+
+def decoder_name(config: GenerateConfig, objective: Mapping[str, object]) -> DecoderName:
+    """The kind of decoder that `config` asks for, of a model trained with `objective` (a checkpoint's).
+
+    Raises:
+        GenerationError: if the model was not trained for it.
+    """
+    able = _DECODERS.get(str(objective.get("kind")), ("autoregressive",))
+    if config.decoder == "auto":
+        return able[0]
+    if config.decoder not in able:
+        raise GenerationError(
+            f'generate.decoder = "{config.decoder}", but the model was trained with objective.kind = '
+            f'"{objective.get("kind")}", which is decoded by "{able[0]}"; leave it at "auto"'
+        )
+    return config.decoder
+
+
+def choose_decoder(
+    config: GenerateConfig,
+    tokenizer: Tokenizer,
+    objective: Mapping[str, object] = NEXT_TOKEN,
+    *,
+    on_step: Callable[[DenoiseStep], None] | None = None,
+) -> Autoregressive | BlockDiffusion:
+    """The decoder that `config` asks for, of a model trained with `objective`; `on_step` hears of denoising steps.
+
+    Raises:
+        GenerationError: for a decoder that the model was not trained for, a diffusion decoder without a mask token,
+            and settings that have no effect with it.
+    """
+    if decoder_name(config, objective) == "diffusion":
+        return _diffusion(config, tokenizer, objective, on_step)
+    if config.diffusion != DenoisingConfig():
+        changed = [name for name, value in config.diffusion if value != getattr(DenoisingConfig(), name)]
+        raise GenerationError(
+            f"generate.diffusion.{changed[0]} has no effect with an autoregressive decoder, which this model is "
+            "decoded by; leave [generate.diffusion] out"
+        )
+    return Autoregressive(
+        config,
+        cache=config.cache,
+        context_overflow=config.context_overflow,
+        vocab_size=tokenizer.vocab_size,
+        unused_ids=tokenizer.unused_ids,
+    )
+
+
+def _diffusion(
+    config: GenerateConfig,
+    tokenizer: Tokenizer,
+    objective: Mapping[str, object],
+    on_step: Callable[[DenoiseStep], None] | None,
+) -> BlockDiffusion:
+    if tokenizer.mask_id is None:
+        raise GenerationError(
+            "a diffusion decoder needs a mask token, and the tokenizer has none; use the tokenizer that the model was "
+            "trained with"
+        )
+    if config.context_overflow == "slide":
+        raise GenerationError(
+            'generate.context_overflow = "slide" has no effect with a diffusion decoder, which lays out the whole text '
+            'beforehand; leave it at "stop"'
+        )
+    if not config.cache:
+        raise GenerationError(
+            "generate.cache = false is of the autoregressive decoder; leave it out, and for diffusion set "
+            'generate.diffusion.cache = "none"'
+        )
+    length = objective.get("block_length")
+    return BlockDiffusion(
+        config,
+        config.diffusion,
+        mask_id=tokenizer.mask_id,
+        causal_block_length=length if isinstance(length, int) else None,
+        vocab_size=tokenizer.vocab_size,
+        unused_ids=tokenizer.unused_ids,
+        on_step=on_step,
+    )

@@ -1,0 +1,149 @@
+"""Diffusion decoders from prompts to text: streams, holes, what a cache changes, and the picture of a step."""
+
+import pytest
+import torch
+from rich.console import Console
+
+from hornbook.config.generate import DenoisingConfig, GenerateConfig
+from hornbook.config.model import ModelConfig
+from hornbook.config.tokenizer import TokenizerConfig
+from hornbook.errors import GenerationError
+from hornbook.generation import animation
+from hornbook.generation.divergence import measure_divergence, path_nll
+from hornbook.generation.infill import encode_template, infill_text
+from hornbook.generation.text import generate_text, stream_text
+from hornbook.models.transformer import Transformer
+from hornbook.tokenizer.tokenizer import Tokenizer
+
+MASKED, CAUSAL = {"kind": "masked_diffusion"}, {"kind": "block_diffusion", "block_length": 4}
+PROMPTS = ["the cat", "", "a dog — über"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train(["the cat sat on the mat, the dog ate the cat's hat"], TokenizerConfig(vocab_size=290))
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer) -> Transformer:
+    shape = {"context_length": 32, "d_model": 16, "n_layers": 2, "n_heads": 2, "n_kv_heads": 2, "head_dim": 8}
+    config = ModelConfig(**shape, vocab_size=tokenizer.vocab_size, d_ff=32, tie_embeddings=False, init="torch_default")
+    return Transformer(config, seed=0).double()
+
+
+def settings(**denoising) -> GenerateConfig:
+    return GenerateConfig(temperature=1.0, max_new_tokens=10, diffusion=DenoisingConfig(**denoising))
+
+
+@pytest.mark.parametrize("objective", [MASKED, CAUSAL])
+def test_a_stream_joins_to_the_text_of_a_batch(model, tokenizer, objective):
+    together = generate_text(model, tokenizer, PROMPTS, settings(), objective=objective)
+    for result, prompt in zip(together, PROMPTS, strict=True):
+        stream = stream_text(model, tokenizer, prompt, settings(), objective=objective)
+        assert "".join(stream) == result.text == tokenizer.decode(result.tokens, skip_special=True)
+        assert stream.generation.tokens == result.tokens
+        assert len(result.logprobs) == len(result.tokens)
+        assert tokenizer.mask_id not in result.tokens
+
+
+def test_a_stop_string_inside_a_block(model, tokenizer):
+    [free] = generate_text(model, tokenizer, ["the"], settings(), objective=MASKED)
+    stop = free.text[2:4]
+    config = GenerateConfig(temperature=1.0, max_new_tokens=10, stop=(stop,))
+    [stopped] = generate_text(model, tokenizer, ["the"], config, objective=MASKED)
+    assert stopped.text == free.text[: free.text.index(stop)]
+    assert stopped.finish_reason == "stop"
+
+
+def test_a_template_is_text_and_holes(tokenizer):
+    assert encode_template(tokenizer, "the<|mask:3|> cat<|mask|>") == [
+        *tokenizer.encode("the"), None, None, None, *tokenizer.encode(" cat"), None,
+    ]  # fmt: skip
+    assert encode_template(tokenizer, "<|mask|>") == [None]
+    with pytest.raises(GenerationError, match="a hole of no tokens"):
+        encode_template(tokenizer, "a<|mask:0|>")
+
+
+def test_holes_are_filled_and_the_rest_stays(model, tokenizer):
+    results = infill_text(
+        model, tokenizer, ["the<|mask:3|> cat", "<|mask:2|> dog<|mask|>"], settings(), objective=MASKED, seeds=[1, 2]
+    )
+    for result, ends, count in zip(results, [("the", " cat"), ("", "")], (3, 3), strict=True):
+        assert result.text.startswith(ends[0])
+        assert result.text.endswith(ends[1])
+        assert len(result.tokens) == count == len(result.logprobs)
+        assert not set(result.tokens) & set(tokenizer.special_tokens.values())
+    assert " dog" in results[1].text
+    [alone] = infill_text(model, tokenizer, ["<|mask:2|> dog<|mask|>"], settings(), objective=MASKED, seeds=[2])
+    assert alone.tokens == results[1].tokens
+
+
+def test_only_a_model_that_sees_both_sides_fills_holes(model, tokenizer):
+    for objective, message in (({"kind": "next_token"}, "sees both sides"), (CAUSAL, "cannot fill holes")):
+        with pytest.raises(GenerationError, match=message):
+            infill_text(model, tokenizer, ["a<|mask|>"], settings(), objective=objective)
+
+
+def test_an_exact_cache_changes_nothing(model, tokenizer):
+    found = measure_divergence(model, tokenizer, PROMPTS, settings(cache="prefix"), objective=CAUSAL)
+    assert found.agreement == 1.0
+    assert found.nll == pytest.approx(found.exact_nll, rel=1e-9)
+    assert "100.0% of tokens agree" in found.words
+
+
+def test_an_approximate_cache_changes_ids_and_nll(model, tokenizer):
+    config = GenerateConfig(
+        temperature=0.0, max_new_tokens=20, diffusion=DenoisingConfig(block_length=20, cache="dual")
+    )
+    found = measure_divergence(model, tokenizer, ["the", "a", "cat", "dog"], config, objective=MASKED)
+    assert found.agreement < 1.0
+    assert found.nll != found.exact_nll
+    assert min(found.tokens_per_second, found.exact_tokens_per_second) > 0
+
+
+@pytest.mark.parametrize("objective", [MASKED, CAUSAL])
+def test_the_nll_of_the_exact_path_is_that_of_its_own_steps(model, tokenizer, objective):
+    steps = []
+    made = generate_text(
+        model, tokenizer, PROMPTS[:1], settings(cache="none"), objective=objective, on_step=steps.append
+    )
+    known = sum(len(step.positions) for step in steps)
+    nll = path_nll(model, steps, tokenizer, causal_block_length=objective.get("block_length"))
+    if known == len(made[0].tokens):  # nothing after a stop token or beyond what was asked for
+        assert nll == pytest.approx(-sum(made[0].logprobs) / known, rel=1e-6)
+    assert nll > 0
+
+
+def test_there_must_be_a_cache_to_compare(model, tokenizer):
+    with pytest.raises(GenerationError, match="without a cache"):
+        measure_divergence(model, tokenizer, PROMPTS, settings(), objective=MASKED)
+
+
+def test_the_animation_shows_masks_that_become_text(model, tokenizer, monkeypatch):
+    monkeypatch.setattr(animation, "SECONDS_A_FRAME", 0.0)
+    steps = []
+    generate_text(model, tokenizer, ["the cat"], settings(), objective=MASKED, on_step=steps.append)
+    first, last = (animation.picture(tokenizer, steps[i]).plain for i in (0, -1))
+    assert first.count(animation.MASK) == 9
+    assert "9 of" in first
+    assert animation.MASK not in last
+    assert "the cat" in last
+    console = Console(force_terminal=True, width=80, record=True)
+    with animation.DenoisingAnimation(tokenizer, console=console) as show:
+        for step in steps:
+            show(step)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("cache", ["none", "prefix", "dual"])
+def test_a_gpu_gives_the_same_tokens(model, tokenizer, cache):
+    here = generate_text(model, tokenizer, PROMPTS, settings(cache=cache), objective=MASKED)
+    there = generate_text(
+        Transformer(model.config, seed=0).double().to("cuda"),
+        tokenizer,
+        PROMPTS,
+        settings(cache=cache),
+        objective=MASKED,
+    )
+    assert [each.tokens for each in here] == [each.tokens for each in there]
+    assert torch.cuda.is_available()
