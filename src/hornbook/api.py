@@ -13,7 +13,7 @@ from hornbook.config.dump import to_json
 from hornbook.config.load import load_config
 from hornbook.config.run import Config
 from hornbook.distributed.device import resolve_device
-from hornbook.errors import CheckpointError
+from hornbook.errors import CheckpointError, GenerationError
 from hornbook.evaluation.card import EvaluationCard
 from hornbook.evaluation.diffusion_bound import evaluate_bound
 from hornbook.evaluation.perplexity import evaluate_perplexity
@@ -50,7 +50,8 @@ class LanguageModel:
         """The continuation of one prompt, or of each of several (the prompt itself is not repeated).
 
         `settings` are the keys of `[generate]`: max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty,
-        stop, seed, context_overflow; `diffusion` is a table, given as its dotted keys: **{"diffusion.cache": "dual"}.
+        stop, seed, context_overflow, decoder; `diffusion` is a table, given as its dotted keys:
+        **{"diffusion.cache": "dual"}.
 
         Raises:
             ConfigError: for an unknown or impossible setting.
@@ -70,8 +71,15 @@ class LanguageModel:
     def infill(self, template: str, **settings: Setting) -> str:
         """A text with its holes filled by a diffusion model: "Once <|mask:20|> end" has one of 20 tokens.
 
-        `settings` are the keys of `[generate]`.
+        `settings` are the keys of `[generate]`, without max_new_tokens and stop: holes say how long they are.
+
+        Raises:
+            ConfigError: for an unknown or impossible setting.
+            GenerationError: for a text without holes or too long, a model that does not see both sides of a hole, and
+                settings that have no effect.
         """
+        if useless := [name for name in ("max_new_tokens", "stop") if name in settings]:
+            raise GenerationError(f"{useless[0]} has no effect on holes, which say how long they are; leave it out")
         config = _configure("generate", settings).generate
         return infill_text(self.model, self.tokenizer, [template], config, objective=self.objective)[0].text
 

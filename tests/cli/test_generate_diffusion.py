@@ -71,6 +71,15 @@ def test_the_way_of_a_text_in_a_terminal(run, monkeypatch):
     assert terminal.getvalue().endswith(shown.getvalue())
 
 
+@pytest.mark.parametrize(("flag", "last"), [("--prompt", "cat " * 20), ("--infill", "<|mask:99|>")])
+def test_nothing_is_said_before_all_is_known_to_fit(run, monkeypatch, capsys, flag, last):
+    texts = [part for text in ["<|mask:2|>"] * 16 + [last] for part in (flag, text)]
+    assert main(["generate", str(run), *texts, "--set", "generate.max_new_tokens=2"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert ("prompt" if flag == "--prompt" else "template") + " 16 has" in captured.err
+
+
 def test_a_cache_is_compared(run, capsys):
     arguments = ["--max-new-tokens", 6, "--compare-cache", "--set", "generate.diffusion.cache='prefix'"]
     [found] = generate(capsys, run, "--prompt", "the", *arguments)

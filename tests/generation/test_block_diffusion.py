@@ -113,9 +113,10 @@ def test_a_cached_row_is_the_same_alone_and_in_a_ragged_batch(model, cache, scal
 
 
 @pytest.mark.parametrize("cache", ["prefix", "dual", "delayed"])
-def test_a_cache_that_is_fresh_in_every_step_is_exact(model, cache):
+@pytest.mark.parametrize("scale", [0.0, 1.5])
+def test_a_cache_that_is_fresh_in_every_step_is_exact(model, cache, scale):
     """Blocks of one step each: every one is read by the refresh, so nothing stale is left."""
-    settings = {"block_length": 2, "denoise_steps": 4, "cache": cache}
+    settings = {"block_length": 2, "denoise_steps": 4, "cache": cache, "guidance_scale": scale}
     assert decode(model, PROMPTS, SEEDS, new=7, **settings) == decode(
         model, PROMPTS, SEEDS, new=7, **{**settings, "cache": "none"}
     )

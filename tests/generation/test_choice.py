@@ -37,6 +37,7 @@ def test_the_objective_says_which(tokenizer, kind, asked, decoder):
         ("next_token", {"decoder": "diffusion"}, 'decoded by "autoregressive"; leave it at "auto"'),
         ("masked_diffusion", {"decoder": "autoregressive"}, 'objective.kind = "masked_diffusion"'),
         ("next_token", {"diffusion": DenoisingConfig(block_length=3)}, "generate.diffusion.block_length has no effect"),
+        ("joint", {"diffusion": DenoisingConfig(block_length=3)}, 'or set generate.decoder = "diffusion"'),
         ("masked_diffusion", {"context_overflow": "slide"}, "lays out the whole text"),
         ("masked_diffusion", {"cache": False}, 'generate.diffusion.cache = "none"'),
         ("masked_diffusion", {"repetition_penalty": 1.1}, "repetition_penalty = 1.1 has no effect"),

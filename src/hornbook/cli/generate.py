@@ -63,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Generate; the exit status is 0."""
     from hornbook.cli.configuration import maybe_print
+    from hornbook.generation.infill import check_infills
+    from hornbook.generation.text import check_requests
 
     names = ("checkpoint", "prompts", "stop", *from_checkpoint.SAMPLING_FLAGS)
     config = from_checkpoint.load_settings(args, "generate", names)
@@ -71,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
     prompts = args.infill or _prompts(args, config)
     opened = from_checkpoint.open_model(config.generate.checkpoint, table="generate", best=args.best, config=config)
     check_denoising(args, config, opened)
+    check = check_infills if args.infill else check_requests  # all of them, before the first takes its time
+    check(opened.model, opened.tokenizer, prompts, config.generate, objective=opened.objective)
     texts = _Texts(opened, config, as_json=args.json, infills=bool(args.infill), shows=args.show_denoising)
     requests = [(prompt, config.generate.seed + n) for prompt in prompts for n in range(args.num_samples)]
     try:

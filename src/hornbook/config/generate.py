@@ -71,7 +71,8 @@ class GenerateConfig(SamplingConfig):
     stop: tuple[str, ...] = ()
     """Strings that end the text; they are not part of it. End-of-text always stops."""
     context_overflow: Literal["stop", "slide", "error"] = "stop"
-    """When prompt and output outgrow the context: stop (reason `length`), slide the window, or refuse."""
+    """When prompt and output outgrow the context: stop (reason `length`), slide the window, or refuse. A diffusion
+    decoder always refuses."""
     cache: bool = True
     """Use the KV cache; off recomputes everything, for comparison."""
     decoder: Literal["auto", "autoregressive", "diffusion"] = "auto"

@@ -46,18 +46,29 @@ class DenoisingAnimation:
     def __call__(self, step: DenoiseStep) -> None:
         """Show a step, after the one before has been seen."""
         time.sleep(max(0.0, self._next - time.monotonic()))
-        self._live.update(picture(self._tokenizer, step), refresh=True)
+        self._live.update(_on_screen(picture(self._tokenizer, step), self._live.console), refresh=True)
         self._next = time.monotonic() + SECONDS_A_FRAME
 
 
 def picture(tokenizer: Tokenizer, step: DenoiseStep) -> Text:
     """A row after a step: what was just decided stands out, and what is still masked is shaded."""
     masked = step.row_tokens.count(None)
-    text = Text(f"step {step.step + 1}, {masked} of {len(step.row_tokens)} tokens masked\n", style="dim")
+    text = Text().append(f"step {step.step + 1}, {masked} of {len(step.row_tokens)} tokens masked\n", style="dim")
     for state, run in _runs(step):
         shown = MASK * len(run) if state == "masked" else printable(tokenizer.decode(run, skip_special=True))
         text.append(shown, style=_STYLES[state])
     return text
+
+
+def _on_screen(text: Text, console: Console) -> Text:
+    """As many lines as the terminal has room for; of more, the first and those around what was just decided."""
+    title, *lines = text.wrap(console, console.width)
+    room = max(1, console.height - 2)
+    if len(lines) > room:
+        new = [number for number, line in enumerate(lines) if any(span.style == _STYLES["new"] for span in line.spans)]
+        first = min(max(0, (new[0] if new else 0) - room // 2), len(lines) - room)
+        lines = lines[first : first + room]
+    return Text("\n").join([title, *lines])
 
 
 def _runs(step: DenoiseStep) -> Iterator[tuple[str, list[int]]]:

@@ -10,6 +10,7 @@
 What is decided is a mask of its own: a prompt may hold the mask token, and that is then a token like any other.
 """
 
+import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -148,9 +149,11 @@ class Layout:
         if not all_holes:
             raise GenerationError(f"{name} has no hole to fill; write <|mask:20|> where 20 tokens are missing")
         if len(template) > self.context_length:
+            given = len(template) - len(all_holes)
             raise GenerationError(
-                f"{name} has {len(template)} tokens with its holes, the model's context_length is "
-                f"{self.context_length}; shorten the text or the holes"
+                f"{name} has {given} tokens of text and {len(all_holes)} in holes, more than the model's "
+                f"context_length = {self.context_length}; the largest number in holes that fits is "
+                f"{max(0, self.context_length - given)}"
             )
         cuts = range(0, len(all_holes), self.block_length)
         holes = [tuple(all_holes[cut : cut + self.block_length]) for cut in cuts]
@@ -196,15 +199,13 @@ class Layout:
 
 
 def step_shares(sizes: Sequence[int], steps: int | None) -> list[int]:
-    """How many of `steps` each block of so many holes gets: by its holes, at least one, at most one a hole.
+    """How many of `steps` each block of so many holes gets: one, and of the others by its holes, at most one a hole.
 
-    Blocks of equal size whose number divides `steps` get equal shares; otherwise shares differ by one at most.
+    They add up to `steps`. Blocks of equal size get equal shares, or such as differ by one.
     """
     if steps is None:
         return list(sizes)
-    total, before, shares = sum(sizes), 0, []
-    for size in sizes:
-        share = steps * (before + size) // total - steps * before // total
-        shares.append(min(max(share, 1), size))
-        before += size
-    return shares
+    spare, holes = steps - len(sizes), sum(sizes) - len(sizes)
+    before = [0, *itertools.accumulate(size - 1 for size in sizes)]
+    given = [spare * held // max(holes, 1) for held in before]
+    return [1 + end - start for start, end in itertools.pairwise(given)]

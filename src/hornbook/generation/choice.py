@@ -31,7 +31,7 @@ def decoder_name(config: GenerateConfig, objective: Mapping[str, object]) -> Dec
     Raises:
         GenerationError: if the model was not trained for it.
     """
-    able = _DECODERS.get(str(objective.get("kind")), ("autoregressive",))
+    able = _decoders(objective)
     if config.decoder == "auto":
         return able[0]
     if config.decoder not in able:
@@ -59,9 +59,10 @@ def choose_decoder(
         return _diffusion(config, tokenizer, objective, on_step)
     if config.diffusion != DenoisingConfig():
         changed = [name for name, value in config.diffusion if value != getattr(DenoisingConfig(), name)]
+        advice = ', or set generate.decoder = "diffusion"' if "diffusion" in _decoders(objective) else ""
         raise GenerationError(
             f"generate.diffusion.{changed[0]} has no effect with an autoregressive decoder, which this model is "
-            "decoded by; leave [generate.diffusion] out"
+            f"decoded by; leave [generate.diffusion] out{advice}"
         )
     return Autoregressive(
         config,
@@ -70,6 +71,10 @@ def choose_decoder(
         vocab_size=tokenizer.vocab_size,
         unused_ids=tokenizer.unused_ids,
     )
+
+
+def _decoders(objective: Mapping[str, object]) -> tuple[DecoderName, ...]:
+    return _DECODERS.get(str(objective.get("kind")), ("autoregressive",))
 
 
 def _diffusion(

@@ -31,7 +31,7 @@ class DenoiseStep:
     """In the row, the prompt included; the surest first."""
     tokens: tuple[int, ...]
     confidences: tuple[float, ...]
-    """As `remasking` measures them, by the model's own logits."""
+    """As `remasking` measures them, by the logits as they are (guided ones, with guidance); of random, its numbers."""
     row_tokens: tuple[int | None, ...]
     """The whole row after the step; None where it is still masked."""
 

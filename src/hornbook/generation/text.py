@@ -244,18 +244,24 @@ def check_vocabulary(model: Transformer, tokenizer: Tokenizer) -> None:
 def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """Ids of a prompt's text; an empty one becomes the end-of-text token, after which documents begin.
 
-    A tokenizer that came with a template says what every text begins with; that stands first, and alone if the prompt
-    is empty. What the template puts at the end would end the text that is to go on, so it is left out.
-
     Raises:
         GenerationError: for an empty prompt, if the tokenizer has no end-of-text token.
     """
-    if prompt or tokenizer.template.before:
-        ids = tokenizer.encode(prompt, template=True)
-        return ids[: len(ids) - len(tokenizer.template.after)]
+    if ids := begin(tokenizer, prompt):
+        return ids
     if tokenizer.end_of_text_id is None:
         raise GenerationError(
             "the prompt is empty and the tokenizer has no end-of-text token to start from; give a prompt of at least "
             "one character"
         )
     return [tokenizer.end_of_text_id]
+
+
+def begin(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Ids of a text that is to go on.
+
+    A tokenizer that came with a template says what every text begins with; that stands first. What the template puts at
+    the end would end the text, so it is left out.
+    """
+    ids = tokenizer.encode(text, template=True)
+    return ids[: len(ids) - len(tokenizer.template.after)]
