@@ -27,7 +27,7 @@ from hornbook.storage.disk import StorageError
 from hornbook.storage.run_dir import RunDir, pointed
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tracking.jsonl import read_metrics
-from hornbook.training import saving
+from hornbook.training import resume, saving
 from hornbook.training.saving import Sampler
 from hornbook.training.validation import Validation
 from tiny_project import load, make_project
@@ -295,6 +295,23 @@ class TestResume:
         for gone in ("config.toml", "provenance.json", "metrics.jsonl"):  # in its very first instant
             (tmp_path / "tiny" / gone).unlink()
         assert assemble.train(configure(), resume=tmp_path / "tiny").result.state.step == 12
+
+    def test_another_number_of_steps_is_remarked_on_from_one_reading_of_its_settings(
+        self, configure, tmp_path, monkeypatch
+    ):
+        assemble.train(configure(train__steps=4))
+        read, load = [], resume.load_config
+
+        def counted(path):
+            read.append(path)
+            return load(path)
+
+        monkeypatch.setattr(resume, "load_config", counted)
+        monkeypatch.setattr(assemble, "load_config", counted, raising=False)
+        assemble.train(configure(train__steps=40), resume=tmp_path / "tiny")
+        assert read == [tmp_path / "tiny/config.toml"]
+        *_, start = (event for event in read_metrics(tmp_path / "tiny/metrics.jsonl") if event["event"] == "start")
+        assert "train.steps = 40, in the run 4: the schedule is another" in start["warning"]
 
     def test_without_a_name_it_is_found_by_the_settings_that_it_has_now(self, configure, tmp_path):
         assemble.train(configure(train__steps=4))

@@ -18,7 +18,6 @@ import torch
 
 from hornbook.checkpoint.load import Checkpoint, load_checkpoint
 from hornbook.config.dump import config_hash, to_json, to_toml
-from hornbook.config.load import load_config
 from hornbook.config.run import Config
 from hornbook.data.batch import TokenBatch
 from hornbook.data.dataset import Dataset
@@ -49,7 +48,7 @@ from hornbook.training.compiled import compile_updates, remember
 from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
 from hornbook.training.norms import Norms, NormWatch
 from hornbook.training.out_of_memory import rows_at
-from hornbook.training.resume import changed_rate, find_checkpoint, find_run
+from hornbook.training.resume import changed_rate, find_checkpoint, find_run, settings_of
 from hornbook.training.saving import Artifacts, Sampler, Saver, restore
 from hornbook.training.skip_record import RecordSkipped
 from hornbook.training.start import build_learner, build_model, shape_of, tokenizer_of
@@ -78,13 +77,13 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
         HornbookError: whatever keeps the run from starting or going on; the run's state is then `failed`.
     """
     run_dir = find_run(config, resume) if resume else None
+    before = None if run_dir is None else settings_of(run_dir, config)
     dataset = Dataset.open(config.data.path)
     checkpoint = None if run_dir is None else find_checkpoint(run_dir, resume, data_digest=dataset.digest)
     kept = Choices.read(run_dir.choices_file) if run_dir is not None and checkpoint is not None else None
-    before = None if run_dir is None or checkpoint is None else load_config(run_dir.config_file).config
     job, state = build_job(config, dataset, checkpoint, kept)
-    if before is not None and (remark := changed_rate(before, config, updates=state.updates)):
-        job.remarks = [*job.remarks, remark]
+    if before is not None and checkpoint is not None:
+        job.remarks = [*job.remarks, *changed_rate(before, config, updates=state.updates)]
     if run_dir is None:
         by_time = f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
         run_dir = RunDir.create(config.run.out_dir, config.run.name or by_time)

@@ -11,7 +11,7 @@ from hornbook.errors import CheckpointError, ConfigError
 from hornbook.storage.run_dir import RunDir, list_checkpoints
 from hornbook.training.choices import Choices
 from hornbook.training.replay import Replay, replay
-from hornbook.training.resume import find_checkpoint, find_run
+from hornbook.training.resume import find_checkpoint, find_run, settings_of
 
 
 def replay_step(config: Config, run: Path, *, step: int) -> Replay:
@@ -28,6 +28,7 @@ def replay_step(config: Config, run: Path, *, step: int) -> Replay:
     run_dir = find_run(config, run)
     if run_dir is None:
         raise CheckpointError(f"{run}: no such run; name a run directory")
+    settings_of(run_dir, config)
     dataset = Dataset.open(config.data.path)
     checkpoint, kept = _nearest(run_dir, step - 1, data_digest=dataset.digest), Choices.read(run_dir.choices_file)
     job, state = build_job(config, dataset, checkpoint, kept)

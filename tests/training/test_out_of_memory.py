@@ -9,6 +9,7 @@ from hornbook.errors import TrainingError
 from hornbook.models import transformer
 from hornbook.objectives.next_token import NextToken
 from hornbook.objectives.objective import LossOutput
+from hornbook.training import validation
 from hornbook.training.out_of_memory import cut, is_out_of_memory, rows_at, shrunk_at, smaller
 from hornbook.training.validation import Validation
 from training.rig import CONTEXT, ROWS, SAMPLES, Source, build_learner, build_trainer, draw
@@ -159,12 +160,18 @@ def test_a_compiler_that_fails_leaves_the_run_as_it_would_be_without(
     assert_equal(full(learner), full(expected))
 
 
-def test_validation_is_the_same_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    learner, batches = build_learner(dtype=torch.float64), [join(draw(0))]
+def test_validation_is_the_same_in_pieces_and_keeps_the_size_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, batches = build_learner(dtype=torch.float64), [join(draw(step)) for step in range(2)]
     whole = Validation(learner, batches, seed=1)()
+    released: list[torch.device] = []
+    monkeypatch.setattr(validation, "release_cached", released.append)
     tried = fits(monkeypatch, 1)
-    assert Validation(learner, batches, seed=1)() == pytest.approx(whole, rel=1e-6)  # bytes are counted in fp32
-    assert tried == [4, 2, 1, 1, 2, 1, 1]
+    measure = Validation(learner, batches, seed=1)
+    assert measure() == pytest.approx(whole, rel=1e-6)  # bytes are counted in fp32
+    assert tried == [4, 2, *[1] * 2 * SAMPLES]
+    assert released == [learner.precision.device] * 2
+    assert measure() == pytest.approx(whole, rel=1e-6)
+    assert tried == [4, 2, *[1] * 4 * SAMPLES]
     fits(monkeypatch, 0)
     with pytest.raises(TrainingError, match=r"validating one window .*eval_every = 0"):
         Validation(learner, batches, seed=1)()

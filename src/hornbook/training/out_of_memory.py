@@ -43,6 +43,12 @@ def watched(*, memory: bool = True) -> Iterator[None]:
         raise
 
 
+def release_cached(device: torch.device) -> None:
+    """Give back what torch keeps of a CUDA device for later: what was kept in one size may not serve another."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def smaller(rows: int) -> int | None:
     """The largest divisor of `rows` below it; None below 1. Every cut of a step stays a cut of the same step."""
     return next((size for size in range(rows // 2, 0, -1) if rows % size == 0), None)

@@ -32,7 +32,7 @@ def find_run(config: Config, resume: bool | Path) -> RunDir | None:
     None if that does not exist. A run of the same configuration under another name is another run: a repetition.
 
     Raises:
-        CheckpointError: if there is no run at the path, or its settings differ in what may not change.
+        CheckpointError: if there is no run at the path.
     """
     if not isinstance(resume, Path):
         if config.run.name is None:
@@ -41,9 +41,7 @@ def find_run(config: Config, resume: bool | Path) -> RunDir | None:
         resume = config.run.out_dir / config.run.name
         if not resume.exists():
             return None
-    run_dir = RunDir.open(resume)
-    _check_same(config, run_dir)
-    return run_dir
+    return RunDir.open(resume)
 
 
 def find_checkpoint(run_dir: RunDir, resume: bool | Path, *, data_digest: str) -> Checkpoint | None:
@@ -78,28 +76,35 @@ def other_data(run_dir: RunDir) -> CheckpointError:
     )
 
 
-def changed_rate(before: Config, now: Config, *, updates: int) -> str | None:
-    """A line for people where another train.steps moves the learning rate at which the run goes on."""
+def changed_rate(before: Config, now: Config, *, updates: int) -> list[str]:
+    """A line for people where another train.steps moves the learning rate at which the run goes on; else none."""
     old, new = (
         multiplier(config.schedule, updates, config.train.steps, config.model.d_model) for config in (before, now)
     )
     if abs(new - old) <= LARGEST_JUMP * old:
-        return None
-    return (
+        return []
+    return [
         f"train.steps = {now.train.steps}, in the run {before.train.steps}: the schedule is another, and the learning "
         f"rate goes on at {new:.3g} of its peak instead of {old:.3g}. To train longer at a low rate, start a run from "
         "these weights; to cool down from an earlier step, use --branch-from"
-    )
+    ]
 
 
-def _check_same(config: Config, run_dir: RunDir) -> None:
-    if not run_dir.config_file.is_file():  # killed in its first instant: whatever it would have been, it is not yet
-        return
-    if listed := differences(load_config(run_dir.config_file).config, config, MAY_CHANGE, where="in the run"):
+def settings_of(run_dir: RunDir, config: Config) -> Config | None:
+    """What the run was trained with so far; None if it was killed in its first instant and is nothing yet.
+
+    Raises:
+        CheckpointError: if `config`, by which it is to go on, differs in what may not change.
+    """
+    if not run_dir.config_file.is_file():
+        return None
+    before = load_config(run_dir.config_file).config
+    if listed := differences(before, config, MAY_CHANGE, where="in the run"):
         raise CheckpointError(
             f"{run_dir.root}: with other settings it would be another run: {listed}. Leave them as they were, or "
             f"start a new run from its weights: --set 'model.init_from=\"{run_dir.root}\"'"
         )
+    return before
 
 
 def differences(before: Config, now: Config, may_change: tuple[str, ...], *, where: str) -> str:

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from hornbook.config.train import TrainConfig
 from hornbook.data.batch import TokenBatch
 from hornbook.data.loader import BatchSource, Prefetcher
@@ -21,7 +19,15 @@ from hornbook.optim.optimizer import RuledOptimizer
 from hornbook.storage.faults import crash_point
 from hornbook.training.compiled import CompilerFailed
 from hornbook.training.hooks import Hook, Moment, StopReason, out_of_patience
-from hornbook.training.out_of_memory import MicroBatchTooLarge, Shrunk, cut, rows_at, shrunk_at, smaller
+from hornbook.training.out_of_memory import (
+    MicroBatchTooLarge,
+    Shrunk,
+    cut,
+    release_cached,
+    rows_at,
+    shrunk_at,
+    smaller,
+)
 from hornbook.training.preemption import Preemption
 from hornbook.training.skipping import SpikeLimits, spike_limits
 from hornbook.training.state import TrainState
@@ -176,8 +182,7 @@ class Trainer:
                 f"step {step + 1}: out of memory with one window in a micro-batch ({failure}). Set "
                 "train.activation_checkpointing = true, or train a smaller model or a shorter context_length"
             )
-        if self.learner.precision.device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_cached(self.learner.precision.device)
         self.shrunk = shrunk_at(self.shrunk, step, fewer)
         line = f"step {step + 1}: out of memory, from here on in micro-batches of {fewer} instead of {rows}"
         self.on_retreat(step + 1, line, {"shrunk": self.shrunk})

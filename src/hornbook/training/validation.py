@@ -14,7 +14,7 @@ from hornbook.errors import TrainingError
 from hornbook.objectives.objective import StepContext
 from hornbook.optim.averaging import averaged
 from hornbook.training.metrics import readable, total_sums
-from hornbook.training.out_of_memory import MicroBatchTooLarge, smaller, watched
+from hornbook.training.out_of_memory import MicroBatchTooLarge, release_cached, smaller, watched
 from hornbook.training.step import Learner
 
 Measured = Mapping[str, tuple[Tensor, Tensor]]
@@ -24,7 +24,8 @@ class Validation:
     """Measures the learner's model on `batches` (this rank's share): {"loss", "perplexity", "bits_per_byte", ...}.
 
     Where the optimizer averages weights, the averages are measured. "loss" is in nats a token. Objective noise, if
-    there is any, is the same at every call. A batch that does not fit into memory is measured in pieces.
+    there is any, is the same at every call. A batch that does not fit into memory is measured in pieces, and so are all
+    that follow.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Validation:
         self.progress = progress
         self.learner = learner
         self.batches = batches
+        self.most_rows = max(batch.n_rows for batch in batches)
         samples = torch.tensor(sum(batch.n_rows for batch in batches), device=learner.precision.device)
         total = int(learner.strategy.sum(samples))
         self.at = StepContext(seed=seed, step=0, samples_per_step=total, is_validation=True)
@@ -56,20 +58,27 @@ class Validation:
         return {"loss": total / weight, **readable(sums)}
 
     def _measured(self, batch: TokenBatch) -> list[Measured]:
+        """The batch in pieces that fit; where one does not, all of it again in smaller ones."""
+        while True:
+            pieces = batch.cut(self.most_rows)
+            try:
+                with watched(), self.learner.precision.autocast():
+                    return [self._piece(piece) for piece in pieces]
+            except MicroBatchTooLarge as error:
+                failure = error.with_traceback(None)  # whose frames keep the tensors
+            fewer = smaller(pieces[0].n_rows)
+            if fewer is None:
+                raise TrainingError(
+                    f"out of memory while validating one window ({failure}); train a smaller model or a shorter "
+                    "context_length, or leave validation out: train.eval_every = 0"
+                )
+            release_cached(self.learner.precision.device)
+            self.most_rows = fewer
+
+    def _piece(self, piece: TokenBatch) -> Measured:
         learner = self.learner
-        try:
-            with watched(), learner.precision.autocast():
-                prepared = learner.objective.prepare(batch, self.at).to(learner.precision.device)
-                return [learner.objective(learner.model, prepared).metrics]
-        except MicroBatchTooLarge as error:
-            failure = error.with_traceback(None)  # whose frames keep the tensors
-        fewer = smaller(batch.n_rows)
-        if fewer is None:
-            raise TrainingError(
-                f"out of memory while validating one window ({failure}); train a smaller model or a shorter "
-                "context_length, or leave validation out: train.eval_every = 0"
-            )
-        return [output for piece in batch.cut(fewer) for output in self._measured(piece)]
+        prepared = learner.objective.prepare(piece, self.at).to(learner.precision.device)
+        return learner.objective(learner.model, prepared).metrics
 
 
 @contextmanager
