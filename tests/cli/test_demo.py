@@ -1,5 +1,6 @@
 """`hornbook demo` as a user runs it: in a process of its own, then the commands that it suggests."""
 
+import argparse
 import io
 import json
 import shlex
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hornbook.cli import demo
+from hornbook.cli import demo, generate
 from hornbook.cli.main import main
 from hornbook.storage.run_dir import RunDir
 from tiny_demo import shrink_demo
@@ -91,12 +92,29 @@ def test_masked_diffusion_ends_with_the_steps_of_a_text_and_its_commands_work(tm
         words = shlex.split(command)[3:]
         shorter = ["--set", "train.steps=2", "--set", "objective.curriculum_steps=1"] if words[0] == "train" else []
         assert main([*words, *shorter]) == 0, command
-        assert strict_events(capsys.readouterr().out)
+        told = strict_events(capsys.readouterr().out)
+        if "--show-denoising" in words:
+            assert told[-1]["output"] == shown["output"], "the command shows again what the demo showed"
+        assert told
 
 
 def test_after_an_interruption_the_way_on_is_shown(tmp_path):
     result = SimpleNamespace(run_dir=RunDir(tmp_path / "a run"), root=tmp_path, is_finished=False)
     assert demo.next_commands(result, "hornbook") == [f"hornbook train --resume '{tmp_path / 'a run'}'"]
+
+
+@pytest.mark.parametrize("kind", ["next_token", "masked_diffusion"])
+def test_a_prompt_that_looks_like_an_option_can_be_pasted(tmp_path, kind):
+    config = SimpleNamespace(
+        objective=SimpleNamespace(kind=kind),
+        train=SimpleNamespace(steps=10, max_minutes=1.0),
+        generate=SimpleNamespace(prompts=("--verbose", "-x")),
+    )
+    result = SimpleNamespace(run_dir=RunDir(tmp_path / "a run"), root=tmp_path, is_finished=True, config=config)
+    command = demo.next_commands(result, "hornbook")[0]
+    parser = argparse.ArgumentParser()
+    generate.add_arguments(parser)
+    assert parser.parse_args(shlex.split(command)[2:]).prompts == ["--verbose"]
 
 
 @pytest.mark.slow

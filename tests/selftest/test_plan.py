@@ -1,3 +1,7 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from hornbook.config.data import EmbeddedSource, JsonlSource, ParquetSource, TextSource
@@ -5,6 +9,7 @@ from hornbook.errors import DataError
 from hornbook.selftest import plan
 from hornbook.selftest.plan import (
     LEAST_BYTES,
+    LONGEST_PROMPT,
     MOST_EPOCHS,
     DemoOptions,
     affordable_steps,
@@ -12,6 +17,7 @@ from hornbook.selftest.plan import (
     configure,
     first_texts,
     new_directory,
+    prompts_for,
     schedule_of,
     settings_of,
 )
@@ -57,6 +63,14 @@ def test_each_demo_has_a_directory_of_its_own(tmp_path, monkeypatch):
     roots = [new_directory(tmp_path / "runs") for _ in range(3)]
     assert [root.name for root in roots] == ["demo-now", "demo-now-2", "demo-now-3"]
     assert all(root.is_dir() for root in roots)
+
+
+def test_the_opening_of_a_line_of_long_words_is_short():
+    text = "a b c d\n" + " ".join(["x" * 500] * 5) + "\ntoo short\n- one two three four\n"
+    held_out = SimpleNamespace(n_tokens=9, read=lambda start, stop: np.arange(start, stop))
+    tokenizer = SimpleNamespace(decode=lambda ids, skip_special: text)
+    source = configure(choose_source([Path("own.txt")])).data.source
+    assert prompts_for(source, tokenizer, held_out) == ["a b c", "x" * LONGEST_PROMPT, "- one two"]
 
 
 def test_steps_fit_the_minutes_and_the_text():

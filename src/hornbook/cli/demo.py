@@ -80,10 +80,17 @@ def _show_denoising(result: DemoResult) -> None:
 
     parser = argparse.ArgumentParser()
     generate.add_arguments(parser)
-    toml, prompt = str(result.root / "demo.toml"), result.config.generate.prompts[0]
-    generate.run(
-        parser.parse_args([str(result.run_dir.root), "--config", toml, f"--prompt={prompt}", "--show-denoising"])
-    )
+    generate.run(parser.parse_args(_denoising(result)))
+
+
+def _denoising(result: DemoResult) -> list[str]:
+    """Arguments of `hornbook generate` that show a text being filled in, with the settings of the demo."""
+    prompt = result.config.generate.prompts[0]
+    return [*_generate(result), f"--prompt={prompt}", "--show-denoising"]
+
+
+def _generate(result: DemoResult) -> list[str]:
+    return [str(result.run_dir.root), "--config", str(result.root / "demo.toml")]
 
 
 def _what_next(result: DemoResult) -> Stage:
@@ -99,17 +106,17 @@ def next_commands(result: DemoResult, program: str) -> list[str]:
     run, toml = shlex.quote(str(result.run_dir.root)), shlex.quote(str(result.root / "demo.toml"))
     if not result.is_finished:
         return [f"{program} train --resume {run}"]
-    train, prompt = result.config.train, shlex.quote(result.config.generate.prompts[0])
+    train, prompts = result.config.train, result.config.generate.prompts
     longer = {"run.name": '"longer"', "train.steps": 4 * train.steps, "train.max_minutes": 5 * (train.max_minutes or 1)}
     overrides = " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in longer.items())
     longer_training = f"{program} train {toml} {overrides}"
     if result.config.objective.kind == "next_token":
-        return [f"{program} generate {run} --prompt {prompt}", f"{program} chat {run}", longer_training]
-    length = result.config.generate.max_new_tokens
-    gap = shlex.quote(f"{result.config.generate.prompts[-1]} <|mask:12|> the end.")
+        more = f"{program} generate {run} {shlex.quote(f'--prompt={prompts[0]}')}"  # a prompt may begin with a dash
+        return [more, f"{program} chat {run}", longer_training]
+    gap = f"--infill={prompts[-1]} <|mask:12|> the end."
     return [
-        f"{program} generate {run} --prompt {prompt} --max-new-tokens {length} --show-denoising",
-        f"{program} generate {run} --infill {gap}",
+        f"{program} generate {shlex.join(_denoising(result))}",
+        f"{program} generate {shlex.join([*_generate(result), gap])}",
         longer_training,
     ]
 

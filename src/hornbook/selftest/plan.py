@@ -38,6 +38,7 @@ PROBE_STEPS = 12
 MANY_DOCUMENTS = 100
 MAX_TOKENS = 8_000_000
 """Of a corpus of many documents, more than a demo can read is not prepared."""
+LONGEST_PROMPT = 40
 EMBEDDED_PROMPTS = ("Return the", "This module", "If the")
 
 Settings = dict[str, object]
@@ -184,11 +185,13 @@ def new_directory(out_dir: Path) -> Path:
 
 
 def prompts_for(source: Source, tokenizer: Tokenizer, held_out: TokenStream) -> list[str]:
-    """Openings that suit the text: of the user's own, the first words of three held-out lines."""
+    """Openings that suit the text: of the user's own, the first words of three held-out lines, and few letters of long
+    ones, since a text with its opening must fit the context."""
     if isinstance(source, EmbeddedSource):
         return list(EMBEDDED_PROMPTS)
     text = tokenizer.decode(held_out.read(0, min(held_out.n_tokens, 4000)).tolist(), skip_special=True)
-    openings = [" ".join(line.split()[:3]) for line in text.splitlines() if len(line.split()) >= 4] or [text[:12]]
+    lines = [line.split() for line in text.splitlines()]
+    openings = [" ".join(words[:3])[:LONGEST_PROMPT] for words in lines if len(words) >= 4] or [text[:12]]
     return list(dict.fromkeys(openings[i * len(openings) // 3] for i in range(3)))
 
 
