@@ -1,6 +1,8 @@
 """Runs of different objectives: the table that compares them, and the least loss that text of known entropy allows."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +10,7 @@ from hornbook.config.data import SyntheticSource
 from hornbook.data.synthetic import MarkovSource
 from hornbook.models.accounting import training_flops_per_token
 from hornbook.reporting.least_loss import least_loss
-from hornbook.reporting.objectives import objectives
+from hornbook.reporting.objectives import COLUMNS, objectives
 from hornbook.reporting.page import page
 from hornbook.reporting.record import read_run
 from reporting.run_text import start, train, val, write_run
@@ -55,49 +57,108 @@ def test_otherwise_it_is_not_known(other):
     assert least_loss({**SETTINGS, **other}) is None
 
 
-def run_of(tmp_path, name, objective, loss, *, synthetic=False):
-    events = [start(n_parameters=1000), train(4, loss + 1, tokens=256), val(4, loss)]
-    events.append({"event": "eval", "step": 4, "time": 9, "measure": "bound", "bits_per_byte_at_most": loss / 2})
+def evaluated(measure, nats, *, data="data/x [valid], 3 documents", stride=8):
+    """An event as `hornbook eval` writes it."""
+    suffix = "_at_most" if measure == "bound" else ""
+    numbers = {f"nats_per_token{suffix}": nats, f"bits_per_byte{suffix}": nats / 2}
+    return {
+        "event": "eval",
+        "step": 4,
+        "time": 9,
+        "measure": measure,
+        "data": data,
+        "window": 8,
+        "stride": stride,
+    } | numbers
+
+
+def run_of(tmp_path, name, objective, loss, *evals, synthetic=False):
+    events = [start(n_parameters=1000), train(4, loss + 1, tokens=256), val(4, loss), *evals]
     run = write_run(tmp_path, name, events, checkpoints={4: "full"})
     content = json.dumps({"model": SHAPE.model_dump(mode="json"), "objective": {"kind": objective}})
     (run.checkpoints / "step-00000004" / "model.json").write_text(content)
-    text = run.config_file.read_text() + f'[objective]\nkind = "{objective}"\n'
+    text = run.config_file.read_text() + f'[objective]\nkind = "{objective}"\n[model]\ncontext_length = 8\n'
+    text += '[data]\npath = "data/x"\nend_of_text = false\nsplit = "documents"\n'
     if synthetic:
-        text += '[tokenizer]\nkind = "characters"\n[model]\ncontext_length = 8\n[data]\nend_of_text = false\n'
-        text += (
-            'split = "documents"\n[data.source]\nkind = "synthetic"\norder = 1\nn_symbols = 4\ndocument_length = 64\n'
-        )
+        text += '[tokenizer]\nkind = "characters"\n'
+        text += '[data.source]\nkind = "synthetic"\norder = 1\nn_symbols = 4\ndocument_length = 64\n'
     run.config_file.write_text(text)
     return read_run(run.root)
 
 
+def rows_of(runs):
+    """The cells of the table, row by row."""
+    rows = re.findall(r"<tr>(.*?)</tr>", "".join(objectives(runs)))
+    return [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", row) for row in rows]
+
+
 def test_two_objectives_are_told_apart_with_what_must_be_equal(tmp_path):
-    runs = [run_of(tmp_path, "ar", "next_token", 1.5), run_of(tmp_path, "diffusion", "masked_diffusion", 1.75)]
-    text = page(runs)
-    table = text.partition("Objectives compared")[2].partition("</section>")[0]
-    for said in ("the loss itself", "an upper bound: at most", "1.5000", "1.7500", "≤ 0.875"):
-        assert said in table, said
-    once = training_flops_per_token(SHAPE, context=8) * 256
-    assert table.count(f"<td>{once:.3g}</td>") == 2
-    assert "least possible" not in text
-    assert "eval bound" in table
+    runs = [
+        run_of(tmp_path, "ar", "next_token", 1.5, evaluated("perplexity", 1.25)),
+        run_of(tmp_path, "diffusion", "masked_diffusion", 1.75, evaluated("bound", 1.9), evaluated("bound", 1.625)),
+        run_of(tmp_path, "new", "masked_diffusion", 1.75),
+    ]
+    heads, *rows = rows_of(runs)
+    assert tuple(heads) == COLUMNS
+    flops = f"{256 * training_flops_per_token(SHAPE, context=8):.3g}"
+    given = ["1k", "256", flops]
+    assert rows == [
+        ["ar", "next_token", *given, "eval perplexity, step 4", "1.2500", "0.625", "", ""],
+        ["diffusion", "masked_diffusion", *given, "eval bound, step 4", "≤ 1.6250", "≤ 0.8125", "", ""],
+        ["new", "masked_diffusion", *given, "last validation", "≤ 1.7500", "", "", ""],
+    ]
+    assert "least possible</th>" in page(runs)
+    assert "≤ 1.7500 at step 4" in page(runs), "what is known of a run says so, too"
+
+
+def test_the_page_of_documentation_has_the_columns_of_the_table():
+    text = (Path(__file__).parents[2] / "docs" / "diffusion.md").read_text(encoding="utf-8")
+    assert f"| {' | '.join(COLUMNS)} |" in text
+
+
+def test_a_joint_run_has_a_row_for_each_of_its_measures(tmp_path):
+    both = run_of(
+        tmp_path, "joint", "joint", 1.5, evaluated("bound", 2.0), evaluated("perplexity", 1.5), synthetic=True
+    )
+    _, _, *rows = rows_of([run_of(tmp_path, "ar", "next_token", 1.5), both])
+    least = [least_loss({**SETTINGS, "objective.kind": kind}) for kind in ("masked_diffusion", "next_token")]
+    assert [row[5] for row in rows] == ["eval bound, step 4", "eval perplexity, step 4"]
+    assert [row[8] for row in rows] == [f"{each:.4f}" for each in least]
+
+
+@pytest.mark.parametrize(
+    "other", [{"data": "answer of 5 tokens"}, {"data": "data/x [train], 9 documents"}, {"data": "book.txt"}]
+)
+def test_evaluations_of_another_text_do_not_compare(tmp_path, other):
+    runs = [
+        run_of(tmp_path, kind, kind, 2.0, evaluated("perplexity", 1.0, **other)) for kind in ("next_token", "joint")
+    ]
+    assert [row[5:7] for row in rows_of(runs)[1:]] == [["last validation", "2.0000"]] * 2
 
 
 def test_the_excess_stands_in_the_table_and_the_least_loss_in_the_figure(tmp_path):
     kinds = ("next_token", "masked_diffusion")
     runs = [run_of(tmp_path, kind, kind, 2.0, synthetic=True) for kind in kinds]
-    table = "".join(objectives(runs))
-    for kind in kinds:
+    for kind, row in zip(kinds, rows_of(runs)[1:], strict=True):
         least = least_loss({**SETTINGS, "objective.kind": kind})
-        assert f"<td>{least:.4f}</td><td>{2.0 - least:+.4f}</td>" in table
+        sign = "≤ " if kind == "masked_diffusion" else ""
+        assert row[-2:] == [f"{least:.4f}", f"{sign}{2.0 - least:+.4f}"]
         assert f"{kind}: least possible" in page(runs)
     assert "least possible" in page(runs[:1]), "of one run too"
 
 
+def test_the_least_loss_is_of_windows_that_start_cold(tmp_path):
+    runs = [
+        run_of(tmp_path, kind, kind, 2.0, evaluated("perplexity", 1.0, stride=4), synthetic=True)
+        for kind in ("next_token", "joint")
+    ]
+    assert [row[6:] for row in rows_of(runs)[1:]] == [["1.0000", "0.5", "", ""]] * 2
+
+
 @pytest.mark.parametrize("kind", ["block_diffusion", "joint"])
 def test_what_reads_every_token_twice_is_told_to_cost_twice(tmp_path, kind):
-    table = "".join(objectives([run_of(tmp_path, "ar", "next_token", 1.5), run_of(tmp_path, "other", kind, 1.5)]))
-    assert f"<td>{2 * 256 * training_flops_per_token(SHAPE, context=8):.3g}</td>" in table
+    runs = [run_of(tmp_path, "ar", "next_token", 1.5), run_of(tmp_path, "other", kind, 1.5)]
+    assert rows_of(runs)[2][4] == f"{2 * 256 * training_flops_per_token(SHAPE, context=8):.3g}"
 
 
 def test_runs_of_one_objective_are_not_compared_so(tmp_path):

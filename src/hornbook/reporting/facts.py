@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
+from hornbook.reporting.least_loss import is_bounded
 from hornbook.reporting.record import RunRecord
 from hornbook.reporting.scale import short
 from hornbook.tracking.figures import count, duration
@@ -14,13 +15,14 @@ def key_numbers(record: RunRecord) -> dict[str, str]:
     best, tokens = record.curve("val/loss").lowest, record.curve("train/tokens").last
     memory = record.curve("train/peak_memory_bytes").last
     parameters = record.fact("n_parameters")
+    sign = "≤ " if is_bounded(record.settings) else ""
     numbers = {
         "step": f"{record.last_step:,}" + (f" of {record.total_steps:,}" if record.total_steps else ""),
         "parameters": count(parameters) if isinstance(parameters, int) else "",
         "tokens": count(tokens) if tokens is not None else "",
-        "best validation loss": f"{best[1]:.4f} at step {best[0]:,}" if best else "",
-        "perplexity there": _then(record, "val/perplexity", best),
-        "bits per byte there": _then(record, "val/bits_per_byte", best),
+        "best validation loss": f"{sign}{best[1]:.4f} at step {best[0]:,}" if best else "",
+        "perplexity there": _then(record, "val/perplexity", best, sign),
+        "bits per byte there": _then(record, "val/bits_per_byte", best, sign),
         "training loss": _last(record, "train/loss"),
         "tokens a second": _typical(record, "train/tokens_per_second", count),
         "MFU": _typical(record, "train/mfu", lambda value: f"{value:.1%}"),
@@ -56,10 +58,10 @@ def identity(record: RunRecord) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
-def _then(record: RunRecord, metric: str, best: tuple[int, float] | None) -> str:
+def _then(record: RunRecord, metric: str, best: tuple[int, float] | None, sign: str) -> str:
     curve = record.curve(metric)
     values: Mapping[int, float] = dict(zip(curve.steps, curve.values, strict=True))
-    return short(values[best[0]]) if best and best[0] in values else ""
+    return sign + short(values[best[0]]) if best and best[0] in values else ""
 
 
 def _last(record: RunRecord, metric: str) -> str:

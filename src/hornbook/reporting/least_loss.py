@@ -1,8 +1,8 @@
 """The least possible loss of a run on text of known entropy: what no model can stay below.
 
 A window of T tokens costs at least its entropy H(X_1 .. X_T). Next-token prediction reads one token more and is not
-asked for the first, so its T targets cost at least H(X_1 .. X_(T+1)) - H(X_1); the loss that joint training reports is
-this one too. Both per token, in nats.
+asked for the first, so its T targets cost at least H(X_1 .. X_(T+1)) - H(X_1); the validation loss of joint training is
+this one too. Both per token, in nats. A validation that masks no less than some share stays above, even at its best.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,8 @@ from hornbook.config.data import SyntheticSource
 from hornbook.data.synthetic import MarkovSource
 from hornbook.errors import HornbookError
 
-NEXT_TOKEN = "next_token"
+BOUNDED = ("masked_diffusion", "block_diffusion")
+"""Objectives whose loss is a bound."""
 _CUT_WHOLE = {
     "data.source.kind": "synthetic",
     "tokenizer.kind": "characters",
@@ -23,10 +24,11 @@ _CUT_WHOLE = {
 }
 
 
-def least_loss(settings: Mapping[str, object]) -> float | None:
+def least_loss(settings: Mapping[str, object], *, of_bound: bool | None = None) -> float | None:
     """Nats a token for the settings {dotted key: value} of a run; None where it is not known.
 
     It is known for a synthetic source whose symbols are tokens and whose documents are cut into whole windows.
+    `of_bound`: of all tokens of a window, or else of the next ones; by default what the run's validation is of.
     """
     context = settings.get("model.context_length")
     if not isinstance(context, int) or any(settings.get(key) != value for key, value in _CUT_WHOLE.items()):
@@ -39,12 +41,17 @@ def least_loss(settings: Mapping[str, object]) -> float | None:
         source = MarkovSource(SyntheticSource.model_validate(chosen))
         if source.config.document_length % context:
             return None
-        if objective_of(settings) in (NEXT_TOKEN, "joint"):
-            return (source.entropy_nats(context + 1) - source.entropy_nats(1)) / context
-        return source.entropy_nats(context) / context
+        if is_bounded(settings) if of_bound is None else of_bound:
+            return source.entropy_nats(context) / context
+        return (source.entropy_nats(context + 1) - source.entropy_nats(1)) / context
     return None
 
 
 def objective_of(settings: Mapping[str, object]) -> str:
     """What a run was trained for; runs that do not say are older than the second objective."""
-    return str(settings.get("objective.kind", NEXT_TOKEN))
+    return str(settings.get("objective.kind", "next_token"))
+
+
+def is_bounded(settings: Mapping[str, object]) -> bool:
+    """Whether the validation loss of a run is a bound: at most."""
+    return objective_of(settings) in BOUNDED

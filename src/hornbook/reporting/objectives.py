@@ -1,64 +1,81 @@
-"""Runs of different objectives side by side: what their losses mean, and whether they were given as much."""
+"""Runs of different objectives side by side: whether they were given as much, and what came of it."""
 
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from html import escape
 
 from hornbook.config.model import ModelConfig
 from hornbook.config.objective import BlockDiffusionConfig, JointConfig
 from hornbook.models.accounting import training_flops_per_token
-from hornbook.reporting.least_loss import NEXT_TOKEN, least_loss, objective_of
+from hornbook.reporting.least_loss import is_bounded, least_loss, objective_of
 from hornbook.reporting.record import RunRecord
 from hornbook.reporting.scale import short
 from hornbook.tracking.figures import count
 
-MEANINGS = {
-    NEXT_TOKEN: "the loss itself",
-    "joint": "the loss itself, of next tokens",
-    "masked_diffusion": "an upper bound: at most",
-    "block_diffusion": "an upper bound: at most",
-}
-"""What the validation loss of an objective says of -log p."""
+COLUMNS = (
+    *("run", "objective", "parameters", "tokens", "training FLOPs"),
+    *("measured by", "nats a token", "bits per byte", "least possible", "excess"),
+)
+"""What must be equal for a comparison, then what is compared."""
 TOKENS_READ = {"block_diffusion": BlockDiffusionConfig.tokens_read, "joint": JointConfig.tokens_read}
 """For each token of a window, where it is not one."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """How surprised a run's model is by held-out text."""
+
+    by: str
+    nats: float
+    """A token."""
+    bits_per_byte: float | None
+    is_bound: bool
+    is_of_windows: bool
+    """Of whole windows of the context's length, each of which starts cold."""
+
+
 def objectives(records: Sequence[RunRecord]) -> Iterator[str]:
-    """A table of what must be equal for a comparison, and of what is compared; nothing for runs of one objective."""
+    """A table with a row for each measure of each run; nothing for runs of one objective."""
     if len({objective_of(record.settings) for record in records}) < 2:
         return
-    rows = [_row(record) for record in records]
-    names = [name for name in dict.fromkeys(name for row in rows for name in row) if any(row.get(name) for row in rows)]
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in ["run", *names])
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in COLUMNS)
     yield '<section><h2>Objectives compared</h2>\n<p class="facts">'
-    yield "A bound lies above -log p, so bits per byte of a bound and of a loss compare in one direction alone: "
-    yield "a bound that is lower proves the better model, one that is higher proves nothing.</p>\n"
+    yield "A bound (≤) lies above -log p, so it and a loss compare in one direction alone: a bound that is lower "
+    yield "proves the better model, one that is higher proves nothing.</p>\n"
     yield f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>\n'
-    for record, row in zip(records, rows, strict=True):
-        cells = "".join(f"<td>{escape(row.get(name, ''))}</td>" for name in names)
-        yield f'<tr><th scope="row">{escape(record.name)}</th>{cells}</tr>\n'
+    for record in records:
+        rows: Sequence[Measured | None] = _measures(record) or [None]
+        for measured in rows:
+            cells = "".join(f"<td>{escape(cell)}</td>" for cell in (*_given(record), *_came(record, measured)))
+            yield f'<tr><th scope="row">{escape(record.name)}</th>{cells}</tr>\n'
     yield "</tbody></table></div></section>\n"
 
 
-def _row(record: RunRecord) -> dict[str, str]:
-    kind, best, least = objective_of(record.settings), record.curve("val/loss").lowest, least_loss(record.settings)
+def _given(record: RunRecord) -> tuple[str, ...]:
     tokens, parameters = record.curve("train/tokens").last, record.fact("n_parameters")
     flops = _flops_per_token(record)
-    loss = record.curve("val/loss").last
-    return {
-        "objective": kind,
-        "its validation loss is": MEANINGS.get(kind, ""),
-        "parameters": count(parameters) if isinstance(parameters, int) else "",
-        "tokens": count(tokens) if tokens is not None else "",
-        "training FLOPs": "" if flops is None or tokens is None else f"{flops * tokens:.3g}",
-        "best validation loss": "" if best is None else f"{best[1]:.4f}",
-        "last validation loss": "" if loss is None else f"{loss:.4f}",
-        "least possible": "" if least is None else f"{least:.4f}",
-        "excess": "" if least is None or loss is None else f"{loss - least:+.4f}",
-        "bits per byte": _last(record, "val/bits_per_byte"),
-        **_evaluated(record),
-    }
+    return (
+        objective_of(record.settings),
+        count(parameters) if isinstance(parameters, int) else "",
+        count(tokens) if tokens is not None else "",
+        "" if flops is None or tokens is None else f"{flops * tokens:.3g}",
+    )
+
+
+def _came(record: RunRecord, measured: Measured | None) -> tuple[str, ...]:
+    if measured is None:
+        return ("", "", "", "", "")
+    sign = "≤ " if measured.is_bound else ""
+    least = least_loss(record.settings, of_bound=measured.is_bound) if measured.is_of_windows else None
+    return (
+        measured.by,
+        f"{sign}{measured.nats:.4f}",
+        "" if measured.bits_per_byte is None else f"{sign}{short(measured.bits_per_byte)}",
+        "" if least is None else f"{least:.4f}",
+        "" if least is None else f"{sign}{measured.nats - least:+.4f}",
+    )
 
 
 def _flops_per_token(record: RunRecord) -> float | None:
@@ -78,17 +95,34 @@ def _shape(record: RunRecord) -> ModelConfig | None:
     return None
 
 
-def _last(record: RunRecord, metric: str) -> str:
-    last = record.curve(metric).last
-    return "" if last is None else short(last)
+def _measures(record: RunRecord) -> list[Measured]:
+    """The newest evaluation of each kind on the run's validation split; where there is none, its last validation."""
+    found: dict[str, Measured] = {}
+    data, context = record.settings.get("data.path"), record.settings.get("model.context_length")
+    for step, _, event in record.of("eval"):
+        measure = str(event.get("measure", "perplexity"))
+        is_bound = measure == "bound"
+        nats = _number(event.get(f"nats_per_token{'_at_most' * is_bound}"))
+        if nats is None or not str(event.get("data")).startswith(f"{data} [valid]"):  # or of another text
+            continue
+        found[measure] = Measured(
+            by=f"eval {measure}, step {step:,}",
+            nats=nats,
+            bits_per_byte=_number(event.get(f"bits_per_byte{'_at_most' * is_bound}")),
+            is_bound=is_bound,
+            is_of_windows=event.get("window") == event.get("stride") == context,
+        )
+    last = record.curve("val/loss").last
+    if not found and last is not None:
+        found["validation"] = Measured(
+            by="last validation",
+            nats=last,
+            bits_per_byte=record.curve("val/bits_per_byte").last,
+            is_bound=is_bounded(record.settings),
+            is_of_windows=True,
+        )
+    return list(found.values())
 
 
-def _evaluated(record: RunRecord) -> dict[str, str]:
-    """Bits per byte of the newest evaluation of each kind, such as perplexity and bound."""
-    found = {}
-    for _, _, event in record.of("eval"):
-        for name, sign in (("bits_per_byte", ""), ("bits_per_byte_at_most", "≤ ")):
-            value = event.get(name)
-            if isinstance(value, int | float):
-                found[f"bits per byte, eval {event.get('measure', 'perplexity')}"] = f"{sign}{short(float(value))}"
-    return found
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
