@@ -1,5 +1,6 @@
 """The recipes in configs/: each states what it must, has the numbers that it is known for, and runs."""
 
+import itertools
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import pytest
 
 from data_paths import DATA, needs
 from hornbook.cli.main import main
+from hornbook.config.generate import GenerateConfig
 from hornbook.config.load import leaf_values, load_config
 from hornbook.optim.schedules import multiplier, warmup_steps
 from hornbook.reporting.least_loss import least_loss
@@ -131,6 +133,9 @@ for _name, _kind in (("ar", "next_token"), ("diffusion", "masked_diffusion")):
     }
 
 
+DIFFUSION = [path for path in FILES if load_config(path).config.objective.kind != "next_token"]
+
+
 def names(paths):
     return [path.stem for path in paths]
 
@@ -240,6 +245,14 @@ def test_the_commands_of_the_comment_are_about_this_file(path):
     where = load_config(path).config.tokenizer.path
     tokenizer = next(words for words in said if words[0] == "tokenizer")
     assert str(where) in tokenizer or tokenizer[1:] == ["train", f"configs/{path.name}"]
+
+
+@pytest.mark.parametrize("path", DIFFUSION, ids=names(DIFFUSION))
+def test_a_diffusion_model_has_room_for_what_the_comment_asks_of_it(path):
+    (words,) = (words for words in commands(path) if words[0] == "generate")
+    options = dict(itertools.pairwise(words))
+    asked = int(options.get("--max-new-tokens", GenerateConfig().max_new_tokens))
+    assert len(options["--prompt"].encode()) + asked <= load_config(path).config.model.context_length
 
 
 @pytest.mark.medium
