@@ -11,11 +11,12 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from hornbook.config.load import load_config
 from hornbook.data.dataset import Dataset
-from hornbook.errors import HornbookError
+from hornbook.errors import DataError, HornbookError
 from hornbook.evaluation.text_statistics import TextStatistics, text_statistics
 
 
@@ -35,9 +36,18 @@ def main() -> int:
 
 
 def outputs(path: Path) -> list[str]:
-    """The generated texts among the events."""
-    events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [event["output"] for event in events if event.get("event") == "generate"]
+    """The generated texts among the events.
+
+    Raises:
+        DataError: if there are none.
+    """
+    with suppress(ValueError, AttributeError, KeyError):  # neither UTF-8 nor JSON, no objects, other objects
+        events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        if texts := [event["output"] for event in events if event.get("event") == "generate"]:
+            return texts
+    raise DataError(
+        f"{path}: expected the JSON lines of generated texts; make it with: hornbook generate RUN --json > {path}"
+    )
 
 
 def documents(dataset: Dataset) -> Iterator[str]:
@@ -51,7 +61,8 @@ def said(found: TextStatistics) -> str:
     """The statistics for people."""
     return "\n".join(
         [
-            f"{found.texts} texts, {found.words:,} words",
+            f"texts                             {found.texts}",
+            f"words                             {found.words:,}",
             f"words of the training vocabulary  {share(found.known_share)}",
             f"distinct-2                        {share(found.distinct_2)}",
             f"eight-grams that are copies       {share(found.memorised_share)} of {found.eight_grams:,}",
