@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hornbook.config.load import load_config
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\[(`?)([^\]`]+)`?\]\(([^)\s]+)\)")
@@ -54,6 +56,16 @@ def test_the_settings_page_is_that_of_the_tables():
     page = runpy.run_path(str(ROOT / "scripts" / "make_configuration_page.py"))["page"]
     written = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert written == page(), "run: python scripts/make_configuration_page.py"
+
+
+def test_the_configurations_of_the_diffusion_page_are_valid(tmp_path):
+    page = (ROOT / "docs" / "diffusion.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```toml\n(.*?)```", page, re.S)
+    assert len(examples) >= 2
+    for number, text in enumerate(examples):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(text.replace('"configs/', f'"{(ROOT / "configs").as_posix()}/'), encoding="utf-8")
+        assert load_config(file).config.objective.kind == "masked_diffusion"
 
 
 def test_metric_names_of_the_formats_page_are_those_that_are_logged():
