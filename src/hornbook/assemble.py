@@ -24,7 +24,7 @@ from hornbook.data.dataset import Dataset
 from hornbook.data.loader import RowOrigin, WindowBatches, fixed_batches
 from hornbook.data.order import SampleOrder
 from hornbook.data.windows import Windows
-from hornbook.distributed.device import explained_nondeterminism, resolve_device, use_deterministic_algorithms
+from hornbook.distributed.device import explained_nondeterminism, ready_device
 from hornbook.distributed.precision import DTYPES, fp32_products
 from hornbook.errors import TrainingError
 from hornbook.models.accounting import training_flops_per_token
@@ -100,11 +100,7 @@ def build_job(
     Raises:
         HornbookError: whatever keeps the run from starting or going on.
     """
-    device = resolve_device(config.run.device)
-    if config.run.threads is not None:
-        torch.set_num_threads(config.run.threads)
-    if config.run.deterministic:
-        use_deterministic_algorithms()
+    device = ready_device(config.run)
     resumed = checkpoint is not None
     # What a resumed run started from lies in its own checkpoint; the original may be gone by now.
     if checkpoint is None:

@@ -1,6 +1,8 @@
 """Devices that exist resolve, those that do not are refused with what to do."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -50,3 +52,28 @@ def test_deterministic_algorithms_refuse_an_operation_by_name(monkeypatch: pytes
 def test_other_errors_pass_untouched() -> None:
     with pytest.raises(RuntimeError, match="something else"), explained_nondeterminism():
         raise RuntimeError("something else")
+
+
+KEPT = """
+import resource, sys
+from hornbook.distributed.device import keep_freed_memory
+sys.exit(77) if sys.argv[1] == "kept" and not keep_freed_memory() else None
+import torch
+def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def fill():
+    before = faults()
+    torch.ones(64 * 2**20, dtype=torch.uint8)
+    return faults() - before
+print(min([fill() for _ in range(20)]))  # the first few find their places
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is glibc's to keep")
+def test_freed_memory_is_used_again_without_fresh_pages() -> None:
+    def new_pages(how: str) -> int:
+        done = subprocess.run([sys.executable, "-c", KEPT, how], capture_output=True, text=True, check=False)
+        if done.returncode == 77:
+            pytest.skip("no glibc")
+        return int(done.stdout)
+
+    assert new_pages("kept") < 100 < 1000 < new_pages("as it is")  # 64 MB are 16,384 pages of 4 KB

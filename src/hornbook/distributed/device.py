@@ -1,12 +1,32 @@
-"""Which device a run uses, and whether only deterministic algorithms are allowed on it."""
+"""Which device a run uses, whether only deterministic algorithms are allowed on it, and how its memory is kept."""
 
 import contextlib
+import ctypes
 import os
 from collections.abc import Iterator
 
 import torch
 
+from hornbook.config.run import RunTable
 from hornbook.errors import ConfigError
+
+MMAP_MAX, TRIM_THRESHOLD = -4, -1
+"""The numbers of glibc's settings M_MMAP_MAX and M_TRIM_THRESHOLD (malloc.h)."""
+
+
+def ready_device(config: RunTable) -> torch.device:
+    """The device of a run, with the process set up for it as the table says.
+
+    Raises:
+        ConfigError: if the device is not on this machine.
+    """
+    device = resolve_device(config.device)
+    keep_freed_memory()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    if config.deterministic:
+        use_deterministic_algorithms()
+    return device
 
 
 def resolve_device(name: str) -> torch.device:
@@ -31,6 +51,21 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError(f'run.device = {name!r}, but torch sees no Apple GPU here; use device = "auto" or "cpu"')
     return device
+
+
+def keep_freed_memory() -> bool:
+    """From now on this process keeps the main memory that tensors give back, for the next ones. True where it can.
+
+    glibc gives each large block back to the system at once, and every step then pays for fresh pages, 2 microseconds
+    for 4 KB: 6 to 15 % of a training step on a CPU (docs/log.md). The process then never uses less than it once did.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError):  # no glibc: macOS, Windows, musl
+        return False
+    never_mapped: int = mallopt(MMAP_MAX, 0)
+    never_trimmed: int = mallopt(TRIM_THRESHOLD, -1)
+    return bool(never_mapped and never_trimmed)
 
 
 def use_deterministic_algorithms() -> None:

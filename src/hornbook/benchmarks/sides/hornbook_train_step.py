@@ -9,6 +9,7 @@ import torch
 
 from hornbook.config.run import Config
 from hornbook.data.batch import TokenBatch
+from hornbook.distributed.device import keep_freed_memory
 from hornbook.distributed.precision import fp32_products
 from hornbook.interop.hf import load_hf_directory
 from hornbook.objectives.objective import StepContext
@@ -24,6 +25,7 @@ def setup(settings: dict[str, Any]) -> tuple[Callable[[], float], Callable[[floa
     """The loss that is compared is that before any step, in float32; all parameters decay, as in the peers."""
     rows, context = settings["rows"], settings["context"]
     config = _config(settings)
+    keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")  # as the peers
     saved = load_hf_directory(Path(settings["model"]))[0]
     choices, _ = choose(config, saved.config, device, kept=None, steps_left=config.train.steps)
