@@ -112,6 +112,16 @@ def test_validation_takes_a_grid_and_the_same_masks_every_time():
     assert noised.mask_probability.max() == pytest.approx(1 - (1 - 1e-3) / (2 * SAMPLES), rel=1e-6)
 
 
+@pytest.mark.parametrize("samples", [16, 37, 100])
+@pytest.mark.parametrize("n_blocks", [1, 4])
+def test_no_stretch_of_a_validation_text_and_no_place_of_a_window_has_times_of_its_own(samples, n_blocks):
+    """Their share of the bound would be that of a few mask probabilities: with easy places masked little, too low."""
+    times = masking().times(list(range(samples)), at(samples=samples, validation=True), n_blocks)
+    for stretch in np.array_split(times, 4):
+        assert np.histogram(stretch, bins=4, range=(0, 1))[0] == pytest.approx(stretch.size / 4, abs=n_blocks + 1)
+    assert times.mean(axis=0) == pytest.approx(np.full(n_blocks, 0.5), abs=1 / samples + 1e-9)
+
+
 @pytest.mark.parametrize("low", [1e-3, 0.2])
 def test_every_schedule_has_the_same_expected_loss(low):
     """The mean of weight * f(p) over times is that of f(p) / p over p, here for f = p and p^2: midpoint rule."""

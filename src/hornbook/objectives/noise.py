@@ -11,13 +11,16 @@ other schedules: Shi et al., 2024, https://arxiv.org/abs/2406.04329, equation 5)
 
 Stratified times: the r-th of S samples in a step, block b of n, has
 
-    t = (u + (b + r / S) / n) mod 1         u in [0, 1) from (seed, step)
+    t = (u + ((b + r) mod n + (k r mod S) / S) / n) mod 1         u in [0, 1) from (seed, step), k and S coprime
 
-so each is uniform, and all times of a step lie evenly spaced. Validation takes the fixed grid with u = 1 / (2 S n).
+so each is uniform, and all times of a step lie evenly spaced. Validation takes the fixed grid with u = 1 / (2 S n). Its
+windows stand in the order of the text, so r alone would give the text's beginning all small times, and b alone the
+windows' first blocks: (b + r) mod n, and k near the golden section of S, keep neighbours far apart.
 """
 
 import math
 from functools import lru_cache
+from itertools import count
 from typing import Final
 
 import numpy as np
@@ -48,6 +51,12 @@ def _philox_key(seed: int, step: int, purpose: int) -> int:
     """128 bits that these three are mixed into; the counter tells the samples apart, 2^64 numbers each."""
     low, high = np.random.SeedSequence((seed, step, purpose)).generate_state(2, np.uint64)
     return int(low) | int(high) << 64
+
+
+@lru_cache(maxsize=64)
+def _stride(size: int) -> int:
+    """A number without a common divisor with `size`, the first from its golden section on."""
+    return next(k for k in count(max(1, round(0.618 * size))) if math.gcd(k, size) == 1)
 
 
 class Masking:
@@ -102,8 +111,9 @@ class Masking:
             start = float(uniforms(at.seed, at.step, EVERY_SAMPLE, TIMES, 1)[0])
         else:
             return np.stack([uniforms(at.seed, at.step, sample, TIMES, n_blocks) for sample in samples])
-        rank = np.array(samples) % at.samples_per_step  # a step's samples are a run that starts at a multiple of it
-        stratum = np.arange(n_blocks) * at.samples_per_step + rank[:, None]
+        size = at.samples_per_step
+        rank = np.array(samples)[:, None] % size  # a step's samples are a run that starts at a multiple of it
+        stratum = (np.arange(n_blocks) + rank) % n_blocks * size + rank * _stride(size) % size
         times: Float64[np.ndarray, "b n"] = (start + stratum / strata) % 1.0
         return times
 
