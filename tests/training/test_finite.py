@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
+from hornbook.config.objective import JointConfig
+from hornbook.objectives.joint import Joint
 from hornbook.objectives.objective import StepContext
 from hornbook.training.finite import FiniteWatch, norms_by_layer, not_finite
 from hornbook.training.step import Learner, train_step
-from training.rig import ROWS, SAMPLES, build_learner, draw
+from training.rig import ROWS, SAMPLES, VOCAB, build_learner, draw
 
 AT = StepContext(seed=5, step=0, samples_per_step=SAMPLES)
 BAD_ROW = 1
@@ -58,6 +60,15 @@ def test_the_module_the_micro_batch_and_the_row_are_named(name: str, checkpointi
     assert seen is not None
     assert (seen.name, seen.what, seen.micro_batch, seen.rows) == (name, "output", 1, (BAD_ROW,))
     assert seen.n_bad * ROWS == seen.n_values
+
+
+def test_two_passes_over_a_micro_batch_are_of_one_micro_batch() -> None:
+    settings = {"mask_id": VOCAB - 1, "chunk_tokens": 64}
+    learner = replace(build_learner(), objective=Joint(JointConfig(truncation_probability=0.0), **settings))
+    learner.model.norm.register_forward_hook(spoil_row(learner, micro_batch=3))  # the second pass over the second
+    seen = watched(learner).forward
+    assert seen is not None
+    assert (seen.name, seen.micro_batch, seen.rows) == ("norm", 1, (BAD_ROW,))
 
 
 def test_a_weight_that_overflows_is_found_at_its_product() -> None:

@@ -40,7 +40,8 @@ class FiniteWatch:
         self.backward: Sighting | None = None
         self._names = {module: name or "model" for name, module in model.named_modules()}
         self._open: list[nn.Module] = []
-        self._micro_batch = -1
+        self._micro_batch = 0
+        self._went_back = False
         self._n_rows = 0
 
     @contextlib.contextmanager
@@ -61,7 +62,8 @@ class FiniteWatch:
 
     def _before(self, module: nn.Module, inputs: tuple[object, ...]) -> None:
         if module is self.model:
-            self._micro_batch += 1
+            self._micro_batch += self._went_back  # an objective may read a micro-batch more than once
+            self._went_back = False
             self._n_rows = len(inputs[0]) if isinstance(inputs[0], Tensor) else 0
             self._open.clear()
         if self._open and self.forward is None:
@@ -90,6 +92,7 @@ class FiniteWatch:
 
     def _parameter_hook(self, name: str) -> Callable[[Tensor], None]:
         def look(parameter: Tensor) -> None:
+            self._went_back = True
             if parameter.grad is not None:
                 found = self._look(parameter.grad, name, "gradient of the parameter")
                 self.backward = self.backward or found
