@@ -24,6 +24,8 @@ def test_parts_keep_one_order_and_leave_out_what_they_do_not_know():
     assert parts(values) == ["loss 2.5000", "lr 3.00e-04", "MFU 31.5%"]
     assert parts({"train/seconds_left": 125, "train/peak_memory_bytes": 1.5e9}) == ["peak 1.5GB", "2:05 left"]
     assert parts({"train/loss": math.nan}) == ["loss nan"]
+    by_masking = {"val/nll_p75_100": 4.0, "val/nll_p0_25": 1.0, "val/diffusion_nll": 2.5}
+    assert parts(by_masking) == ["diffusion at most 2.5000", "masked up to 25% 1.000", "100% 4.000"]
 
 
 def test_downsample_keeps_the_mean_of_equal_parts():

@@ -67,6 +67,17 @@ def full(view):
     view.progress("validation", 12, 64)
 
 
+def test_diffusion_has_a_row_by_how_much_is_masked(view):
+    view.start(RunInfo(name="tiny", total_steps=10))
+    train(view, [1])
+    assert "masked up to" not in shown(view)
+    train(view, [2], nll_p0_25=0.8123, nll_p75_100=2.5)
+    line = next(line for line in shown(view).splitlines() if "masked up to" in line)
+    assert "nll" in line
+    assert "masked up to 25% 0.812 · 100% 2.500" in line
+    assert "loss" not in line
+
+
 def test_it_shows_all_that_people_look_for():
     view, clock = make()
     full(view)

@@ -5,6 +5,7 @@ Such as
     example ━━━━━━━━━━╸─────── step 1,240/2,000 · 0:31 · 0:19 left
     train    ▇▅▄▃▃▂▂▂▁▁▁ loss 1.9042 · ppl 6.714 · lr 1.00e-03
     valid    ▇▅▃▂▁       loss 1.9511 · best 1.9511 at step 1,200 · ppl 7.036
+    nll      masked up to 25% 0.812 · 50% 1.310 · 75% 1.874 · 100% 2.455        (of diffusion)
     gradient ▂▂▁▂█▂▂▂▂▂▂ norm 0.412 · 1 step skipped
     speed    ▇▇▇▇▇▇█▇▇▇▇ 51.2k tok/s · MFU 33.0% · peak 612MB
 """
@@ -24,6 +25,7 @@ _TALL_TERMINAL = 30
 _SAMPLE_LINES = 6
 _SHARE_ABOVE = 0.1
 _NOTABLE_WAIT = 0.03
+_BY_MASKING = ("nll_p0_25", "nll_p25_50", "nll_p50_75", "nll_p75_100")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,7 @@ def render(now: Snapshot, console: Console, *, width: int, height: int) -> list[
     rows = [_progress(now, width)]
     rows += _curve("train", now.curves["train"], " · ".join(_said(now.values, "train")), width, rows=tall)
     rows += _curve("valid", now.curves["valid"], _validation(now), width, rows=tall)
+    rows += [Text.assemble((f"{'nll':<{_LABEL}}", "dim"), said)] if (said := _by_masking(now.values)) else []
     rows += _curve("gradient", now.curves["gradient"], _gradient(now.values), width, low=0.0)
     rows += _curve("speed", now.curves["speed"], _speed(now.values), width, low=0.0)
     if now.task is not None:
@@ -105,7 +108,7 @@ def _curve(label: str, curve: Curve, said: str, width: int, *, rows: int = 1, lo
 
 def _said(values: Mapping[str, Scalar], event: str) -> list[str]:
     """The known numbers of an event but those that have a row of their own."""
-    elsewhere = ("grad_norm", "tokens_per_second", "mfu", "peak_memory_bytes", "seconds_left")
+    elsewhere = ("grad_norm", "tokens_per_second", "mfu", "peak_memory_bytes", "seconds_left", *_BY_MASKING)
     own = {name: value for name, value in values.items() if name.startswith(f"{event}/")}
     return parts({n: v for n, v in own.items() if n.rpartition("/")[2] not in elsewhere})
 
@@ -114,6 +117,11 @@ def _validation(now: Snapshot) -> str:
     loss, *rest = _said(now.values, "val") or [""]
     best = [] if now.best is None else [f"best {now.best[0]:.4f} at step {now.best[1]:,}"]
     return " · ".join([loss, *best, *rest] if loss else [])
+
+
+def _by_masking(values: Mapping[str, Scalar]) -> str:
+    """How hard it is by how much is masked, of an objective that masks."""
+    return " · ".join(parts({f"train/{name}": values.get(f"train/{name}") for name in _BY_MASKING}))
 
 
 def _gradient(values: Mapping[str, Scalar]) -> str:
