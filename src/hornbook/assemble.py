@@ -191,7 +191,8 @@ class Job:
             with explained_nondeterminism():
                 result = self.trainer(state, self._hooks(run_dir, tracker), retreat).run()
             if self.choices.compile:
-                remember(self.model.config, self.choices.micro_batch_size, self.config.train.precision)
+                rows, config = self.choices.micro_batch_size, self.config
+                remember(self.model.config, rows, config.train.precision, config.objective.kind)
             status = "preempted" if result.stop_reason == "preempted" else "finished"
         show_averages(self.learner.optimizer)
         return TrainedRun(run_dir=run_dir, result=result, model=self.model, tokenizer=self.tokenizer)

@@ -11,7 +11,15 @@ from hornbook.errors import CheckpointError, ConfigError
 from hornbook.profiling.probe import FastProducts, probe_fast_products
 from hornbook.training import choosing
 from hornbook.training.choices import Choices
-from hornbook.training.compiled import COLD_SECONDS, SAVED, missing_compiler, pays_off, use_persistent_cache
+from hornbook.training.compiled import (
+    COLD_SECONDS,
+    SAVED,
+    is_warm,
+    missing_compiler,
+    pays_off,
+    remember,
+    use_persistent_cache,
+)
 
 CPU = torch.device("cpu")
 
@@ -163,6 +171,14 @@ def test_the_users_own_cache_directory_goes_first(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     monkeypatch.setenv("HORNBOOK_CACHE", str(tmp_path / "own"))
     assert use_persistent_cache() == tmp_path / "own" / "inductor"
+
+
+def test_code_is_warm_for_its_own_objective_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    shape = settings().model.complete(vocab_size=50)
+    remember(shape, 2, "bf16", "next_token")
+    assert is_warm(shape, 2, "bf16", "next_token")
+    assert not is_warm(shape, 2, "bf16", "masked_diffusion")
 
 
 def test_attention_goes_by_the_setting() -> None:

@@ -98,7 +98,8 @@ def _compile(
         seconds = steps_left * config.train.tokens_per_step * per_token / (peak * EAGER_SHARE_OF_PEAK)
         if config.train.max_minutes is not None:
             seconds = min(seconds, 60.0 * config.train.max_minutes)
-    return pays_off(seconds=seconds, device=device, warm=is_warm(shape, rows, config.train.precision))
+    warm = is_warm(shape, rows, config.train.precision, config.objective.kind)
+    return pays_off(seconds=seconds, device=device, warm=warm)
 
 
 def _micro_batch(

@@ -63,19 +63,19 @@ def use_persistent_cache() -> Path:
     return Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
 
 
-def is_warm(config: ModelConfig, rows: int, precision: str) -> bool:
-    """Whether a program for micro-batches of `rows` has been compiled here before."""
-    return _mark(config, rows, precision).exists()
+def is_warm(config: ModelConfig, rows: int, precision: str, objective: str) -> bool:
+    """Whether a program for micro-batches of `rows` and this kind of objective has been compiled here before."""
+    return _mark(config, rows, precision, objective).exists()
 
 
-def remember(config: ModelConfig, rows: int, precision: str) -> None:
+def remember(config: ModelConfig, rows: int, precision: str, objective: str) -> None:
     """From now on `is_warm`."""
     with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
-        _mark(config, rows, precision).touch()
+        _mark(config, rows, precision, objective).touch()
 
 
-def _mark(config: ModelConfig, rows: int, precision: str) -> Path:
-    key = f"{torch.__version__} {config.model_dump_json()} {rows} {precision}"
+def _mark(config: ModelConfig, rows: int, precision: str, objective: str) -> Path:
+    key = f"{torch.__version__} {config.model_dump_json()} {rows} {precision} {objective}"
     return use_persistent_cache() / f"hornbook-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
