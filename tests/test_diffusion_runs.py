@@ -122,3 +122,7 @@ def test_a_tokenizer_without_a_mask_token_is_refused(tmp_path):
     toml = make_project_without_special_tokens(path)
     with pytest.raises(ConfigError, match=r'"masked_diffusion" needs a mask token.*special_tokens = "pretraining"'):
         assemble.train(load(toml, objective__kind="masked_diffusion"))
+    assemble.train(load(toml, train__steps=1, run__name="ahead"))
+    start = str(path / "runs" / "ahead")
+    with pytest.raises(ConfigError, match=r"tokenizer of model.init_from = \S+ahead has none.*from the start"):
+        assemble.train(load(toml, objective__kind="joint", model__init_from=start))

@@ -72,9 +72,11 @@ def build_objective(
         case NextTokenConfig() as settings:
             return NextToken(settings, chunk_tokens=chunk_tokens, byte_lengths=byte_lengths)
         case settings if mask_id is None:
+            whose = "" if config.model.init_from is None else f" of model.init_from = {config.model.init_from}"
             raise ConfigError(
-                f'objective.kind = "{settings.kind}" needs a mask token, and the tokenizer has none; train one with '
-                'tokenizer.special_tokens = "pretraining" (or "chat"), and prepare the data with it'
+                f'objective.kind = "{settings.kind}" needs a mask token, and the tokenizer{whose} has none; train one '
+                'with tokenizer.special_tokens = "pretraining" (or "chat"), prepare the data with it'
+                + (", and train a model on them from the start" if whose else "")
             )
         case MaskedDiffusionConfig() as settings:
             return MaskedDiffusion(settings, mask_id=mask_id, chunk_tokens=chunk_tokens, byte_lengths=byte_lengths)
