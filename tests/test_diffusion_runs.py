@@ -13,7 +13,7 @@ from hornbook.checkpoint.load import load_checkpoint, load_model
 from hornbook.config.run import Config
 from hornbook.data.dataset import Dataset
 from hornbook.data.prepare import prepare
-from hornbook.errors import ConfigError
+from hornbook.errors import CheckpointError, ConfigError
 from hornbook.storage.run_dir import RunDir
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tracking.jsonl import read_metrics
@@ -94,6 +94,14 @@ def test_a_checkpoint_is_gone_on_with_as_another_kind_and_back(configure, tmp_pa
     config = configure("fourth", "masked_diffusion", model__init_from=str(tmp_path / "first"))
     job, _ = assemble.build_job(config, Dataset.open(config.data.path), None, None)
     assert all(torch.equal(value, first.state_dict()[key]) for key, value in job.model.state_dict().items())
+
+
+def test_a_run_goes_on_as_it_began(configure, tmp_path):
+    root = assemble.train(configure("run", "masked_diffusion", train__steps=4)).run_dir.root
+    with pytest.raises(CheckpointError, match=r"another run: train.micro_batch_size = 4, in the run 2\. Leave"):
+        assemble.train(configure("run", "masked_diffusion", train__micro_batch_size=4), resume=root)
+    with pytest.raises(CheckpointError, match=r"run: objective.kind = 'joint', in the run 'masked_diffusion'\. Leave"):
+        assemble.train(configure("run", "joint"), resume=root)
 
 
 def test_validation_is_at_most_and_by_bucket(configure, tmp_path):

@@ -88,6 +88,7 @@ class JointConfig(NextTokenSettings, MaskingSettings):
     diffusion_weight_start: NonNegativeFloat | None = None
     """Weight at the first step, from where it goes linearly to diffusion_weight over diffusion_weight_steps."""
     diffusion_weight_steps: NonNegativeInt = 0
+    """0: it is diffusion_weight at once."""
 
     @model_validator(mode="after")
     def _check_weight(self) -> Self:

@@ -110,8 +110,10 @@ def settings_of(run_dir: RunDir, config: Config) -> Config | None:
 def differences(before: Config, now: Config, may_change: tuple[str, ...], *, where: str) -> str:
     """The settings that differ, in words, but for those (or the tables) in `may_change`; `where` names `before`.
 
-    Empty if there are none.
+    Of a table of another kind only that is said. Empty if there are none.
     """
     old, new = leaf_values(before), leaf_values(now)
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not key.startswith(may_change)]
+    of_another_kind = tuple(key.removesuffix("kind") for key in changed if key.endswith(".kind"))
+    changed = [key for key in changed if key.endswith(".kind") or not key.startswith(of_another_kind)]
     return "; ".join(f"{key} = {new.get(key)!r}, {where} {old.get(key)!r}" for key in changed)
