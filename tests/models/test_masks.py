@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from hornbook.errors import GenerationError
+from hornbook.models.attention import attend
 from hornbook.models.cache import KVCache
 from hornbook.models.masks import CAUSAL, FULL, AttentionMask, resolve
 from oracles.diffusion import may_attend
@@ -14,21 +15,21 @@ A, B = torch.arange(0, 5)[None], torch.arange(5, 8)[None]
 
 @pytest.mark.parametrize("kind", ["causal", "full"])
 def test_plain_masks_need_no_tensor(kind):
-    assert resolve(AttentionMask(kind), length=4, device=CPU) == (None, kind == "causal")
+    assert resolve(AttentionMask(kind), length=4, device=CPU) == (None, kind == "causal", ())
 
 
 def test_the_explicit_mask_is_the_picture_of_the_docstring():
     documents = torch.tensor([[0, 0, 1, 1]])
-    allowed, is_causal = resolve(AttentionMask("causal", document_ids=documents), length=4, device=CPU)
+    allowed, is_causal, _ = resolve(AttentionMask("causal", document_ids=documents), length=4, device=CPU)
     assert not is_causal
     assert allowed[0, 0].int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]
-    allowed, _ = resolve(AttentionMask("full", document_ids=documents), length=4, device=CPU)
+    allowed, _, _ = resolve(AttentionMask("full", document_ids=documents), length=4, device=CPU)
     assert allowed[0, 0].int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
 
 
 def test_hidden_keys_are_seen_by_themselves_alone():
     real = torch.tensor([[False, True, True]])
-    allowed, _ = resolve(AttentionMask("causal", key_is_real=real), length=3, device=CPU)
+    allowed, _, _ = resolve(AttentionMask("causal", key_is_real=real), length=3, device=CPU)
     assert allowed[0, 0].int().tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
 
 
@@ -131,10 +132,10 @@ BLOCK_CAUSAL = AttentionMask("block_causal", block_length=2)
 
 
 def test_block_masks_are_the_pictures_of_the_docstring():
-    allowed, is_causal = resolve(BLOCK_CAUSAL, length=4, device=CPU)
+    allowed, is_causal, _ = resolve(BLOCK_CAUSAL, length=4, device=CPU)
     assert not is_causal
     assert allowed[0, 0].int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1]]
-    allowed, _ = resolve(AttentionMask("block_diffusion", block_length=2), length=8, device=CPU)
+    allowed, _, _ = resolve(AttentionMask("block_diffusion", block_length=2), length=8, device=CPU)
     assert allowed[0, 0, ::2].int().tolist() == [
         [1, 1, 0, 0, 0, 0, 0, 0],
         [0, 0, 1, 1, 1, 1, 0, 0],
@@ -146,7 +147,7 @@ def test_block_masks_are_the_pictures_of_the_docstring():
 @pytest.mark.parametrize("block_length", [1, 2, 3, 7, 10])
 def test_block_diffusion_equals_the_paper_case_by_case(block_length):
     length = 7
-    allowed, _ = resolve(AttentionMask("block_diffusion", block_length=block_length), length=2 * length, device=CPU)
+    allowed, _, _ = resolve(AttentionMask("block_diffusion", block_length=block_length), length=2 * length, device=CPU)
     expected = [
         [may_attend(query, key, length=length, block_length=block_length) for key in range(2 * length)]
         for query in range(2 * length)
@@ -155,7 +156,7 @@ def test_block_diffusion_equals_the_paper_case_by_case(block_length):
 
 
 def test_blocks_of_one_token_are_causal():
-    allowed, _ = resolve(AttentionMask("block_causal", block_length=1), length=5, device=CPU)
+    allowed, _, _ = resolve(AttentionMask("block_causal", block_length=1), length=5, device=CPU)
     assert torch.equal(allowed[0, 0], torch.ones(5, 5, dtype=torch.bool).tril())
 
 
@@ -185,3 +186,43 @@ def test_rows_at_different_blocks_of_a_cache():
         cache.advance(torch.tensor([4, 2]))
         found = model(torch.tensor([[5, 9], [1, 8]]), mask=BLOCK_CAUSAL, cache=cache)
     torch.testing.assert_close(found, torch.cat(expected), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize(("length", "block_length"), [(7, 3), (64, 64), (130, 7), (256, 32), (256, 1), (300, 128)])
+def test_strips_of_block_diffusion_leave_out_only_what_is_hidden(length, block_length):
+    allowed, _, strips = resolve(
+        AttentionMask("block_diffusion", block_length=block_length), length=2 * length, device=CPU
+    )
+    found, computed = torch.zeros_like(allowed), 0
+    places = torch.arange(2 * length)
+    for queries, keys, part in strips:
+        rows = places[slice(*queries)]
+        columns = torch.cat([places[slice(*span)] for span in keys])
+        found[0, 0, rows[:, None], columns] = part[0, 0]
+        computed += part.numel()
+    assert torch.equal(found, allowed)
+    assert [row for queries, _, _ in strips for row in range(*queries)] == places.tolist()
+    assert computed <= 3 / 4 * allowed.numel()
+    if (length, block_length) == (256, 32):
+        assert computed == 11 / 32 * allowed.numel()  # 64 queries each: (64 + end - 32) noised and end clean keys
+
+
+@pytest.mark.parametrize("documents", [False, True])
+def test_attention_by_strips_equals_that_of_the_whole_square(documents):
+    length, block_length = 150, 10
+    q, k, v = (
+        torch.randn(2, heads, 2 * length, 4, generator=torch.Generator().manual_seed(heads), dtype=torch.float64)
+        for heads in (4, 2, 2)
+    )
+    ids = (torch.arange(length) >= torch.tensor([[97], [40]])).long().repeat(1, 2) if documents else None
+    mask = AttentionMask("block_diffusion", block_length=block_length, document_ids=ids)
+    visibility, results = resolve(mask, length=2 * length, device=CPU), []
+    assert len(visibility.strips) == 6
+    for seen in (visibility, visibility._replace(strips=())):
+        for plain_max_keys in (0, 1000):
+            leaves = [each.clone().requires_grad_() for each in (q, k, v)]
+            mixed = attend(*leaves, seen, plain_max_keys=plain_max_keys)
+            results.append([mixed, *torch.autograd.grad((mixed * q).sum(), leaves)])
+    for other in results[1:]:
+        # A few roundings of numbers of order 10.
+        torch.testing.assert_close(other, results[0], rtol=1e-12, atol=1e-12)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from hornbook.config.model import ModelConfig
 from hornbook.models.cache import LayerStore
-from hornbook.models.masks import Visibility
+from hornbook.models.masks import MAX_STRIPS, MIN_STRIP, Visibility, cut
 from hornbook.models.norms import RMSNorm
 from hornbook.models.positions import Rotation, rotate
 
@@ -21,8 +21,6 @@ PLAIN_MAX_KEYS = 768
 """Up to here torch's CPU kernel loses to `plain_attention` in bfloat16 forward + backward (3.5 x at 64 keys, 1.5 x at
 512, even at 1,024; two Zen 5 cores, torch 2.13), and in float32 where products go through oneDNN, which takes long to
 start each of that kernel's small ones (4 x at 64 keys, 1.15 x at 512). In exact float32 it wins at every length."""
-MAX_STRIPS, MIN_STRIP = 4, 64
-"""Into how many strips `plain_attention` cuts causal queries, and how few queries are worth one."""
 
 
 def plain_keys(device_type: str, dtype: torch.dtype, *, fast_products: bool = False) -> int:
@@ -80,7 +78,23 @@ def attend(
     dropout: float = 0.0,
     plain_max_keys: int | None = None,
 ) -> Float[Tensor, "b h t e"]:
-    """Scaled dot-product attention: by its formula for a gradient over few enough keys, else by torch's kernel."""
+    """Scaled dot-product attention: by its formula for a gradient over few enough keys, else by torch's kernel.
+
+    A mask in strips is computed strip for strip.
+    """
+    if visibility.strips:
+        mixed = [
+            attend(
+                cut(q, (queries,), dim=2),
+                cut(k, keys, dim=2),
+                cut(v, keys, dim=2),
+                Visibility(allowed, is_causal=False),
+                dropout=dropout,
+                plain_max_keys=plain_max_keys,
+            )
+            for queries, keys, allowed in visibility.strips
+        ]
+        return torch.cat(mixed, dim=2)
     if plain_max_keys is None:
         plain_max_keys = plain_keys(q.device.type, q.dtype)
     if q.requires_grad and k.shape[2] <= plain_max_keys:
