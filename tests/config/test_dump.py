@@ -3,7 +3,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -118,7 +118,7 @@ def reload(text, tmp_path):
     return load_config(path).config
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(config=configs())
 def test_what_is_dumped_loads_equal(config, tmp_path_factory):
     tmp_path = tmp_path_factory.mktemp("dump")
