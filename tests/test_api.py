@@ -52,6 +52,8 @@ def test_diffusion_models_are_sampled_in_training_and_afterwards(project, kind):
     assert texts[0] == texts[1] == "".join(loaded.stream("the cat", max_new_tokens=9, seed=1))
     if kind == "masked_diffusion":
         assert loaded.infill("the <|mask:3|> cat", **{"diffusion.block_length": 2}).endswith(" cat")
+        with pytest.raises(HornbookError, match="max_new_tokens has no effect on holes"):
+            loaded.infill("the <|mask:3|> cat", max_new_tokens=3)
 
 
 def test_samples_that_do_not_fit_are_refused_before_training(project):

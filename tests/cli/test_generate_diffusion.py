@@ -115,7 +115,7 @@ def test_a_conversation(run, capsys, monkeypatch):
         (["RUN", "--infill", "a<|mask|>", "--max-new-tokens", "3"], "--max-new-tokens has no effect with --infill"),
         (["RUN", "--infill", "a<|mask|>", "--compare-cache"], "leave it out"),
         (["RUN", "--infill", "a"], "has no hole to fill"),
-        (["RUN", "--prompt", "a", "--compare-cache"], "without a cache"),
+        (["RUN", "--prompt", "a", "--max-new-tokens", "3", "--compare-cache"], "without a cache"),
         (["RUN", "--prompt", "a", "--decoder", "beam"], "generate.decoder"),
     ],
 )

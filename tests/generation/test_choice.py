@@ -57,6 +57,7 @@ def test_a_tokenizer_without_a_mask_is_refused():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"guidance_scale": 1e300}, "less than or equal to 1000"),
         ({"denoise_steps": 4, "confidence_threshold": 0.9}, "denoise_steps = 4 has no effect"),
         ({"remasking": "random", "confidence_threshold": 0.9}, 'remasking = "random" does not measure'),
         ({"remasking": "entropy", "confidence_threshold": 0.9}, 'remasking = "entropy" does not measure'),

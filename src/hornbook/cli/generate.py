@@ -63,13 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Generate; the exit status is 0."""
     from hornbook.cli.configuration import maybe_print
-    from hornbook.generation.infill import check_infills
-    from hornbook.generation.text import check_requests
 
     names = ("checkpoint", "prompts", "stop", *from_checkpoint.SAMPLING_FLAGS)
     config = from_checkpoint.load_settings(args, "generate", names)
     if maybe_print(args, config):
         return 0
+    from hornbook.generation.infill import check_infills
+    from hornbook.generation.text import check_requests
+
     prompts = args.infill or _prompts(args, config)
     opened = from_checkpoint.open_model(config.generate.checkpoint, table="generate", best=args.best, config=config)
     check_denoising(args, config, opened)

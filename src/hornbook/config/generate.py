@@ -37,7 +37,7 @@ class DenoisingConfig(Table):
     of the runner-up. The others are masked again."""
     confidence_threshold: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
     """Instead of denoise_steps: a step keeps every token of at least this confidence, and one at least."""
-    guidance_scale: NonNegativeFloat = 0.0
+    guidance_scale: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
     """Classifier-free guidance: logits move away from those without the prompt, by this factor; 0 is off."""
     cache: Literal["auto", "none", "prefix", "dual", "delayed"] = "auto"
     """Keys and values that are kept within a block: of what stands before it, or also of what follows (dual), or also

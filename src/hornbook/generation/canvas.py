@@ -179,10 +179,11 @@ class Layout:
     ) -> list[Block]:
         steps = self.denoise_steps
         if steps is not None and not len(holes) <= steps <= asked_for:
+            other = "" if self.is_block_causal else ", or another block_length"
             raise GenerationError(
                 f"generate.diffusion.denoise_steps = {steps} does not fit {asked_for} tokens in {len(holes)} blocks of "
                 f"{self.block_length}: a step fills at least one token, and a block takes at least one step; choose "
-                f"{len(holes)} to {asked_for}, or another block_length"
+                f"{len(holes)} to {asked_for}{other}"
             )
         shares = step_shares([len(own) for own in holes], steps)
         return [

@@ -77,6 +77,12 @@ def _decoders(objective: Mapping[str, object]) -> tuple[DecoderName, ...]:
     return _DECODERS.get(str(objective.get("kind")), ("autoregressive",))
 
 
+def causal_block_length(objective: Mapping[str, object]) -> int | None:
+    """The block length of a block-diffusion model; None for any other."""
+    length = objective.get("block_length")
+    return length if isinstance(length, int) else None
+
+
 def _diffusion(
     config: GenerateConfig,
     tokenizer: Tokenizer,
@@ -98,12 +104,11 @@ def _diffusion(
             "generate.cache = false is of the autoregressive decoder; leave it out, and for diffusion set "
             'generate.diffusion.cache = "none"'
         )
-    length = objective.get("block_length")
     return BlockDiffusion(
         config,
         config.diffusion,
         mask_id=tokenizer.mask_id,
-        causal_block_length=length if isinstance(length, int) else None,
+        causal_block_length=causal_block_length(objective),
         vocab_size=tokenizer.vocab_size,
         unused_ids=tokenizer.unused_ids,
         on_step=on_step,

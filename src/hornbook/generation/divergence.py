@@ -14,6 +14,7 @@ import torch
 from hornbook.config.generate import DenoisingConfig, GenerateConfig
 from hornbook.errors import GenerationError
 from hornbook.generation.canvas_readers import attention_of
+from hornbook.generation.choice import causal_block_length
 from hornbook.generation.denoising import DenoiseStep
 from hornbook.generation.remasking import log_probabilities
 from hornbook.generation.text import Generation, generate_text
@@ -57,9 +58,8 @@ def measure_divergence(
     Raises:
         GenerationError: if the decoder is not one of diffusion, or has no cache to measure; else as `generate_text`.
     """
-    causal = objective.get("block_length")
-    causal_block_length = causal if isinstance(causal, int) else None
-    if config.diffusion.cache == "none" or (config.diffusion.cache == "auto" and causal_block_length is None):
+    causal = causal_block_length(objective)
+    if config.diffusion.cache == "none" or (config.diffusion.cache == "auto" and causal is None):
         raise GenerationError(
             "the text is decoded without a cache, so there is nothing to compare; set generate.diffusion.cache to "
             '"dual" or "prefix", with a diffusion decoder'
@@ -75,7 +75,7 @@ def measure_divergence(
         made.append(
             generate_text(model, tokenizer, prompts, settings, objective=objective, seeds=seeds, on_step=steps.append)
         )
-        nll.append(path_nll(model, steps, tokenizer, causal_block_length=causal_block_length))
+        nll.append(path_nll(model, steps, tokenizer, causal_block_length=causal))
     ours, exact = made
     return Divergence(
         agreement=_agreement(ours, exact),
