@@ -233,6 +233,8 @@ def test_the_card_of_an_answer(tokenizer):
     exact = EvalConfig(bound=BoundConfig(prompt="to be", answer=" or", estimator="exact"))
     sure = evaluate_answer(model, tokenizer, exact, objective=DIFFUSION)
     assert (sure.standard_error, sure.draws, sure.seed) == (None, None, None)
+    assert "standard error" in card.protocol
+    assert "standard error" not in sure.protocol
     long = EvalConfig(bound=BoundConfig(prompt="to be or not to be", answer="zzzzzzzz"))
     with pytest.raises(ConfigError, match="context_length is 8"):
         evaluate_answer(model, tokenizer, long, objective=DIFFUSION)

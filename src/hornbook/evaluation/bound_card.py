@@ -61,10 +61,8 @@ class BoundCard(EvaluationCard):
 
     @property
     def _answer(self) -> str:
-        return (
-            f"{self.tokens_scored} tokens of an answer after {self.prompt_tokens} visible ones, the standard error "
-            "that of the draws alone"
-        )
+        error = "" if self.standard_error is None else ", the standard error that of the draws alone"
+        return f"{self.tokens_scored} tokens of an answer after {self.prompt_tokens} visible ones{error}"
 
     @property
     def identity(self) -> str:
