@@ -14,8 +14,10 @@ from hornbook.config.load import load_config
 from hornbook.config.run import Config
 from hornbook.distributed.device import resolve_device
 from hornbook.errors import CheckpointError, GenerationError
+from hornbook.evaluation.answer_bound import evaluate_answer
 from hornbook.evaluation.card import EvaluationCard
 from hornbook.evaluation.diffusion_bound import evaluate_bound
+from hornbook.evaluation.noised_scorer import BOUND_ALONE
 from hornbook.evaluation.perplexity import evaluate_perplexity
 from hornbook.evaluation.streams import open_stream
 from hornbook.generation.infill import infill_text
@@ -144,30 +146,28 @@ def load(path: str | Path, *, device: str = "auto", best: bool = False) -> Langu
 def evaluate(model: LanguageModel | str | Path, **settings: Setting) -> EvaluationCard:
     """Strided sliding-window perplexity of a model on text files or on a split of a prepared data set.
 
-    Of a diffusion model it is the bound: a BoundCard, whose numbers are "at most".
+    Of a diffusion model, and of one of kind joint if a setting of `bound` is given, it is the bound: a BoundCard, whose
+    numbers are "at most".
 
     `settings` are the keys of `[eval]` (split, text, window, stride, batch_size, max_tokens; bound.draws and others as
     **{"bound.draws": 8}), and `data`, the directory of a prepared data set when no `text` is given.
 
     Raises:
-        ConfigError: for an unknown or impossible setting.
+        ConfigError: for an unknown or impossible setting, such as one of `bound` for a model that has none.
         DataError: if the text is missing or too short.
     """
     loaded = model if isinstance(model, LanguageModel) else load(model)
+    is_bound = loaded.objective.get("kind") in BOUND_ALONE or any(name.startswith("bound.") for name in settings)
     data = settings.pop("data", None)
     config = _configure("eval", settings, {} if data is None else {"data.path": str(data)})
+    path, step = str(loaded.path), loaded.step
+    if config.eval.bound.answer is not None:
+        return evaluate_answer(
+            loaded.model, loaded.tokenizer, config.eval, objective=loaded.objective, checkpoint=path, step=step
+        )
     stream, described = open_stream(config, loaded.tokenizer)
-    is_diffusion = loaded.objective.get("kind") in ("masked_diffusion", "block_diffusion")
-    measure = functools.partial(evaluate_bound, objective=loaded.objective) if is_diffusion else evaluate_perplexity
-    return measure(
-        loaded.model,
-        loaded.tokenizer,
-        stream,
-        config.eval,
-        data=described,
-        checkpoint=str(loaded.path),
-        step=loaded.step,
-    )
+    measure = functools.partial(evaluate_bound, objective=loaded.objective) if is_bound else evaluate_perplexity
+    return measure(loaded.model, loaded.tokenizer, stream, config.eval, data=described, checkpoint=path, step=step)
 
 
 def _configure(table: str, settings: Mapping[str, Setting], more: Mapping[str, Setting] | None = None) -> Config:

@@ -7,6 +7,7 @@ import pytest
 
 from hornbook import api
 from hornbook.cli.main import main
+from hornbook.errors import ConfigError
 from hornbook.storage.run_dir import RunDir
 from tiny_run import STEP, make_run
 
@@ -70,12 +71,17 @@ def test_python_takes_the_measure_that_fits(run, joint_run):
     settings = {"data": str(run.parents[1] / "data"), "max_tokens": 40}
     assert api.evaluate(run, **settings, **{"bound.draws": 1}).measure == "bound"
     assert api.evaluate(joint_run, **settings).measure == "perplexity"
+    assert api.evaluate(joint_run, **settings, **{"bound.draws": 1}).draws == 1
+    answer = {"bound.prompt": "the cat", "bound.answer": " sees"}
+    assert [api.evaluate(each, **answer).bytes_scored for each in (run, joint_run)] == [5, 5]
 
 
 def test_a_next_token_model_has_no_bound(tmp_path_factory, capsys):
     run = make_run(tmp_path_factory.mktemp("plain"))
     assert main(["eval", "bound", str(run)]) == 2
     assert "use `hornbook eval perplexity`" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="use `hornbook eval perplexity`"):
+        api.evaluate(run, data=str(run.parents[1] / "data"), **{"bound.draws": 1})
 
 
 @pytest.mark.parametrize(

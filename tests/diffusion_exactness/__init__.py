@@ -6,5 +6,6 @@ To run the suite on other code, write an adapter for it and name it:
 
     DIFFUSION_EXACTNESS=my_package.my_adapter:MyAdapter python -m pytest diffusion_exactness
 
+A method of the adapter may call pytest.skip("...") for what a project does not have, such as a cache.
 It needs numpy, torch (for the incomplete gamma function, and as the adapter's currency) and pytest.
 """

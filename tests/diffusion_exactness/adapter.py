@@ -18,7 +18,7 @@ class Sampling:
     is_block_causal: bool = False
     """Of a block diffusion model: blocks count from the beginning of the text, and attend to no later one."""
     steps: int | None = None
-    """Over all blocks; None: one token a step."""
+    """Over all blocks, which share them by their number of holes, one at least; None: one token a step."""
     remasking: str = "random"
     """random, low_confidence, margin or entropy."""
     temperature: float = 1.0

@@ -30,9 +30,28 @@ def test_numbers():
     card = make_card()
     assert card.perplexity == pytest.approx(math.exp(3))
     assert card.bits_per_byte == pytest.approx(3000 / math.log(2) / 4000)
-    low, high = card.perplexity_interval
-    assert (math.log(low) + math.log(high)) / 2 == pytest.approx(3)
-    assert math.log(high) - math.log(low) == pytest.approx(2 * 1.96 * 0.02)
+
+
+def test_the_interval_of_every_number():
+    """15 windows: 2.1448 standard errors on either side, Student's t of 14 degrees of freedom."""
+    card = make_card()
+    values = card.values()
+    assert card.n_units == 15  # one of 128 tokens, and thirteen whole ones and a short one of 64
+    for end, nats in (("_low", 3 - 2.1448 * 0.02), ("_high", 3 + 2.1448 * 0.02)):
+        assert values[f"nats_per_token{end}"] == pytest.approx(nats, rel=1e-5)
+        assert values[f"perplexity{end}"] == pytest.approx(math.exp(nats), rel=1e-5)
+        assert values[f"bits_per_byte{end}"] == pytest.approx(nats / math.log(2) / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("windows", "t"), [(2, 12.7062), (3, 4.3027), (4, 3.1824), (6, 2.5706), (31, 2.0423), (10**6, 1.96)]
+)
+def test_few_windows_have_a_wide_interval(windows, t):
+    """Quantiles of Student's t from tables."""
+    card = make_card(window=10, stride=10, tokens_scored=10 * windows, nats=30.0 * windows)
+    low, high = card.nats_interval
+    assert (high - low) / 0.04 == pytest.approx(t, rel=0.01)
+    assert make_card(window=1000, stride=1000).nats_interval is None
 
 
 def test_protocol_says_window_stride_context_and_boundaries():

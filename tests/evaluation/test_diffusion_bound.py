@@ -82,6 +82,38 @@ def test_the_batch_size_changes_nothing_and_the_seed_does(model, stream):
     assert nats(1, 0) != pytest.approx(nats(1, 1))
 
 
+def readings_of(stream, **settings):
+    """(which tokens each reading hides, the rows of each batch, what progress heard, the score)."""
+    hides, rows, heard = [], [], []
+
+    def score(tokens, hidden):
+        hides.extend(hidden.tolist())
+        rows.append(len(hidden))
+        return hidden.double()
+
+    draw = functools.partial(fixed_count, draws=3)
+    found = bound_stream(score, stream, draw, progress=lambda *done: heard.append(done), **settings)
+    return hides, rows, heard, found
+
+
+def test_every_window_has_masks_of_its_own_and_progress_is_told(stream):
+    hides, rows, heard, _ = readings_of(stream, window=7, stride=7, batch_size=2)
+    assert max(rows) == 2
+    first, second, third = (hides[start : start + 3] for start in (0, 3, 6))
+    assert first != second != third != first
+    assert heard == [(7, 21), (14, 21), (21, 21)]
+
+
+@pytest.mark.parametrize(("window", "stride"), [(5, 5), (5, 2), (30, 30)])
+def test_bytes_are_those_of_the_measured_tokens(stream, window, stride):
+    """In overlapping windows, and in a text that is shorter than one, each token counts once."""
+    lengths = np.arange(VOCAB)
+    *_, found = readings_of(stream, window=window, stride=stride, byte_lengths=lengths)
+    assert found.bytes == lengths[stream.tokens].sum()
+    assert found.nats == pytest.approx(21)  # a nat for every token
+    assert (found.standard_error is None) == (window > 21)
+
+
 def test_a_block_model_reads_finished_blocks_clean(model):
     """The nll of a hidden token equals that of a decoder's view: finished blocks, then its own, and nothing behind."""
     rng = np.random.default_rng(3)
@@ -153,16 +185,34 @@ def test_the_card(tokenizer, objective):
     config = EvalConfig(bound=BoundConfig(draws=4), max_tokens=20)
     card = evaluate_bound(model, tokenizer, InMemory(tokens), config, objective=objective, data="Hamlet")
     values = card.values()
-    assert card.tokens_scored == 20
+    assert (card.tokens_scored, card.n_units, card.prompt_tokens) == (20, 3, None)
     assert card.bytes_scored == len(tokenizer.decode(tokens[:20].tolist()).encode())
     assert values["perplexity_at_most"] == pytest.approx(math.exp(card.nats / 20))
     assert values["perplexity_at_most_low"] < values["perplexity_at_most"] < values["perplexity_at_most_high"]
     assert values["bits_per_byte_at_most"] == pytest.approx(card.nats / math.log(2) / card.bytes_scored)
     assert "perplexity" not in values
-    for words in ("upper bound", "4 readings a window", "starts cold", "windows of 8 tokens"):
+    for words in ("upper bound", "4 readings of the window", "starts cold", "windows of 8 tokens"):
         assert words in card.protocol
     assert ("block of 3" in card.protocol) == (objective is BLOCKS)
     assert ("diffusion side" in card.protocol) == (objective["kind"] == "joint")
+
+
+def test_the_settings_reach_the_readings(tokenizer):
+    model, rows = make_model(tokenizer.vocab_size), []
+    model.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    tokens = InMemory(np.array(tokenizer.encode("to be or not to be, that is the question")))
+
+    def measure(**settings):
+        config = EvalConfig(batch_size=3, window=4, bound=BoundConfig(**settings))
+        return evaluate_bound(model, tokenizer, tokens, config, objective=DIFFUSION, data="Hamlet")
+
+    first, again, other = measure(), measure(seed=0), measure(seed=1)
+    assert max(rows) == 3
+    assert (first.nats, first.draws, first.seed) == (again.nats, 16, 0)
+    assert other.nats != first.nats
+    exact = measure(estimator="exact")
+    assert (exact.draws, exact.seed) == (None, None)
+    assert "enumerated" in exact.protocol
 
 
 def test_the_card_of_an_answer(tokenizer):
@@ -171,9 +221,20 @@ def test_the_card_of_an_answer(tokenizer):
     card = evaluate_answer(model, tokenizer, config, objective=DIFFUSION)
     assert (card.tokens_scored, card.bytes_scored) == (len(tokenizer.encode(" or")), 3)
     assert "' or' after 'to be'" in card.data
+    n = len(tokenizer.encode(" or"))
+    assert f"{n} tokens of an answer after {len(tokenizer.encode('to be'))} visible ones" in card.protocol
+    assert "16 readings of the answer" in card.protocol
+    assert "window" not in card.protocol
+    assert card.n_units == 16  # draws: nothing else is independent here
+    draw = functools.partial(fixed_count, draws=16)
+    score = NoisedScorer(model, tokenizer.mask_id)
+    nats, error = bound_answer(score, tokenizer.encode("to be"), tokenizer.encode(" or"), draw)
+    assert (card.nats, card.standard_error) == pytest.approx((nats, error / n))
     exact = EvalConfig(bound=BoundConfig(prompt="to be", answer=" or", estimator="exact"))
     sure = evaluate_answer(model, tokenizer, exact, objective=DIFFUSION)
     assert (sure.standard_error, sure.draws, sure.seed) == (None, None, None)
+    assert "standard error" in card.protocol
+    assert "standard error" not in sure.protocol
     long = EvalConfig(bound=BoundConfig(prompt="to be or not to be", answer="zzzzzzzz"))
     with pytest.raises(ConfigError, match="context_length is 8"):
         evaluate_answer(model, tokenizer, long, objective=DIFFUSION)

@@ -28,9 +28,13 @@ def test_a_fixed_count_weighs_length_over_count(draws):
         assert times.max() - times.min() <= 1
 
 
-def test_every_count_is_as_likely_as_the_others():
-    """Each reading by itself: 5 counts, 4,000 seeds; the largest of 5 deviations stays within five standard ones."""
-    firsts = [int((fixed_count(HIDEABLE, rng(seed), draws=3)[1] > 0).sum()) for seed in range(4000)]
+@pytest.mark.parametrize("draws", [2, 3])
+def test_every_count_is_as_likely_as_the_others(draws):
+    """Each reading by itself: 5 counts, 4,000 seeds; the largest of 5 deviations stays within five standard ones.
+
+    With two draws the second count lies 5 / 2 beyond the first: rounding would favour even ones.
+    """
+    firsts = [int((fixed_count(HIDEABLE, rng(seed), draws=draws)[1] > 0).sum()) for seed in range(4000)]
     found = np.bincount(firsts, minlength=6)[1:]
     assert np.abs(found - 800).max() < 5 * math.sqrt(4000 * 0.2 * 0.8)
 
@@ -42,6 +46,16 @@ def test_a_coin_weighs_one_over_its_probability():
     assert (weights[:, ~HIDEABLE] == 0).all()
     for row, q in zip(weights, p, strict=True):
         assert np.unique(row[row > 0]) == pytest.approx([1 / q / 64] if (row > 0).any() else [])
+
+
+def test_probabilities_are_spread_evenly_over_what_is_allowed():
+    starts = []
+    for seed in range(50):
+        weights = bernoulli(np.ones(200, dtype=bool), rng(seed), draws=8, min_mask_probability=0.3)
+        p = np.sort(1 / (8 * weights.max(axis=1)))
+        assert np.diff(p) == pytest.approx(np.full(7, 0.7 / 8))
+        starts.append((p[0] - 0.3) / (0.7 / 8))
+    assert 0 <= min(starts) < 0.2 < 0.8 < max(starts) < 1  # 0.8^50: 1 in 70,000
 
 
 def test_every_mask_once():

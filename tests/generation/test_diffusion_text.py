@@ -105,6 +105,16 @@ def test_holes_are_filled_and_the_rest_stays(model, tokenizer):
     assert alone.tokens == results[1].tokens
 
 
+def test_a_hole_gets_no_special_tokens(model, tokenizer):
+    """Though they are all that the model wants."""
+    eager = Transformer(model.config, seed=0).double()
+    eager.head = torch.nn.Linear(model.config.d_model, tokenizer.vocab_size).double()
+    with torch.no_grad():
+        eager.head.bias[list(tokenizer.special_tokens.values())] = 50.0
+    [result] = infill_text(eager, tokenizer, ["the<|mask:3|> cat"], settings(), objective=MASKED)
+    assert not set(result.tokens) & set(tokenizer.special_tokens.values())
+
+
 def test_only_a_model_that_sees_both_sides_fills_holes(model, tokenizer):
     for objective, message in (({"kind": "next_token"}, "sees both sides"), (CAUSAL, "cannot fill holes")):
         with pytest.raises(GenerationError, match=message):

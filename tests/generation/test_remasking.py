@@ -22,12 +22,15 @@ def test_noise_is_a_function_of_seed_position_and_step():
     for other in (gumbel(4, [5, 6], step=2, n=7), gumbel(3, [6, 7], step=2, n=7), gumbel(3, [5, 6], step=3, n=7)):
         assert not (first == other).any()
     assert order_noise(3, [5], step=2) != order_noise(3, [5], step=3)
+    of_the_draw = first[0].neg().exp().neg().exp()  # the uniform numbers that it was made of
+    assert all(abs(float(number) - order_noise(3, [5], step=2)[0]) > 1e-9 for number in of_the_draw)
 
 
 def test_the_noise_is_gumbel():
     """Mean gamma and variance pi^2 / 6, within five standard errors of 200,000 numbers."""
     drawn = gumbel(0, range(20), step=0, n=10_000).flatten()
     assert drawn.isfinite().all()
+    assert (drawn.float() == drawn).double().mean() < 1e-3  # float32 anywhere on the way would show
     n, variance = len(drawn), math.pi**2 / 6
     assert abs(float(drawn.mean()) - np.euler_gamma) < 5 * math.sqrt(variance / n)
     fourth = 5.4 * variance**2  # Gumbel's kurtosis is 5.4

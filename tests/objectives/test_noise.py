@@ -9,7 +9,7 @@ import torch
 
 from hornbook.config.objective import BlockDiffusionConfig, MaskedDiffusionConfig
 from hornbook.data.batch import Noised, TokenBatch
-from hornbook.objectives.noise import Masking, between, uniforms
+from hornbook.objectives.noise import MASKS, TIMES, TRUNCATION, Masking, between, uniforms
 from hornbook.objectives.objective import StepContext
 
 VOCAB, MASK, LENGTH, SAMPLES = 12, 11, 24, 8
@@ -59,6 +59,11 @@ def test_other_seeds_steps_samples_and_purposes_have_other_noise():
     assert np.array_equal(uniforms(*keys[0], 9)[:4], drawn[0])  # more of them begin with the same
 
 
+def test_every_purpose_has_numbers_of_its_own():
+    """Or a window's time would say whether its first token is masked, and the times which steps are cut."""
+    assert len({1, MASKS, TIMES, TRUNCATION}) == 4  # 1 is dropout's
+
+
 def test_noise_is_that_of_earlier_versions():
     """What a run that is resumed under another numpy must go on with."""
     found = [number.hex() for number in uniforms(1337, 4, 300, 2, 2)]
@@ -101,6 +106,8 @@ def test_the_time_of_each_sample_is_uniform(draws):
     for block in range(2):
         ranks = np.sort(times[:, block])
         assert np.abs(ranks - (np.arange(n) + 0.5) / n).max() < 1.95 / math.sqrt(n)
+    if draws == "independent":  # and of its blocks; n times a correlation of nothing has the variance n
+        assert abs(np.corrcoef(times.T)[0, 1]) < 4 / math.sqrt(n)
 
 
 def test_validation_takes_a_grid_and_the_same_masks_every_time():

@@ -35,14 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="strided sliding-window perplexity and bits per byte",
         description="Strided sliding-window perplexity and bits per byte: every token is scored once.",
     )
-    _add_text_arguments(perplexity, stride="half the window; 1 is exact, slow")
+    _add_text_arguments(perplexity, stride="half the window; 1 is exact, slow", batch="windows")
     bound = measures.add_parser(
         "bound",
         help="at most how large perplexity and bits per byte of a diffusion model are",
         description="An upper bound on perplexity and bits per byte of a diffusion model: every token is hidden and "
         "measured, over several ways to hide the others; or of one answer to a prompt.",
     )
-    _add_text_arguments(bound, stride="the window, so that each starts cold")
+    _add_text_arguments(bound, stride="the window, so that each starts cold", batch="readings")
     estimators = ("fixed_count", "bernoulli", "exact")
     bound.add_argument("--estimator", dest="bound.estimator", choices=estimators, help="default: fixed_count")
     bound.add_argument("--draws", dest="bound.draws", type=int, metavar="N", help="readings a window; default: 16")
@@ -53,14 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bound.add_argument("--answer", dest="bound.answer", metavar="TEXT", help="measure this text and no split")
 
 
-def _add_text_arguments(parser: argparse.ArgumentParser, *, stride: str) -> None:
+def _add_text_arguments(parser: argparse.ArgumentParser, *, stride: str, batch: str) -> None:
     """What every measure takes: a model, a text, and how to read it."""
     from_checkpoint.add_checkpoint_arguments(parser)
     parser.add_argument("--text", nargs="+", metavar="FILE", help="score these text files, not a prepared split")
     parser.add_argument("--split", choices=("train", "valid", "test"), help="of the data set at data.path")
     parser.add_argument("--window", type=int, metavar="TOKENS", help="default: the model's context_length")
     parser.add_argument("--stride", type=int, metavar="TOKENS", help=f"default: {stride}")
-    parser.add_argument("--batch-size", type=int, metavar="WINDOWS", help="windows at a time; changes speed only")
+    parser.add_argument("--batch-size", type=int, metavar=batch.upper(), help=f"{batch} at a time; changes speed only")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="score the first N tokens")
 
 

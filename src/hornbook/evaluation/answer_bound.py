@@ -86,4 +86,5 @@ def evaluate_answer(
         estimator=config.bound.estimator,
         draws=None if exact else config.bound.draws or DEFAULT_DRAWS,
         seed=None if exact else seed,
+        prompt_tokens=len(prompt),
     )

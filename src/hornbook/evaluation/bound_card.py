@@ -27,23 +27,42 @@ class BoundCard(EvaluationCard):
     draws: int | None
     """Readings of each window; None where all were enumerated."""
     seed: int | None
+    prompt_tokens: int | None = None
+    """Of an answer, the visible tokens before it; None of a text."""
+
+    @property
+    def n_units(self) -> int:
+        """Windows; of an answer the draws, whose noise is then all that the standard error holds."""
+        return super().n_units if self.prompt_tokens is None else self.draws or 1
 
     @property
     def protocol(self) -> str:
         """How the tokens were measured, in words."""
-        unit = "window" if self.block_length is None else f"block of {self.block_length}"
+        whole, measured = ("window", self._windows) if self.prompt_tokens is None else ("answer", self._answer)
+        unit = whole if self.block_length is None else f"block of {self.block_length}"
+        readings = "enumerated" if self.draws is None else f"{self.draws} readings of the {whole}, seed {self.seed}"
+        side = "; of the joint model, its diffusion side" if self.objective == "joint" else ""
+        return (
+            f"diffusion bound, an upper bound in expectation: {measured}; hidden per {unit}: "
+            f"{_HIDDEN[self.estimator]} ({readings}){side}"
+        )
+
+    @property
+    def _windows(self) -> str:
         context = (
             "each window starts cold"
             if self.stride == self.window
             else f"after the first window with {self.window - self.stride} visible tokens before them"
         )
-        readings = "enumerated" if self.draws is None else f"{self.draws} readings a window, seed {self.seed}"
-        side = "; of the joint model, its diffusion side" if self.objective == "joint" else ""
         return (
-            f"diffusion bound, an upper bound in expectation: windows of {self.window} tokens, stride {self.stride}, "
-            f"every token measured once, the first included, {context}; hidden per {unit}: {_HIDDEN[self.estimator]} "
-            f"({readings}){side}; context is not reset between documents"
+            f"windows of {self.window} tokens, stride {self.stride}, every token measured once, the first included, "
+            f"{context}, context not reset between documents"
         )
+
+    @property
+    def _answer(self) -> str:
+        error = "" if self.standard_error is None else ", the standard error that of the draws alone"
+        return f"{self.tokens_scored} tokens of an answer after {self.prompt_tokens} visible ones{error}"
 
     @property
     def identity(self) -> str:

@@ -64,28 +64,36 @@ class EvaluationCard:
         return _exp(self.nats_per_token)
 
     @property
-    def perplexity_interval(self) -> tuple[float, float] | None:
-        """95 % interval from the standard error: what another sample of text as long would scatter over."""
-        if self.standard_error is None:
+    def n_units(self) -> int:
+        """Independent units that the standard error comes from: windows."""
+        return 1 + max(0, -(-(self.tokens_scored - self.window) // self.stride))
+
+    @property
+    def nats_interval(self) -> tuple[float, float] | None:
+        """95 % interval of nats per token: what another sample of text as long would scatter over."""
+        if self.standard_error is None or self.n_units < 2:
             return None
-        reach = 1.96 * self.standard_error
-        return _exp(self.nats_per_token - reach), _exp(self.nats_per_token + reach)
+        reach = _student_t(self.n_units - 1) * self.standard_error
+        return self.nats_per_token - reach, self.nats_per_token + reach
 
     @property
     def bits_per_byte(self) -> float | None:
         """nats / (ln 2 * bytes)."""
-        return self.nats / (math.log(2) * self.bytes_scored) if self.bytes_scored else None
+        return self._per_byte(self.nats_per_token)
+
+    def _per_byte(self, nats_per_token: float) -> float | None:
+        if not self.bytes_scored:
+            return None
+        return nats_per_token * self.tokens_scored / (math.log(2) * self.bytes_scored)
 
     def values(self) -> dict[str, CardValue]:
         """Everything as one flat JSON object, derived numbers included; None for what overflows."""
-        low, high = self.perplexity_interval or (None, None)
-        numbers: dict[str, CardValue] = {
-            f"perplexity{self.suffix}": self.perplexity,
-            f"perplexity{self.suffix}_low": low,
-            f"perplexity{self.suffix}_high": high,
-            f"bits_per_byte{self.suffix}": self.bits_per_byte,
-            f"nats_per_token{self.suffix}": self.nats_per_token,
-        }
+        low, high = self.nats_interval or (None, None)
+        numbers: dict[str, CardValue] = {}
+        for end, nats in (("", self.nats_per_token), ("_low", low), ("_high", high)):
+            numbers[f"perplexity{self.suffix}{end}"] = None if nats is None else _exp(nats)
+            numbers[f"bits_per_byte{self.suffix}{end}"] = None if nats is None else self._per_byte(nats)
+            numbers[f"nats_per_token{self.suffix}{end}"] = nats
         finite = {name: None if value == math.inf else value for name, value in numbers.items()}
         return {**finite, **asdict(self), "protocol": self.protocol}
 
@@ -103,6 +111,17 @@ class EvaluationCard:
             if value is not None:
                 table.add_row(name, Text(_shown(value)))  # plain: "[valid]" is no markup
         return table
+
+
+def _student_t(degrees: int) -> float:
+    """Its 97.5 % quantile, by which an interval of few units is wider than 1.96 standard errors.
+
+    Within 1 %: Cornish and Fisher's expansion, Abramowitz and Stegun 26.7.5.
+    """
+    if degrees == 1:
+        return 12.706
+    terms = (1.95996, 2.37227, 2.82250, 2.55585, 1.58953)
+    return sum(term / degrees**power for power, term in enumerate(terms))
 
 
 def _exp(nats: float) -> float:

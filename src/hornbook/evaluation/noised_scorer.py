@@ -19,7 +19,8 @@ from hornbook.models.token_scores import TokenScores
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
 
-DIFFUSION_KINDS = ("masked_diffusion", "block_diffusion", "joint")
+BOUND_ALONE = ("masked_diffusion", "block_diffusion")
+"""Objectives whose models have a bound and no exact likelihood; those of kind joint have both."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,12 @@ def check_measure(measure: str, objective: Mapping[str, object]) -> None:
         ConfigError: naming the measure that fits.
     """
     kind = objective.get("kind")
-    if measure == "bound" and kind not in DIFFUSION_KINDS:
+    if measure == "bound" and kind not in (*BOUND_ALONE, "joint"):
         raise ConfigError(
             f'the model was trained with objective.kind = "{kind}" and never saw a mask token, so it has no diffusion '
             "bound; its likelihood is exact: use `hornbook eval perplexity`"
         )
-    if measure == "perplexity" and kind in ("masked_diffusion", "block_diffusion"):
+    if measure == "perplexity" and kind in BOUND_ALONE:
         raise ConfigError(
             f'the model was trained with objective.kind = "{kind}", not to name the next token, so it has no exact '
             "perplexity; use `hornbook eval bound`, which says at most how large it is"

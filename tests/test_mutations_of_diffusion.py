@@ -1,4 +1,4 @@
-"""Bugs that are put into our code on purpose are seen: scripts/mutations_of_diffusion.py."""
+"""The exactness suite sees bugs that are put into our code on purpose: scripts/mutations_of_diffusion.py."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "mutations_of_diffusion.py"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "mutations_of_diffusion.py"
 
 
 @pytest.mark.slow
