@@ -97,7 +97,7 @@ def test_steps_and_mask_ratio_are_told_and_an_exact_cache_gives_the_same_ids(kin
     ratio = (1 + 1 / steps) / 2
     assert ours["shown"] == {
         **{"steps": str(steps), "tokens a step": f"{16 / steps:.2f}", "block length": "8"},
-        **{"cache": "prefix" if kind == "exact-cache" else "dual", "average mask ratio": f"{ratio:.3f}"},
+        **{"cache": "prefix" if kind == "exact-cache" else "delayed", "average mask ratio": f"{ratio:.3f}"},
         "warm-up": "1 block",
     }
     assert plain[0]["said"] == "8 of its 16 steps timed"
@@ -124,7 +124,7 @@ def test_a_trained_model_is_timed_and_its_text_judged(tmp_path, measured, object
     assert main(["bench", "decode", "--diffusion", "--quick", *arguments]) == 0
     (case,) = measured
     assert [(bar.peer, bar.value, bar.aim) for bar in case.bars] == []
-    assert case.sides[0].settings["denoising"]["cache"] == ("prefix" if blocks else "dual")
+    assert case.sides[0].settings["denoising"]["cache"] == ("prefix" if blocks else "delayed")
     assert case.sides[1].share == 8 / (16 * 4)
     ours, plain = side_by_side(case)
     assert "of ids agree" in ours["said"]

@@ -6,13 +6,11 @@ import torch
 from hornbook.config.generate import DenoisingConfig, SamplingConfig
 from hornbook.config.model import ModelConfig
 from hornbook.errors import GenerationError
-from hornbook.generation import denoising
 from hornbook.generation.block_diffusion import BlockDiffusion
 from hornbook.generation.decoder import NO_TOKEN
 from hornbook.generation.noise import gumbel, order_noise
 from hornbook.models.masks import FULL, AttentionMask
 from hornbook.models.transformer import Transformer
-from hornbook.profiling.probe import FastProducts
 
 MASK = 30
 PROMPTS = [[1, 2, 3, 4, 5], [6], [7, 8, 9]]
@@ -201,6 +199,8 @@ def test_mask_padding_and_unused_ids_are_never_drawn(rotary_model):
 
 
 def test_a_hole_is_filled_from_both_sides(model):
+    if model.config.position == "none":
+        pytest.skip("without positions all masks of a row are alike, and rounding decides between them")
     template = [1, 2, None, None, 5, None, 7]
     decoder = BlockDiffusion(GREEDY, DenoisingConfig(block_length=8), mask_id=MASK)
     tokens = torch.cat([chunk.tokens for chunk in decoder.infill(model, [template], seeds=[0])], dim=1)
@@ -255,12 +255,3 @@ def test_a_block_diffusion_model_fills_no_holes(rotary_model):
     decoder = BlockDiffusion(WARM, DenoisingConfig(), mask_id=MASK, causal_block_length=4)
     with pytest.raises(GenerationError, match="cannot fill holes"):
         decoder.infill(rotary_model, [[1, None, 2]], seeds=[0])
-
-
-@pytest.mark.parametrize(
-    ("dtype", "error", "products"),
-    [(torch.float32, 1e-7, "fast"), (torch.float32, 3e-3, "exact"), (torch.float64, 1e-7, "exact")],
-)
-def test_products_take_the_quick_path_only_where_it_is_as_accurate(monkeypatch, dtype, error, products):
-    monkeypatch.setattr(denoising, "probe_fast_products", lambda device: FastProducts(speed_up=2.0, error=error))
-    assert denoising.quickest_products(torch.zeros(1, dtype=dtype)) == products

@@ -29,6 +29,14 @@ def test_bfloat16_vectors_are_normalised_in_float32():
         assert torch.equal(norm(x), norm(x.float()).bfloat16())
 
 
+def test_a_norm_that_is_itself_bfloat16_computes_in_float32_too():
+    norm = RMSNorm(512, eps=1e-5)
+    norm.weight.data = torch.randn(512, generator=torch.Generator().manual_seed(1)).bfloat16().float()
+    x = torch.randn(4, 512, generator=torch.Generator().manual_seed(0)).bfloat16()
+    expected = norm(x.float()).bfloat16()
+    assert torch.equal(norm.bfloat16()(x), expected)
+
+
 def test_only_layer_norm_has_a_bias_and_only_when_asked():
     def names(**settings):
         return [name for name, _ in make_norm(tiny_config(**settings)).named_parameters()]

@@ -32,7 +32,7 @@ def add_decode_arguments(parser: argparse.ArgumentParser) -> None:
     of.add_argument("--threshold", type=float, metavar="P", help=f"confidence to keep a token (default {THRESHOLD})")
     of.add_argument("--prompt-tokens", type=positive, metavar="N", help="default 128")
     of.add_argument("--block-length", type=positive, metavar="N", help="default 32; divides the 256 new tokens")
-    of.add_argument("--cache", choices=("prefix", "dual", "delayed"), help="where it may approximate (default dual)")
+    of.add_argument("--cache", choices=("prefix", "dual", "delayed"), help="where it may approximate (default delayed)")
     of.add_argument("--precision", metavar="P,P", help="default fp32,bf16")
     of.add_argument("--only", metavar="CASE,CASE", help="same-steps, four-a-step, exact-cache, threshold")
     of.add_argument("--quick", action="store_true", help="a tiny shape: whether everything runs, and no floors")

