@@ -121,7 +121,7 @@ def _student_t(degrees: int) -> float:
     if degrees == 1:
         return 12.706
     terms = (1.95996, 2.37227, 2.82250, 2.55585, 1.58953)
-    return sum(term / degrees**power for power, term in enumerate(terms))
+    return sum(term / float(degrees) ** power for power, term in enumerate(terms))
 
 
 def _exp(nats: float) -> float:
