@@ -174,7 +174,7 @@ def _plain(settings: Mapping[str, Any], request: Request, *, a_steps: Sequence[i
         }
         yield Side(
             name=PLAIN if a_step == 1 else f"{PLAIN}, {a_step} a step",
-            file="plain_denoise.py",
+            file="hornbook_plain_denoise.py",
             settings=told,
             threads=available_cores(),
             share=request.block_length / (request.new_tokens * n_prompts),
