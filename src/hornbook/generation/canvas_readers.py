@@ -16,7 +16,7 @@ arXiv:2503.09573).
 """
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -31,6 +31,7 @@ Kept = Literal["prefix", "dual", "delayed"]
 """What is not read again within a block."""
 
 
+@runtime_checkable
 class CanvasReader(Protocol):
     """Turns canvases into the logits of their holes."""
 
