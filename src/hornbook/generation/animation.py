@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from itertools import groupby
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.live import Live
@@ -33,7 +32,7 @@ class DenoisingAnimation:
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._next = 0.0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "DenoisingAnimation":
         self._live.__enter__()
         return self
 
