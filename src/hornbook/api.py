@@ -11,13 +11,13 @@ from hornbook import assemble
 from hornbook.checkpoint.load import load_model
 from hornbook.config.dump import to_json
 from hornbook.config.load import load_config
+from hornbook.config.objective import BOUND_ALONE
 from hornbook.config.run import Config
 from hornbook.distributed.device import resolve_device
 from hornbook.errors import CheckpointError, GenerationError
 from hornbook.evaluation.answer_bound import evaluate_answer
 from hornbook.evaluation.card import EvaluationCard
 from hornbook.evaluation.diffusion_bound import evaluate_bound
-from hornbook.evaluation.noised_scorer import BOUND_ALONE
 from hornbook.evaluation.perplexity import evaluate_perplexity
 from hornbook.evaluation.streams import open_stream
 from hornbook.generation.infill import infill_text

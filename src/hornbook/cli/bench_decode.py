@@ -122,6 +122,7 @@ def _trained(args: argparse.Namespace, request: Request) -> Trained:
     from hornbook.config.load import load_config
     from hornbook.evaluation.noised_scorer import check_measure
     from hornbook.evaluation.streams import open_stream
+    from hornbook.generation.choice import causal_block_length
 
     path = find_checkpoint(args.checkpoint, table="generate", best=False)
     checkpoint = load_checkpoint(path, with_optimizer=False)
@@ -132,8 +133,8 @@ def _trained(args: argparse.Namespace, request: Request) -> Trained:
             f"--checkpoint {path}: expected one of a run with its tokenizer, for prompts of its own data"
         )
     _check_context(request, checkpoint.model_config.context_length, f"{path}: its")
-    length = checkpoint.objective.get("block_length")
-    if isinstance(length, int):
+    length = causal_block_length(checkpoint.objective)
+    if length is not None:
         _check_blocks(request, length, f"{path}: objective.block_length")
     stream, _ = open_stream(load_config(run.config_file).config, checkpoint.tokenizer)
     starts = [
@@ -142,7 +143,7 @@ def _trained(args: argparse.Namespace, request: Request) -> Trained:
     return Trained(
         checkpoint=path,
         prompts=[stream.read(start, request.prompt_tokens).tolist() for start in starts],
-        block_length=length if isinstance(length, int) else None,
+        block_length=length,
         threshold=THRESHOLD if args.threshold is None else args.threshold,
     )
 

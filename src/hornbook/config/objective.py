@@ -6,6 +6,9 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from hornbook.config.table import Table
 
+BOUND_ALONE = ("masked_diffusion", "block_diffusion")
+"""Kinds whose models have a bound on the likelihood and no exact one; those of kind joint have both."""
+
 Probability = Annotated[float, Field(gt=0.0, le=1.0)]
 
 

@@ -13,14 +13,13 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from hornbook.config.objective import BOUND_ALONE
 from hornbook.errors import ConfigError
+from hornbook.generation.choice import causal_block_length
 from hornbook.models.masks import FULL, AttentionMask
 from hornbook.models.token_scores import TokenScores
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
-
-BOUND_ALONE = ("masked_diffusion", "block_diffusion")
-"""Objectives whose models have a bound and no exact likelihood; those of kind joint have both."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,10 @@ def noised_scorer(model: Transformer, tokenizer: Tokenizer, objective: Mapping[s
         raise ConfigError(
             "the tokenizer has no mask token, which a diffusion model needs; use the checkpoint's own tokenizer"
         )
-    blocks = objective.get("block_length") if objective.get("kind") == "block_diffusion" else None
     was_training = model.training
     model.eval()
     try:
-        yield NoisedScorer(model, tokenizer.mask_id, block_length=blocks if isinstance(blocks, int) else None)
+        yield NoisedScorer(model, tokenizer.mask_id, block_length=causal_block_length(objective))
     finally:
         model.train(was_training)
 

@@ -11,11 +11,10 @@ from contextlib import suppress
 from pydantic import ValidationError
 
 from hornbook.config.data import SyntheticSource
+from hornbook.config.objective import BOUND_ALONE
 from hornbook.data.synthetic import MarkovSource
 from hornbook.errors import HornbookError
 
-BOUNDED = ("masked_diffusion", "block_diffusion")
-"""Objectives whose loss is a bound."""
 _CUT_WHOLE = {
     "data.source.kind": "synthetic",
     "tokenizer.kind": "characters",
@@ -54,4 +53,4 @@ def objective_of(settings: Mapping[str, object]) -> str:
 
 def is_bounded(settings: Mapping[str, object]) -> bool:
     """Whether the validation loss of a run is a bound: at most."""
-    return objective_of(settings) in BOUNDED
+    return objective_of(settings) in BOUND_ALONE
