@@ -9,15 +9,17 @@ Nothing below this file reads a configuration file, and nothing above it builds 
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from hornbook.checkpoint.load import Checkpoint, load_checkpoint
-from hornbook.config.dump import config_hash, to_json, to_toml
+from hornbook.config.dump import config_hash, to_json
 from hornbook.config.load import load_config
 from hornbook.config.run import Config
 from hornbook.data.batch import TokenBatch
@@ -25,22 +27,23 @@ from hornbook.data.dataset import Dataset
 from hornbook.data.loader import RowOrigin, WindowBatches, fixed_batches
 from hornbook.data.order import SampleOrder
 from hornbook.data.windows import Windows
-from hornbook.distributed.device import explained_nondeterminism, resolve_device, use_deterministic_algorithms
+from hornbook.distributed.device import (
+    device_of_rank,
+    explained_nondeterminism,
+    resolve_device,
+    use_deterministic_algorithms,
+)
+from hornbook.distributed.environment import place_of
 from hornbook.distributed.precision import DTYPES, fp32_products
-from hornbook.errors import TrainingError
+from hornbook.distributed.process_group import ALONE, Processes, joined
 from hornbook.models.accounting import training_flops_per_token
 from hornbook.models.attention_kernels import check_kernel, only_kernel
 from hornbook.models.transformer import Transformer
 from hornbook.optim.averaging import show_averages
 from hornbook.optim.schedules import multiplier
 from hornbook.profiling.probe import peak_flops
-from hornbook.storage.atomic import replace_file
-from hornbook.storage.disk import StorageError
-from hornbook.storage.lock import alone
-from hornbook.storage.provenance import provenance
-from hornbook.storage.run_dir import RunDir, RunState
+from hornbook.storage.run_dir import RunDir
 from hornbook.tokenizer.tokenizer import Tokenizer
-from hornbook.tracking.open import open_tracker
 from hornbook.tracking.tracker import RunInfo, Tracker
 from hornbook.training.branches import find_branch_point, trunk_choices
 from hornbook.training.choices import Choices
@@ -50,6 +53,7 @@ from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
 from hornbook.training.norms import Norms, NormWatch
 from hornbook.training.out_of_memory import rows_at
 from hornbook.training.resume import changed_rate, find_checkpoint, find_run
+from hornbook.training.run_record import failures_logged, recorded, silent
 from hornbook.training.saving import Artifacts, Sampler, Saver, restore
 from hornbook.training.skip_record import RecordSkipped
 from hornbook.training.start import build_learner, build_model, shape_of, tokenizer_of
@@ -74,34 +78,54 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
     `resume` as a path names the run, or one of its full checkpoints; as True it is the newest run of the same
     configuration, or a new one if there is none, so that a job script may always say it.
 
+    Where the environment says that several processes train together (torchrun, srun, `hornbook train --nproc`), each of
+    them calls this; the first one writes, and all return the same.
+
     Raises:
         HornbookError: whatever keeps the run from starting or going on; the run's state is then `failed`.
     """
+    place = place_of(os.environ)
+    device = device_of_rank(config.run.device, place)
+    with joined(place, config.distributed, device) as processes:
+        return _train(config, resume, device, processes)
+
+
+def _train(config: Config, resume: bool | Path, device: torch.device, processes: Processes) -> TrainedRun:
     run_dir = find_run(config, resume) if resume else None
     dataset = Dataset.open(config.data.path)
     checkpoint = None if run_dir is None else find_checkpoint(run_dir, resume, data_digest=dataset.digest)
+    processes.check_same(config_hash(config), what="the configuration")
+    processes.check_same(dataset.digest, what="the data set")
+    processes.check_same(str(checkpoint and checkpoint.path), what="the checkpoint to go on from")
     kept = Choices.read(run_dir.choices_file) if run_dir is not None and checkpoint is not None else None
     before = None if run_dir is None or checkpoint is None else load_config(run_dir.config_file).config
-    job, state = build_job(config, dataset, checkpoint, kept)
+    job, state = build_job(config, dataset, checkpoint, kept, device=device, processes=processes)
     if before is not None and (remark := changed_rate(before, config, updates=state.updates)):
         job.remarks = [*job.remarks, remark]
     if run_dir is None:
         by_time = f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
-        run_dir = RunDir.create(config.run.out_dir, config.run.name or by_time)
+        name = config.run.name or by_time
+        run_dir = RunDir(Path(processes.first(lambda: str(RunDir.create(config.run.out_dir, name).root))))
     return job.run(run_dir, state, resumed=checkpoint is not None)
 
 
 def build_job(
-    config: Config, dataset: Dataset, checkpoint: Checkpoint | None, kept: Choices | None
+    config: Config,
+    dataset: Dataset,
+    checkpoint: Checkpoint | None,
+    kept: Choices | None,
+    *,
+    device: torch.device | None = None,
+    processes: Processes = ALONE,
 ) -> tuple["Job", TrainState]:
     """The objects of a run that goes on from its `checkpoint` with the choices `kept`, or else starts or branches.
 
-    Nothing is written.
+    `device` is by default what the configuration says. Nothing is written.
 
     Raises:
         HornbookError: whatever keeps the run from starting or going on.
     """
-    device = resolve_device(config.run.device)
+    device = resolve_device(config.run.device) if device is None else device
     if config.run.threads is not None:
         torch.set_num_threads(config.run.threads)
     if config.run.deterministic:
@@ -116,10 +140,16 @@ def build_job(
     shape = shape_of(config, tokenizer)
     check_kernel(config.model.attention_backend, shape, device, DTYPES[config.train.precision])
     steps_left = config.train.steps - (0 if checkpoint is None else checkpoint.step)
-    choices, remarks = choose(config, shape, device, kept=kept, steps_left=steps_left)
+
+    def decide() -> tuple[dict[str, Any], list[str]]:
+        made, remarks = choose(config, shape, device, kept=kept, steps_left=steps_left, processes=processes)
+        return made.to_json(), remarks
+
+    chosen, remarks = processes.first(decide)
+    choices = Choices.from_json(chosen)
     torch.set_num_threads(choices.threads)
     model = build_model(config, shape, choices, start).to(device)
-    job = Job(config, dataset, tokenizer, model, choices, remarks)
+    job = Job(config, dataset, tokenizer, model, choices, remarks, processes)
     state = TrainState() if checkpoint is None else restore(job.learner, checkpoint)
     return job, state if resumed else state.branched()
 
@@ -135,15 +165,17 @@ class Job:
         model: Transformer,
         choices: Choices,
         remarks: Sequence[str],
+        processes: Processes,
     ) -> None:
         self.config = config
+        self.processes = processes
         self.choices = choices
         self.remarks = remarks
         self.data_digest = dataset.digest
         self.tokenizer = tokenizer
         self.model = model
         byte_lengths = torch.from_numpy(tokenizer.byte_lengths())
-        self.learner = build_learner(config, model, mask_id=tokenizer.mask_id, byte_lengths=byte_lengths)
+        self.learner = build_learner(config, model, processes, mask_id=tokenizer.mask_id, byte_lengths=byte_lengths)
         self.strategy = self.learner.strategy
         if choices.compile:
             compile_updates(self.learner.optimizer)
@@ -165,6 +197,8 @@ class Job:
                 cut(dataset.split("valid"), stride=length),
                 n_windows=max(1, config.train.eval_tokens // length),
                 batch_size=choices.eval_batch_size,
+                rank=processes.rank,
+                world_size=processes.world_size,
             )
         self.sampler: Sampler | None = None
         if config.train.sample_every:
@@ -174,41 +208,31 @@ class Job:
 
     def run(self, run_dir: RunDir, state: TrainState, *, resumed: bool) -> TrainedRun:
         """Everything that happens inside the run directory; whatever ends it early leaves the run `failed`."""
-        status: RunState = "failed"
-
-        def last_word(say: Callable[[RunState], None]) -> None:
-            # What ended the run is what the user must hear of, not that a full disk refuses this too.
-            with contextlib.suppress(*([StorageError] if status == "failed" else [])):
-                say(status)
-
-        busy = TrainingError(f"{run_dir.root}: another process is training this run; wait for it, or stop it")
-        with contextlib.ExitStack() as at_end:
-            at_end.enter_context(alone(run_dir.root, otherwise=busy))
-            at_end.callback(last_word, run_dir.set_state)
+        processes, record = self.processes, silent()
+        with failures_logged(run_dir, processes), contextlib.ExitStack() as at_end:
             at_end.enter_context(self.computing())
-            self.choices.write(run_dir.choices_file)
-            self._describe(run_dir, resumed=resumed)
-            tracker = open_tracker(self.config.tracking, run_dir)
-            tracker.start(self._info(run_dir, state, resumed=resumed))
-            at_end.callback(last_word, tracker.finish)
-            run_dir.set_state("running")
-            retreat = functools.partial(self._retreat, run_dir, tracker)
+
+            def begin() -> None:
+                nonlocal record
+                info, size = self._info(run_dir, state, resumed=resumed), processes.world_size
+                begun = recorded(run_dir, self.config, self.choices, info, self._subject(), devices=size)
+                record = at_end.enter_context(begun)
+
+            processes.first(begin)
+            retreat = functools.partial(self._retreat, run_dir, record.tracker)
             with explained_nondeterminism():
-                result = self.trainer(state, self._hooks(run_dir, tracker), retreat).run()
+                result = self.trainer(state, self._hooks(run_dir, record.tracker), retreat).run()
             if self.choices.compile:
                 remember(self.model.config, self.choices.micro_batch_size, self.config.train.precision)
-            status = "preempted" if result.stop_reason == "preempted" else "finished"
-        show_averages(self.learner.optimizer)
+            show_averages(self.learner.optimizer)
+            self.strategy.share()
+            record.status = "preempted" if result.stop_reason == "preempted" else "finished"
+            processes.first(at_end.close)  # nobody leaves before all is written
         return TrainedRun(run_dir=run_dir, result=result, model=self.model, tokenizer=self.tokenizer)
 
-    def _describe(self, run_dir: RunDir, *, resumed: bool) -> None:
-        """The configuration, and where the run came from; a run that goes on keeps its origin."""
-        known = config_hash(self.config)
-        replace_file(run_dir.config_file, to_toml(self.config))
-        device = str(self.learner.precision.device)
-        origin = run_dir.provenance() if resumed else provenance(config_hash=known, devices=[device])
-        subject = {"architecture": self.config.model.architecture, "dataset": str(self.config.data.path)}
-        run_dir.write_provenance({**origin, "config_hash": known, "data_digest": self.data_digest, **subject})
+    def _subject(self) -> dict[str, object]:
+        model, data = self.config.model.architecture, str(self.config.data.path)
+        return {"data_digest": self.data_digest, "architecture": model, "dataset": data}
 
     def _info(self, run_dir: RunDir, state: TrainState, *, resumed: bool) -> RunInfo:
         config = self.config
@@ -223,6 +247,7 @@ class Job:
             details={
                 "run_dir": str(run_dir.root),
                 "device": str(self.learner.precision.device),
+                **({"world_size": self.processes.world_size} if self.processes.world_size > 1 else {}),
                 "n_parameters": self.model.n_parameters,
                 "architecture": config.model.architecture,
                 "dataset": str(config.data.path),
@@ -243,7 +268,8 @@ class Job:
         self.choices = self.choices.replaced(
             **changes, reasons={**self.choices.reasons, **dict.fromkeys(changes, line)}
         )
-        self.choices.write(run_dir.choices_file)
+        if self.processes.is_first:
+            self.choices.write(run_dir.choices_file)
         tracker.log("notice", step, {"notice/text": line})
 
     def trainer(self, state: TrainState, hooks: Sequence[Hook], on_retreat: OnRetreat = no_retreat) -> Trainer:
@@ -277,10 +303,12 @@ class Job:
             device=device,
             flops_per_token=training_flops_per_token(self.model.config, context=self.model.config.context_length)
             * config.objective.tokens_read,
-            peak_flops=peak_flops(device, config.train.precision),
+            peak_flops=self._peak_flops(),
             compiles=self.choices.compile,
         )
-        hooks: list[Hook] = [RecordSkipped(tracker, run=run_dir, rows=self._origins, config=config.train), log]
+        is_first = self.processes.is_first
+        skipped = RecordSkipped(tracker, run=run_dir, rows=self._origins, config=config.train, writes=is_first)
+        hooks: list[Hook] = [skipped, log]
         if isinstance(self.learner.watch, NormWatch):
             hooks.append(Norms(self.learner.watch, tracker))
         if self.held_out:
@@ -297,4 +325,12 @@ class Job:
             objective=config.objective.model_dump(mode="json"),
             keep=config.checkpoint,
         )
-        return [*hooks, SaveCheckpoint(save, tracker, config.checkpoint), Artifacts(run_dir, tracker)]
+        hooks.append(SaveCheckpoint(save, tracker, config.checkpoint))
+        return [*hooks, Artifacts(run_dir, tracker)] if is_first else hooks
+
+    def _peak_flops(self) -> float | None:
+        """Of all devices together, as far as is known: the first process measures one of them for all."""
+        if not self.processes.is_first:
+            return None
+        peak = peak_flops(self.learner.precision.device, self.config.train.precision)
+        return None if peak is None else peak * self.processes.world_size

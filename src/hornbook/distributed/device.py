@@ -6,7 +6,33 @@ from collections.abc import Iterator
 
 import torch
 
+from hornbook.distributed.environment import Place
 from hornbook.errors import ConfigError
+
+
+def device_of_rank(name: str, place: Place) -> torch.device:
+    """The device that `[run] device` means for one of several processes: of CUDA devices, each takes its own.
+
+    Raises:
+        ConfigError: if there are fewer of them than processes on this machine, or one is named for all.
+    """
+    device = resolve_device(name)
+    if place.world_size == 1 or device.type == "cpu":
+        return device
+    if ":" in name or device.type != "cuda":
+        raise ConfigError(
+            f"run.device = {name!r} with {place.world_size} processes, which need one each; use device = "
+            '"cuda", or "cpu" for all of them'
+        )
+    count = torch.cuda.device_count()
+    if place.local_world_size > count:
+        raise ConfigError(
+            f"{place.local_world_size} processes on a machine with {count} CUDA devices; start at most one each, or "
+            'use device = "cpu"'
+        )
+    device = torch.device("cuda", place.local_rank)
+    torch.cuda.set_device(device)
+    return device
 
 
 def resolve_device(name: str) -> torch.device:
