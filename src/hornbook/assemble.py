@@ -8,7 +8,6 @@ Nothing below this file reads a configuration file, and nothing above it builds 
 
 import contextlib
 import functools
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 
 from hornbook.checkpoint.load import Checkpoint, load_checkpoint
-from hornbook.config.dump import config_hash, to_json
+from hornbook.config.dump import config_hash
 from hornbook.config.load import load_config
 from hornbook.config.run import Config
 from hornbook.data.batch import TokenBatch
@@ -44,7 +43,7 @@ from hornbook.optim.schedules import multiplier
 from hornbook.profiling.probe import peak_flops
 from hornbook.storage.run_dir import RunDir
 from hornbook.tokenizer.tokenizer import Tokenizer
-from hornbook.tracking.tracker import RunInfo, Tracker
+from hornbook.tracking.tracker import Scalar, Tracker
 from hornbook.training.branches import find_branch_point, trunk_choices
 from hornbook.training.choices import Choices
 from hornbook.training.choosing import choose
@@ -53,7 +52,7 @@ from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
 from hornbook.training.norms import Norms, NormWatch
 from hornbook.training.out_of_memory import rows_at
 from hornbook.training.resume import changed_rate, find_checkpoint, find_run
-from hornbook.training.run_record import failures_logged, recorded, silent
+from hornbook.training.run_record import Beginning, failures_logged, recorded, silent
 from hornbook.training.saving import Artifacts, Sampler, Saver, restore
 from hornbook.training.skip_record import RecordSkipped
 from hornbook.training.start import build_learner, build_model, shape_of, tokenizer_of
@@ -214,9 +213,15 @@ class Job:
 
             def begin() -> None:
                 nonlocal record
-                info, size = self._info(run_dir, state, resumed=resumed), processes.world_size
-                begun = recorded(run_dir, self.config, self.choices, info, self._subject(), devices=size)
-                record = at_end.enter_context(begun)
+                beginning = Beginning(
+                    device=self.learner.precision.device,
+                    processes=processes,
+                    data_digest=self.data_digest,
+                    first_step=state.step,
+                    resumed=resumed,
+                    details=self._details(),
+                )
+                record = at_end.enter_context(recorded(run_dir, self.config, self.choices, beginning))
 
             processes.first(begin)
             retreat = functools.partial(self._retreat, run_dir, record.tracker)
@@ -230,31 +235,9 @@ class Job:
             processes.first(at_end.close)  # nobody leaves before all is written
         return TrainedRun(run_dir=run_dir, result=result, model=self.model, tokenizer=self.tokenizer)
 
-    def _subject(self) -> dict[str, object]:
-        model, data = self.config.model.architecture, str(self.config.data.path)
-        return {"data_digest": self.data_digest, "architecture": model, "dataset": data}
-
-    def _info(self, run_dir: RunDir, state: TrainState, *, resumed: bool) -> RunInfo:
-        config = self.config
-        return RunInfo(
-            name=run_dir.root.name,
-            config=json.loads(to_json(config)),
-            tags=config.run.tags,
-            notes=config.run.notes,
-            first_step=state.step,
-            total_steps=config.train.steps,
-            resumed=resumed,
-            details={
-                "run_dir": str(run_dir.root),
-                "device": str(self.learner.precision.device),
-                **({"world_size": self.processes.world_size} if self.processes.world_size > 1 else {}),
-                "n_parameters": self.model.n_parameters,
-                "architecture": config.model.architecture,
-                "dataset": str(config.data.path),
-                "choices": self.choices.line(),
-                **({"warning": "; ".join(self.remarks)} if self.remarks else {}),
-            },
-        )
+    def _details(self) -> dict[str, Scalar]:
+        warning = {"warning": "; ".join(self.remarks)} if self.remarks else {}
+        return {"n_parameters": self.model.n_parameters, "choices": self.choices.line(), **warning}
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:

@@ -61,8 +61,9 @@ def test_no_text_is_a_traceback(tmp_path: Path, text: str) -> None:
 
 
 def test_a_run_that_goes_on_keeps_them_and_one_on_another_device_says_that_it_does_not() -> None:
-    kept = made(settings())[0].replaced(micro_batch_size=3, plain_max_keys=17, threads=5)
-    again, remarks = made(settings(), kept=kept)
+    automatic = settings(micro_batch_size="auto")
+    kept = made(automatic)[0].replaced(micro_batch_size=3, plain_max_keys=17, threads=5)
+    again, remarks = made(automatic, kept=kept)
     assert (again, remarks) == (kept, [])
     elsewhere, remarks = made(settings(), kept=kept.replaced(device="cuda"))
     assert elsewhere.micro_batch_size == 8

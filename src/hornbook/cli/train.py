@@ -45,18 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--nproc",
         type=positive,
         metavar="N",
-        help="train with N processes on this machine, one a GPU or a share of the cores each (on several machines: start "
-        "this command by torchrun or srun)",
+        help="train with N processes on this machine, each with a GPU or a share of the cores (on several machines: "
+        "start this command by torchrun or srun)",
     )
     parser.add_argument("--cooldown", type=positive, metavar="N", help="steps of that cooldown")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train; the exit status is 0 if the run finished or was asked to stop, 1 if it was preempted."""
-    from hornbook.distributed.environment import place_of
-
-    place = place_of(os.environ)
     from hornbook.cli.configuration import load, maybe_print
+    from hornbook.distributed.environment import place_of
     from hornbook.errors import ConfigError
     from hornbook.storage.run_dir import RunDir
 
@@ -75,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.config is None and args.branch_from is None:
         raise ConfigError("no configuration: name a TOML file, or --resume RUN to go on with a run")
+    place = place_of(os.environ)
     if args.nproc is not None and place.world_size == 1 and args.nproc > 1:
         from hornbook.distributed.launch import launch
 

@@ -104,8 +104,8 @@ def _checked(place: Place) -> Place:
     if not (0 <= place.rank < place.world_size and 0 <= place.local_rank < place.local_world_size):
         raise ConfigError(
             f"the environment makes this process {place.rank} of {place.world_size} (on this machine "
-            f"{place.local_rank} of {place.local_world_size}), counted from 0: that cannot be; look at RANK, WORLD_SIZE, LOCAL_RANK and "
-            "LOCAL_WORLD_SIZE, or under srun at SLURM_PROCID and SLURM_STEP_NUM_TASKS"
+            f"{place.local_rank} of {place.local_world_size}), counted from 0: that cannot be; look at RANK, "
+            "WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE, or under srun at SLURM_PROCID and SLURM_STEP_NUM_TASKS"
         )
     return place
 

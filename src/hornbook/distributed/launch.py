@@ -122,6 +122,8 @@ def _kill(ranks: Sequence[_Rank]) -> None:
             rank.was_killed = True
             rank.process.kill()
         rank.process.wait()
+        assert rank.process.stdin is not None
+        rank.process.stdin.close()
 
 
 @contextlib.contextmanager

@@ -75,11 +75,12 @@ def choose(
 
 def _kept(config: Config, kept: Choices, world_size: int) -> Choices:
     """The same choices, but for what depends on how many processes there are and what the user says now."""
-    share = config.train.tokens_per_step // config.model.context_length // world_size
-    rows = config.train.micro_batch_size
+    same, rows = kept.world_size == world_size, config.train.micro_batch_size
     if rows == "auto":
-        rows = max(size for size in range(1, kept.micro_batch_size + 1) if share % size == 0)
-    threads = kept.threads if kept.world_size == world_size else torch.get_num_threads()
+        share = config.train.tokens_per_step // config.model.context_length // world_size
+        fitting = (size for size in range(1, kept.micro_batch_size + 1) if share % size == 0)
+        rows = kept.micro_batch_size if same else max(fitting)
+    threads = kept.threads if same else torch.get_num_threads()
     return kept.replaced(threads=config.run.threads or threads, micro_batch_size=rows, world_size=world_size)
 
 

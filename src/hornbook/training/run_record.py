@@ -4,13 +4,16 @@ The others compute the same and say nothing, but for what they end of: RUN/logs/
 """
 
 import contextlib
+import json
 import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from hornbook.config.dump import config_hash, to_toml
+import torch
+
+from hornbook.config.dump import config_hash, to_json, to_toml
 from hornbook.config.run import Config
 from hornbook.distributed.process_group import Processes
 from hornbook.errors import TrainingError
@@ -21,7 +24,7 @@ from hornbook.storage.provenance import provenance
 from hornbook.storage.run_dir import RunDir, RunState
 from hornbook.tracking.composite import CompositeTracker
 from hornbook.tracking.open import open_tracker
-from hornbook.tracking.tracker import RunInfo, Tracker
+from hornbook.tracking.tracker import RunInfo, Scalar, Tracker
 from hornbook.training.choices import Choices
 
 
@@ -38,13 +41,23 @@ def silent() -> Record:
     return Record(CompositeTracker(record=None, guests=[]))
 
 
-@contextlib.contextmanager
-def recorded(
-    run_dir: RunDir, config: Config, choices: Choices, info: RunInfo, subject: Mapping[str, object], *, devices: int = 1
-) -> Iterator[Record]:
-    """Begin the record of a run, or go on with it; whatever ends it early leaves the run `failed`.
+@dataclass(frozen=True, kw_only=True)
+class Beginning:
+    """What is said of a run when it begins or goes on."""
 
-    `subject` is stored with the provenance. Of the devices that `info` names, there are `devices`.
+    device: torch.device
+    processes: Processes
+    data_digest: str
+    first_step: int
+    """Steps done before."""
+    resumed: bool
+    details: Mapping[str, Scalar]
+    """Further values of the event `start`."""
+
+
+@contextlib.contextmanager
+def recorded(run_dir: RunDir, config: Config, choices: Choices, beginning: Beginning) -> Iterator[Record]:
+    """Begin the record of a run, or go on with it; whatever ends it early leaves the run `failed`.
 
     Raises:
         TrainingError: if another process trains this run.
@@ -61,22 +74,46 @@ def recorded(
 
         at_end.callback(last_word, run_dir.set_state)
         choices.write(run_dir.choices_file)
-        _describe(run_dir, config, info, subject, devices=devices)
+        _describe(run_dir, config, beginning)
         record.tracker = open_tracker(config.tracking, run_dir)
-        record.tracker.start(info)
+        record.tracker.start(_info(run_dir, config, beginning))
         at_end.callback(last_word, record.tracker.finish)
         run_dir.set_state("running")
         yield record
 
 
-def _describe(run_dir: RunDir, config: Config, info: RunInfo, subject: Mapping[str, object], *, devices: int) -> None:
+def _describe(run_dir: RunDir, config: Config, beginning: Beginning) -> None:
     """The configuration, and where the run came from; a run that goes on keeps its origin."""
-    known = config_hash(config)
+    known, size = config_hash(config), beginning.processes.world_size
     replace_file(run_dir.config_file, to_toml(config))
-    device = str(info.details["device"])
-    fresh = provenance(config_hash=known, devices=[device] * devices, world_size=devices)
-    origin = run_dir.provenance() if info.resumed else fresh
-    run_dir.write_provenance({**origin, "config_hash": known, **subject})
+    if beginning.resumed:
+        origin = run_dir.provenance()
+    else:
+        origin = provenance(config_hash=known, devices=[str(beginning.device)] * size, world_size=size)
+    subject = {"architecture": config.model.architecture, "dataset": str(config.data.path)}
+    digests = {"config_hash": known, "data_digest": beginning.data_digest}
+    run_dir.write_provenance({**origin, **digests, **subject})
+
+
+def _info(run_dir: RunDir, config: Config, beginning: Beginning) -> RunInfo:
+    size = beginning.processes.world_size
+    return RunInfo(
+        name=run_dir.root.name,
+        config=json.loads(to_json(config)),
+        tags=config.run.tags,
+        notes=config.run.notes,
+        first_step=beginning.first_step,
+        total_steps=config.train.steps,
+        resumed=beginning.resumed,
+        details={
+            "run_dir": str(run_dir.root),
+            "device": str(beginning.device),
+            **({"world_size": size} if size > 1 else {}),
+            "architecture": config.model.architecture,
+            "dataset": str(config.data.path),
+            **beginning.details,
+        },
+    )
 
 
 @contextlib.contextmanager
