@@ -142,7 +142,6 @@ def test_a_signal_to_the_launcher_stops_all_and_saves(project: Path) -> None:
     [
         ({"train.tokens_per_step": 160}, "which 2 processes cannot share in micro-batches of 2"),
         ({"data.path": '"/nowhere"'}, "/nowhere"),
-        ({"distributed.backend": '"nccl"'}, "nccl"),
     ],
 )
 def test_what_all_find_wrong_is_said_once(project: Path, settings: dict[str, object], phrase: str) -> None:
@@ -156,7 +155,7 @@ def test_what_all_find_wrong_is_said_once(project: Path, settings: dict[str, obj
 
 def test_torchrun(one: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    arguments = command(one, "torchrun", 2)[2:]  # --nproc of as many is no contradiction
+    arguments = [part for part in command(one, "torchrun", 2)[2:] if part not in ("--nproc", "2")]
     done = subprocess.run([*torchrun, *arguments], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert losses(one, "torchrun") == pytest.approx(losses(one, "one"), rel=1e-4)

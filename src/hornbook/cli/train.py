@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     if args.nproc is not None and place.world_size == 1 and args.nproc > 1:
         from hornbook.distributed.launch import launch
 
-        return launch([sys.executable, "-m", "hornbook", "train", *args.arguments], args.nproc)
+        return launch([sys.executable, "-P", "-m", "hornbook", "train", *args.arguments], args.nproc)
     if args.nproc is not None and args.nproc != place.world_size:
         raise ConfigError(
             f"--nproc {args.nproc}: this is one of {place.world_size} processes already (WORLD_SIZE, or "

@@ -115,6 +115,8 @@ def heard() -> Iterator[None]:
     """
     try:
         yield
+    except torch.OutOfMemoryError:  # is a RuntimeError too, and our own affair
+        raise
     except RuntimeError as error:  # DistBackendError, DistNetworkError and gloo's own are all of this kind
         reason = str(error).strip().partition("\n")[0][:300]
         raise PeerLostError(
