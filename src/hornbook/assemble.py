@@ -208,14 +208,14 @@ class Job:
     def run(self, run_dir: RunDir, state: TrainState, *, resumed: bool) -> TrainedRun:
         """Everything that happens inside the run directory; whatever ends it early leaves the run `failed`."""
         processes, record = self.processes, silent()
+        devices = tuple(processes.everyones(str(self.learner.precision.device)))
         with failures_logged(run_dir, processes), contextlib.ExitStack() as at_end:
             at_end.enter_context(self.computing())
 
             def begin() -> None:
                 nonlocal record
                 beginning = Beginning(
-                    device=self.learner.precision.device,
-                    processes=processes,
+                    devices=devices,
                     data_digest=self.data_digest,
                     first_step=state.step,
                     resumed=resumed,

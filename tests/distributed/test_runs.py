@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from hornbook.checkpoint.load import load_checkpoint
 from hornbook.storage.run_dir import RunDir
@@ -159,3 +160,15 @@ def test_torchrun(one: Path) -> None:
     done = subprocess.run([*torchrun, *arguments], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert losses(one, "torchrun") == pytest.approx(losses(one, "one"), rel=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_gpus_make_the_run_of_one(project: Path) -> None:
+    device = {"run.device": '"cuda"', "train.compile": '"off"'}
+    for name, n in (("one-gpu", 1), ("two-gpus", 2)):
+        done = train(project, name, n, **device)
+        assert done.returncode == 0, done.stderr
+    # Sums in float32 in another order, twelve steps of Adam long.
+    assert losses(project, "two-gpus") == pytest.approx(losses(project, "one-gpu"), rel=1e-4)
+    assert run_of(project, "two-gpus").provenance()["devices"] == ["cuda:0", "cuda:1"]

@@ -11,8 +11,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-import torch
-
 from hornbook.config.dump import config_hash, to_json, to_toml
 from hornbook.config.run import Config
 from hornbook.distributed.process_group import Processes
@@ -45,8 +43,8 @@ def silent() -> Record:
 class Beginning:
     """What is said of a run when it begins or goes on."""
 
-    device: torch.device
-    processes: Processes
+    devices: tuple[str, ...]
+    """Of each process, by rank."""
     data_digest: str
     first_step: int
     """Steps done before."""
@@ -84,19 +82,19 @@ def recorded(run_dir: RunDir, config: Config, choices: Choices, beginning: Begin
 
 def _describe(run_dir: RunDir, config: Config, beginning: Beginning) -> None:
     """The configuration, and where the run came from; a run that goes on keeps its origin."""
-    known, size = config_hash(config), beginning.processes.world_size
+    known, devices = config_hash(config), beginning.devices
     replace_file(run_dir.config_file, to_toml(config))
     if beginning.resumed:
         origin = run_dir.provenance()
     else:
-        origin = provenance(config_hash=known, devices=[str(beginning.device)] * size, world_size=size)
+        origin = provenance(config_hash=known, devices=devices, world_size=len(devices))
     subject = {"architecture": config.model.architecture, "dataset": str(config.data.path)}
     digests = {"config_hash": known, "data_digest": beginning.data_digest}
     run_dir.write_provenance({**origin, **digests, **subject})
 
 
 def _info(run_dir: RunDir, config: Config, beginning: Beginning) -> RunInfo:
-    size = beginning.processes.world_size
+    size = len(beginning.devices)
     return RunInfo(
         name=run_dir.root.name,
         config=json.loads(to_json(config)),
@@ -107,7 +105,7 @@ def _info(run_dir: RunDir, config: Config, beginning: Beginning) -> RunInfo:
         resumed=beginning.resumed,
         details={
             "run_dir": str(run_dir.root),
-            "device": str(beginning.device),
+            "device": beginning.devices[0],
             **({"world_size": size} if size > 1 else {}),
             "architecture": config.model.architecture,
             "dataset": str(config.data.path),
