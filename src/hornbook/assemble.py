@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -139,13 +138,7 @@ def build_job(
     shape = shape_of(config, tokenizer)
     check_kernel(config.model.attention_backend, shape, device, DTYPES[config.train.precision])
     steps_left = config.train.steps - (0 if checkpoint is None else checkpoint.step)
-
-    def decide() -> tuple[dict[str, Any], list[str]]:
-        made, remarks = choose(config, shape, device, kept=kept, steps_left=steps_left, processes=processes)
-        return made.to_json(), remarks
-
-    chosen, remarks = processes.first(decide)
-    choices = Choices.from_json(chosen)
+    choices, remarks = choose(config, shape, device, kept=kept, steps_left=steps_left, processes=processes)
     torch.set_num_threads(choices.threads)
     model = build_model(config, shape, choices, start).to(device)
     job = Job(config, dataset, tokenizer, model, choices, remarks, processes)

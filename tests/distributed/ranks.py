@@ -12,7 +12,7 @@ from hornbook.config.distributed import DistributedConfig
 from hornbook.distributed.environment import Place
 from hornbook.distributed.process_group import joined
 
-SECONDS = 120.0
+SECONDS = 300.0
 
 
 class Ranks:
@@ -57,7 +57,7 @@ def _serve(rank: int, n: int, meeting_point: str, pipe: Connection) -> None:
     torch.set_num_threads(1)
     torch.multiprocessing.set_sharing_strategy("file_system")
     place = Place(rank=rank, world_size=n, local_rank=rank, local_world_size=n, meeting_point=meeting_point)
-    with joined(place, DistributedConfig(timeout_minutes=1.0), torch.device("cpu")) as processes:
+    with joined(place, DistributedConfig(timeout_minutes=5.0), torch.device("cpu")) as processes:
         while True:
             function, args = pipe.recv()
             try:

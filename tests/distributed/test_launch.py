@@ -54,7 +54,7 @@ def test_a_killed_process_is_named_and_the_others_end() -> None:
     began = time.monotonic()
     with pytest.raises(TrainingError) as caught:
         launch(program(text), 3)
-    assert time.monotonic() - began < 20.0
+    assert time.monotonic() - began < 50.0
     said = str(caught.value)
     assert "rank 1 of 3 was killed by SIGKILL" in said
     assert "(the last words of 1)" in said
@@ -91,7 +91,7 @@ def test_signals_reach_everybody(tmp_path: Path) -> None:
         assert launcher.poll() is None
         time.sleep(0.02)
     launcher.send_signal(signal.SIGUSR1)
-    assert launcher.wait(20) == 1
+    assert launcher.wait(60) == 1
 
 
 def test_when_the_launcher_is_killed_input_ends(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_when_the_launcher_is_killed_input_ends(tmp_path: Path) -> None:
         time.sleep(0.02)
     launcher.kill()
     launcher.wait()
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + 60.0
     while len(list(tmp_path.glob("readyend?"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.02)

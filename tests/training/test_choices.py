@@ -181,14 +181,9 @@ def test_attention_goes_by_the_setting() -> None:
 def test_another_number_of_processes_keeps_what_it_can() -> None:
     automatic = settings(micro_batch_size="auto")  # 24 windows a step
     kept = made(automatic)[0].replaced(micro_batch_size=12, threads=5, compile=True)
-    (choices, _) = choosing.choose(
-        automatic,
-        automatic.model.complete(vocab_size=50),
-        CPU,
-        kept=kept,
-        steps_left=10,
-        processes=Processes(world_size=3, local_world_size=3),
-    )
+    three = Processes(world_size=3, local_world_size=3)
+    shape = automatic.model.complete(vocab_size=50)
+    choices, _ = choosing._choose(automatic, shape, CPU, three, kept=kept, steps_left=10)
     assert (choices.micro_batch_size, choices.world_size, choices.compile) == (8, 3, True)
     assert choices.threads == torch.get_num_threads()
 

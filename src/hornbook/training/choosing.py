@@ -1,5 +1,7 @@
 """How choices are made: from the configuration where it says, else from what the device was measured to do well."""
 
+from typing import Any
+
 import torch
 
 from hornbook.config.model import ModelConfig
@@ -34,12 +36,30 @@ def choose(
 ) -> tuple[Choices, list[str]]:
     """The choices of a run, and lines that people should read; `kept` are those that it was begun with.
 
-    The first of several `processes` chooses for all.
+    The first of several `processes`, which all call this, chooses for all.
 
     Raises:
         ConfigError: if not even one window fits into memory, or the processes cannot share a step.
     """
     check_shares(config, processes.world_size)
+
+    def decide() -> tuple[dict[str, Any], list[str]]:
+        choices, remarks = _choose(config, shape, device, processes, kept=kept, steps_left=steps_left)
+        return choices.to_json(), remarks
+
+    chosen, remarks = processes.first(decide)
+    return Choices.from_json(chosen), remarks
+
+
+def _choose(
+    config: Config,
+    shape: ModelConfig,
+    device: torch.device,
+    processes: Processes,
+    *,
+    kept: Choices | None,
+    steps_left: int,
+) -> tuple[Choices, list[str]]:
     if kept is not None and kept.device == device.type:
         return _kept(config, kept, processes.world_size), []
     remarks = (
