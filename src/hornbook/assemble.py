@@ -8,8 +8,8 @@ Nothing below this file reads a configuration file, and nothing above it builds 
 
 import contextlib
 import functools
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from hornbook.checkpoint.load import Checkpoint, load_checkpoint
-from hornbook.config.dump import config_hash, to_json, to_toml
+from hornbook.config.dump import config_hash
 from hornbook.config.run import Config
 from hornbook.data.batch import TokenBatch
 from hornbook.data.dataset import Dataset
@@ -25,22 +25,18 @@ from hornbook.data.loader import RowOrigin, WindowBatches, fixed_batches
 from hornbook.data.order import SampleOrder
 from hornbook.data.windows import Windows
 from hornbook.distributed.device import explained_nondeterminism, ready_device
+from hornbook.distributed.environment import place_of
 from hornbook.distributed.precision import DTYPES, fp32_products
-from hornbook.errors import TrainingError
+from hornbook.distributed.process_group import ALONE, Processes, joined
 from hornbook.models.accounting import training_flops_per_token
 from hornbook.models.attention_kernels import check_kernel, only_kernel
 from hornbook.models.transformer import Transformer
 from hornbook.optim.averaging import show_averages
 from hornbook.optim.schedules import multiplier
 from hornbook.profiling.probe import peak_flops
-from hornbook.storage.atomic import replace_file
-from hornbook.storage.disk import StorageError
-from hornbook.storage.lock import alone
-from hornbook.storage.provenance import provenance
-from hornbook.storage.run_dir import RunDir, RunState
+from hornbook.storage.run_dir import RunDir
 from hornbook.tokenizer.tokenizer import Tokenizer
-from hornbook.tracking.open import open_tracker
-from hornbook.tracking.tracker import RunInfo, Tracker
+from hornbook.tracking.tracker import Scalar, Tracker
 from hornbook.training.branches import find_branch_point, trunk_choices
 from hornbook.training.choices import Choices
 from hornbook.training.choosing import choose
@@ -49,6 +45,7 @@ from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
 from hornbook.training.norms import Norms, NormWatch
 from hornbook.training.out_of_memory import rows_at
 from hornbook.training.resume import changed_rate, find_checkpoint, find_run, settings_of
+from hornbook.training.run_record import Beginning, failures_logged, recorded, silent
 from hornbook.training.saving import Artifacts, Sampler, Saver, restore
 from hornbook.training.skip_record import RecordSkipped
 from hornbook.training.start import build_learner, build_model, shape_of, tokenizer_of
@@ -73,34 +70,54 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
     `resume` as a path names the run, or one of its full checkpoints; as True it is the newest run of the same
     configuration, or a new one if there is none, so that a job script may always say it.
 
+    Where the environment says that several processes train together (torchrun, srun, `hornbook train --nproc`), each of
+    them calls this; the first one writes, and all return the same.
+
     Raises:
         HornbookError: whatever keeps the run from starting or going on; the run's state is then `failed`.
     """
+    place = place_of(os.environ)
+    device = ready_device(config.run, place)
+    with joined(place, config.distributed, device) as processes:
+        return _train(config, resume, device, processes)
+
+
+def _train(config: Config, resume: bool | Path, device: torch.device, processes: Processes) -> TrainedRun:
     run_dir = find_run(config, resume) if resume else None
     before = None if run_dir is None else settings_of(run_dir, config)
     dataset = Dataset.open(config.data.path)
     checkpoint = None if run_dir is None else find_checkpoint(run_dir, resume, data_digest=dataset.digest)
+    processes.check_same(config_hash(config), what="the configuration")
+    processes.check_same(dataset.digest, what="the data set")
+    processes.check_same(str(checkpoint and checkpoint.path), what="the checkpoint to go on from")
     kept = Choices.read(run_dir.choices_file) if run_dir is not None and checkpoint is not None else None
-    job, state = build_job(config, dataset, checkpoint, kept)
+    job, state = build_job(config, dataset, checkpoint, kept, device=device, processes=processes)
     if before is not None and checkpoint is not None:
         job.remarks = [*job.remarks, *changed_rate(before, config, updates=state.updates)]
     if run_dir is None:
         by_time = f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
-        run_dir = RunDir.create(config.run.out_dir, config.run.name or by_time)
+        name = config.run.name or by_time
+        run_dir = RunDir(Path(processes.first(lambda: str(RunDir.create(config.run.out_dir, name).root))))
     return job.run(run_dir, state, resumed=checkpoint is not None)
 
 
 def build_job(
-    config: Config, dataset: Dataset, checkpoint: Checkpoint | None, kept: Choices | None
+    config: Config,
+    dataset: Dataset,
+    checkpoint: Checkpoint | None,
+    kept: Choices | None,
+    *,
+    device: torch.device | None = None,
+    processes: Processes = ALONE,
 ) -> tuple["Job", TrainState]:
     """The objects of a run that goes on from its `checkpoint` with the choices `kept`, or else starts or branches.
 
-    Nothing is written.
+    `device` is by default what the configuration says. Nothing is written.
 
     Raises:
         HornbookError: whatever keeps the run from starting or going on.
     """
-    device = ready_device(config.run)
+    device = ready_device(config.run) if device is None else device
     resumed = checkpoint is not None
     # What a resumed run started from lies in its own checkpoint; the original may be gone by now.
     if checkpoint is None:
@@ -111,10 +128,10 @@ def build_job(
     shape = shape_of(config, tokenizer)
     check_kernel(config.model.attention_backend, shape, device, DTYPES[config.train.precision])
     steps_left = config.train.steps - (0 if checkpoint is None else checkpoint.step)
-    choices, remarks = choose(config, shape, device, kept=kept, steps_left=steps_left)
+    choices, remarks = choose(config, shape, device, kept=kept, steps_left=steps_left, processes=processes)
     torch.set_num_threads(choices.threads)
     model = build_model(config, shape, choices, start).to(device)
-    job = Job(config, dataset, tokenizer, model, choices, remarks)
+    job = Job(config, dataset, tokenizer, model, choices, remarks, processes)
     state = TrainState() if checkpoint is None else restore(job.learner, checkpoint)
     return job, state if resumed else state.branched()
 
@@ -130,15 +147,17 @@ class Job:
         model: Transformer,
         choices: Choices,
         remarks: Sequence[str],
+        processes: Processes,
     ) -> None:
         self.config = config
+        self.processes = processes
         self.choices = choices
         self.remarks = remarks
         self.data_digest = dataset.digest
         self.tokenizer = tokenizer
         self.model = model
         byte_lengths = torch.from_numpy(tokenizer.byte_lengths())
-        self.learner = build_learner(config, model, mask_id=tokenizer.mask_id, byte_lengths=byte_lengths)
+        self.learner = build_learner(config, model, processes, mask_id=tokenizer.mask_id, byte_lengths=byte_lengths)
         self.strategy = self.learner.strategy
         if choices.compile:
             compile_updates(self.learner.optimizer)
@@ -160,6 +179,8 @@ class Job:
                 cut(dataset.split("valid"), stride=length),
                 n_windows=max(1, config.train.eval_tokens // length),
                 batch_size=choices.eval_batch_size,
+                rank=processes.rank,
+                world_size=processes.world_size,
             )
         self.sampler: Sampler | None = None
         if config.train.sample_every:
@@ -169,63 +190,38 @@ class Job:
 
     def run(self, run_dir: RunDir, state: TrainState, *, resumed: bool) -> TrainedRun:
         """Everything that happens inside the run directory; whatever ends it early leaves the run `failed`."""
-        status: RunState = "failed"
-
-        def last_word(say: Callable[[RunState], None]) -> None:
-            # What ended the run is what the user must hear of, not that a full disk refuses this too.
-            with contextlib.suppress(*([StorageError] if status == "failed" else [])):
-                say(status)
-
-        busy = TrainingError(f"{run_dir.root}: another process is training this run; wait for it, or stop it")
-        with contextlib.ExitStack() as at_end:
-            at_end.enter_context(alone(run_dir.root, otherwise=busy))
-            at_end.callback(last_word, run_dir.set_state)
+        processes, record = self.processes, silent()
+        devices = tuple(processes.everyones(str(self.learner.precision.device)))
+        with failures_logged(run_dir, processes), contextlib.ExitStack() as at_end:
             at_end.enter_context(self.computing())
-            self.choices.write(run_dir.choices_file)
-            self._describe(run_dir, resumed=resumed)
-            tracker = open_tracker(self.config.tracking, run_dir)
-            tracker.start(self._info(run_dir, state, resumed=resumed))
-            at_end.callback(last_word, tracker.finish)
-            run_dir.set_state("running")
-            retreat = functools.partial(self._retreat, run_dir, tracker)
+
+            def begin() -> None:
+                nonlocal record
+                beginning = Beginning(
+                    devices=devices,
+                    data_digest=self.data_digest,
+                    first_step=state.step,
+                    resumed=resumed,
+                    details=self._details(),
+                )
+                record = at_end.enter_context(recorded(run_dir, self.config, self.choices, beginning))
+
+            processes.first(begin)
+            retreat = functools.partial(self._retreat, run_dir, record.tracker)
             with explained_nondeterminism():
-                result = self.trainer(state, self._hooks(run_dir, tracker), retreat).run()
+                result = self.trainer(state, self._hooks(run_dir, record.tracker), retreat).run()
             if self.choices.compile:
                 rows, config = self.choices.micro_batch_size, self.config
                 remember(self.model.config, rows, config.train.precision, config.objective.kind)
-            status = "preempted" if result.stop_reason == "preempted" else "finished"
-        show_averages(self.learner.optimizer)
+            show_averages(self.learner.optimizer)
+            self.strategy.share()
+            record.status = "preempted" if result.stop_reason == "preempted" else "finished"
+            processes.first(at_end.close)  # nobody leaves before all is written
         return TrainedRun(run_dir=run_dir, result=result, model=self.model, tokenizer=self.tokenizer)
 
-    def _describe(self, run_dir: RunDir, *, resumed: bool) -> None:
-        """The configuration, and where the run came from; a run that goes on keeps its origin."""
-        known = config_hash(self.config)
-        replace_file(run_dir.config_file, to_toml(self.config))
-        device = str(self.learner.precision.device)
-        origin = run_dir.provenance() if resumed else provenance(config_hash=known, devices=[device])
-        subject = {"architecture": self.config.model.architecture, "dataset": str(self.config.data.path)}
-        run_dir.write_provenance({**origin, "config_hash": known, "data_digest": self.data_digest, **subject})
-
-    def _info(self, run_dir: RunDir, state: TrainState, *, resumed: bool) -> RunInfo:
-        config = self.config
-        return RunInfo(
-            name=run_dir.root.name,
-            config=json.loads(to_json(config)),
-            tags=config.run.tags,
-            notes=config.run.notes,
-            first_step=state.step,
-            total_steps=config.train.steps,
-            resumed=resumed,
-            details={
-                "run_dir": str(run_dir.root),
-                "device": str(self.learner.precision.device),
-                "n_parameters": self.model.n_parameters,
-                "architecture": config.model.architecture,
-                "dataset": str(config.data.path),
-                "choices": self.choices.line(),
-                **({"warning": "; ".join(self.remarks)} if self.remarks else {}),
-            },
-        )
+    def _details(self) -> dict[str, Scalar]:
+        warning = {"warning": "; ".join(self.remarks)} if self.remarks else {}
+        return {"n_parameters": self.model.n_parameters, "choices": self.choices.line(), **warning}
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
@@ -239,7 +235,8 @@ class Job:
         self.choices = self.choices.replaced(
             **changes, reasons={**self.choices.reasons, **dict.fromkeys(changes, line)}
         )
-        self.choices.write(run_dir.choices_file)
+        if self.processes.is_first:
+            self.choices.write(run_dir.choices_file)
         tracker.log("notice", step, {"notice/text": line})
 
     def trainer(self, state: TrainState, hooks: Sequence[Hook], on_retreat: OnRetreat = no_retreat) -> Trainer:
@@ -273,10 +270,12 @@ class Job:
             device=device,
             flops_per_token=training_flops_per_token(self.model.config, context=self.model.config.context_length)
             * config.objective.tokens_read,
-            peak_flops=peak_flops(device, config.train.precision),
+            peak_flops=self._peak_flops(),
             compiles=self.choices.compile,
         )
-        hooks: list[Hook] = [RecordSkipped(tracker, run=run_dir, rows=self._origins, config=config.train), log]
+        is_first = self.processes.is_first
+        skipped = RecordSkipped(tracker, run=run_dir, rows=self._origins, config=config.train, writes=is_first)
+        hooks: list[Hook] = [skipped, log]
         if isinstance(self.learner.watch, NormWatch):
             hooks.append(Norms(self.learner.watch, tracker))
         if self.held_out:
@@ -293,4 +292,12 @@ class Job:
             objective=config.objective.model_dump(mode="json"),
             keep=config.checkpoint,
         )
-        return [*hooks, SaveCheckpoint(save, tracker, config.checkpoint), Artifacts(run_dir, tracker)]
+        hooks.append(SaveCheckpoint(save, tracker, config.checkpoint))
+        return [*hooks, Artifacts(run_dir, tracker)] if is_first else hooks
+
+    def _peak_flops(self) -> float | None:
+        """Of all devices together, as far as is known: the first process measures one of them for all."""
+        if not self.processes.is_first:
+            return None
+        peak = peak_flops(self.learner.precision.device, self.config.train.precision)
+        return None if peak is None else peak * self.processes.world_size

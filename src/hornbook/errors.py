@@ -29,6 +29,10 @@ class TrainingError(HornbookError):
     """Training cannot start or cannot go on."""
 
 
+class PeerLostError(TrainingError):
+    """Another process of the same run has ended or does not answer: this one cannot go on alone."""
+
+
 class GenerationError(HornbookError):
     """A prompt or a sampling setting cannot be served."""
 

@@ -72,6 +72,36 @@ def test_fixed_batches_take_all_of_a_short_split(windows):
     assert rows.tolist() == [windows[i].tolist() for i in range(25)]
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5, 7])
+def test_ranks_share_the_fixed_windows(windows, world_size):
+    shares = [
+        fixed_batches(windows, n_windows=5, batch_size=2, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    counted = [
+        (sample, row.tolist())
+        for share in shares
+        for batch in share
+        for sample, row, mask in zip(batch.sample_ids.tolist(), batch.tokens, batch.loss_mask, strict=True)
+        if mask.any()
+    ]
+    assert counted == [(i, windows[5 * i].tolist()) for i in range(5)]
+    assert all(share and all(1 <= batch.n_rows <= 2 for batch in share) for share in shares)
+
+
+def test_rows_are_those_of_all_ranks_in_their_global_micro_batches(windows):
+    order = SampleOrder(len(windows), seed=3, shuffled=True)
+    one, *three = (
+        WindowBatches(windows, order, samples_per_step=12, micro_batch_size=2, rank=rank, world_size=n)
+        for n, rank in ((1, 0), (3, 0), (3, 2))
+    )
+    for each in three:
+        assert each.rows(4) == one.rows(4)
+        halves = each.rows(4, most=1)
+        assert sorted(row.sample for row in halves) == [row.sample for row in one.rows(4)]
+        assert [row.micro_batch for row in halves] == list(range(12))
+
+
 def read_all(source, threads, depth, steps=range(3, 20)):
     with Prefetcher(source, first_step=steps.start, last_step=steps.stop, threads=threads, depth=depth) as prefetcher:
         return list(prefetcher)

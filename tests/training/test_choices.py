@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hornbook.config.run import Config
+from hornbook.distributed.process_group import Processes
 from hornbook.errors import CheckpointError, ConfigError
 from hornbook.profiling.probe import FastProducts, probe_fast_products
 from hornbook.training import choosing
@@ -69,8 +70,9 @@ def test_no_text_is_a_traceback(tmp_path: Path, text: str) -> None:
 
 
 def test_a_run_that_goes_on_keeps_them_and_one_on_another_device_says_that_it_does_not() -> None:
-    kept = made(settings())[0].replaced(micro_batch_size=3, plain_max_keys=17, threads=5)
-    again, remarks = made(settings(), kept=kept)
+    automatic = settings(micro_batch_size="auto")
+    kept = made(automatic)[0].replaced(micro_batch_size=3, plain_max_keys=17, threads=5)
+    again, remarks = made(automatic, kept=kept)
     assert (again, remarks) == (kept, [])
     elsewhere, remarks = made(settings(), kept=kept.replaced(device="cuda"))
     assert elsewhere.micro_batch_size == 8
@@ -190,3 +192,27 @@ def test_attention_goes_by_the_setting() -> None:
     assert made(settings({"attention_backend": "compiled"}))[0].compile
     with pytest.raises(ValueError, match=r"has no effect with train\.compile"):
         settings({"attention_backend": "compiled"}, compile="off")
+
+
+def test_another_number_of_processes_keeps_what_it_can() -> None:
+    automatic = settings(micro_batch_size="auto")  # 24 windows a step
+    kept = made(automatic)[0].replaced(micro_batch_size=12, threads=5, compile=True)
+    three = Processes(world_size=3, local_world_size=3)
+    shape = automatic.model.complete(vocab_size=50)
+    choices, _ = choosing._choose(automatic, shape, CPU, three, kept=kept, steps_left=10)
+    assert (choices.micro_batch_size, choices.world_size, choices.compile) == (8, 3, True)
+    assert choices.threads == torch.get_num_threads()
+
+
+@pytest.mark.parametrize(
+    ("world_size", "rows", "advice"),
+    [
+        (5, 8, "nearest: train.tokens_per_step = 2560$"),
+        (3, 3, "nearest: train.tokens_per_step = 1152 or 1728, or train.micro_batch_size = 2$"),
+        (7, "auto", "nearest: train.tokens_per_step = 1344 or 1792$"),
+    ],
+)
+def test_a_step_that_cannot_be_shared_is_refused(world_size: int, rows: int | str, advice: str) -> None:
+    choosing.check_shares(settings(micro_batch_size=rows), 1)
+    with pytest.raises(ConfigError, match=advice):
+        choosing.check_shares(settings(micro_batch_size=rows), world_size)

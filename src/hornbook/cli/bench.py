@@ -50,7 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_train(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     text = "training steps, with transformers, litgpt and nanoGPT"
     train = actions.add_parser("train", help=text, description=text)
-    train.add_argument("--shape", default="a,b,c,d", metavar="X,X", help="only these shapes (default a,b,c,d)")
+    train.add_argument("--shape", metavar="X,X", help="only these shapes (default a,b,c,d; with --strategies c)")
+    train.add_argument(
+        "--strategies",
+        action="store_true",
+        help="instead: two processes of one thread each that train together, ours with torch's DDP",
+    )
     train.add_argument("--nanogpt", type=Path, metavar="DIR", help="a checkout of nanoGPT, to compare with it too")
     train.add_argument("--quick", action="store_true", help="a tiny shape: whether everything runs, and no floors")
     _add_measuring(train)
@@ -102,14 +107,20 @@ def _bench_train(args: argparse.Namespace) -> int:
     from hornbook.benchmarks.peers import peer_python
     from hornbook.benchmarks.training import QUICK, SHAPES, train_cases
 
-    names = args.shape.split(",")
+    names = (args.shape or ("c" if args.strategies else "a,b,c,d")).split(",")
     if unknown := sorted(set(names) - set(SHAPES)):
         raise HornbookError(f"--shape {args.shape}: no shape is called {', '.join(unknown)}; there are a, b, c, d")
     if args.nanogpt and not (args.nanogpt / "model.py").is_file():
         raise HornbookError(f"--nanogpt {args.nanogpt}: no model.py there; expected a checkout of nanoGPT")
+    shapes = {"quick": QUICK} if args.quick else {name: SHAPES[name] for name in names}
+    if args.strategies:
+        from hornbook.benchmarks.strategies import strategy_cases
+
+        if args.nanogpt:
+            raise HornbookError("--nanogpt has no effect with --strategies; leave one of them out")
+        return _measure(args, strategy_cases(shapes))
     if peer_python("litgpt") is None:
         _say("not installed, so left out: litgpt; to have it: hornbook bench peers litgpt")
-    shapes = {"quick": QUICK} if args.quick else {name: SHAPES[name] for name in names}
     with tempfile.TemporaryDirectory() as directory:
         on_gpu = torch.cuda.is_available()
         return _measure(args, train_cases(shapes, Path(directory), nanogpt=args.nanogpt, on_gpu=on_gpu))

@@ -81,7 +81,7 @@ def _verb(name: str) -> _Verb:
 def _guarded(name: str, rest: Sequence[str]) -> int:
     """Run a verb; what the user can cause becomes a message and a status, and what we cause stays a traceback."""
     try:
-        status = _verb(name).run(verb_parser(name).parse_args(rest))
+        status = _verb(name).run(verb_parser(name).parse_args(rest, argparse.Namespace(arguments=list(rest))))
         sys.stdout.flush()  # a reader that has gone shows here, not at interpreter exit
     except KeyboardInterrupt:
         return _fail(name, "interrupted", EXIT_INTERRUPTED)

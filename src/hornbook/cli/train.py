@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # these import torch or pydantic, which no --help may wait for
     from hornbook.assemble import TrainedRun
     from hornbook.config.run import Config
+    from hornbook.distributed.environment import Place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,12 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="do step N of RUN (in the place of CONFIG) again from the checkpoint before it, write nothing, and say "
         "which module, gradient and rows are not finite",
     )
+    parser.add_argument(
+        "--nproc",
+        type=positive,
+        metavar="N",
+        help="train with N processes on this machine, each with a GPU or a share of the cores (on several machines: "
+        "start this command by torchrun or srun)",
+    )
     parser.add_argument("--cooldown", type=positive, metavar="N", help="steps of that cooldown")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train; the exit status is 0 if the run finished or was asked to stop, 1 if it was preempted."""
     from hornbook.cli.configuration import load, maybe_print
+    from hornbook.distributed.environment import place_of
     from hornbook.errors import ConfigError
     from hornbook.storage.run_dir import RunDir
 
@@ -63,10 +73,35 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.config is None and args.branch_from is None:
         raise ConfigError("no configuration: name a TOML file, or --resume RUN to go on with a run")
-    from hornbook import assemble
+    place = place_of(os.environ)
+    if args.nproc is not None and place.world_size == 1 and args.nproc > 1:
+        from hornbook.distributed.launch import launch
 
-    trained = assemble.train(config, resume=resume)
-    _tell(trained, config)
+        return launch([sys.executable, "-P", "-m", "hornbook", "train", *args.arguments], args.nproc)
+    if args.nproc is not None and args.nproc != place.world_size:
+        raise ConfigError(
+            f"--nproc {args.nproc}: this is one of {place.world_size} processes already (WORLD_SIZE, or "
+            "SLURM_STEP_NUM_TASKS); leave --nproc out, or start the command alone"
+        )
+    return _train(config, resume, place)
+
+
+def _train(config: Config, resume: bool | Path, place: Place) -> int:
+    """This process's part."""
+    from hornbook import assemble
+    from hornbook.distributed.launch import EXIT_PEER_LOST
+    from hornbook.errors import PeerLostError
+
+    try:
+        trained = assemble.train(config, resume=resume)
+    except PeerLostError as error:
+        if not place.is_ours:
+            raise
+        if place.rank:  # the first one speaks to the terminal, where the launcher tells what became of the other
+            print(f"hornbook train: {error}", file=sys.stderr)
+        return EXIT_PEER_LOST
+    if place.rank == 0:
+        _tell(trained, config)
     return 1 if trained.result.stop_reason == "preempted" else 0
 
 

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     if len(given) != 1 or not Path(given[0]).is_dir():
         got = ", ".join(given) or "none"
         raise ConfigError(f"--replay-step N goes with one run directory, got {got}: hornbook train --replay-step N RUN")
-    for flag, value in (("--branch-from", args.branch_from), ("--cooldown", args.cooldown)):
+    for flag, value in (("--branch-from", args.branch_from), ("--cooldown", args.cooldown), ("--nproc", args.nproc)):
         if value is not None:
             raise ConfigError(f"--replay-step looks at a run that exists; leave {flag} out")
     where = RunDir.open(Path(given[0])).root

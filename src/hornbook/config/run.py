@@ -7,6 +7,7 @@ from pydantic import NonNegativeInt, PositiveInt, StringConstraints, model_valid
 
 from hornbook.config import combinations
 from hornbook.config.data import DataConfig
+from hornbook.config.distributed import DistributedConfig
 from hornbook.config.generate import EvalConfig, GenerateConfig
 from hornbook.config.model import ModelTable
 from hornbook.config.objective import NextTokenConfig, ObjectiveConfig
@@ -50,6 +51,7 @@ class Config(Table):
     optim: OptimConfig = AdamWConfig()
     schedule: ScheduleConfig = CosineSchedule()
     train: TrainConfig = TrainConfig()
+    distributed: DistributedConfig = DistributedConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     tracking: TrackingConfig = TrackingConfig()
     generate: GenerateConfig = GenerateConfig()

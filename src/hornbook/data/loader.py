@@ -12,7 +12,7 @@ What a step consumes is therefore the same for every world size and micro-batch 
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -38,7 +38,7 @@ class RowOrigin:
     """Where a row of a step comes from."""
 
     micro_batch: int
-    """Of this rank, from 0."""
+    """Of the step, from 0; number k is on rank k % world_size."""
     row: int
     """In its micro-batch."""
     sample: int
@@ -90,15 +90,18 @@ class WindowBatches:
         """This rank's micro-batches of `step`, counted from 0."""
         return [
             _batch(self.windows, [self.order.window(sample) for sample in samples], samples)
-            for samples in self._samples(step)
+            for samples in self._samples(step, self.rank)
         ]
 
     def rows(self, step: int, *, most: int | None = None) -> list[RowOrigin]:
-        """Where each of this rank's rows of `step` lies, its micro-batches cut into pieces of at most `most` rows."""
+        """Where each row of `step`, on all ranks, lies, their micro-batches cut into pieces of at most `most` rows."""
         size = most or self.micro_batch_size
-        pieces = [samples[i : i + size] for samples in self._samples(step) for i in range(0, len(samples), size)]
+        by_rank = [
+            [samples[i : i + size] for samples in self._samples(step, rank) for i in range(0, len(samples), size)]
+            for rank in range(self.world_size)
+        ]
         origins = []
-        for number, samples in enumerate(pieces):
+        for number, samples in enumerate(piece for pieces in zip(*by_rank, strict=True) for piece in pieces):
             for row, sample in enumerate(samples):
                 window = self.order.window(sample)
                 at = self.windows.stream.place(self.windows.start(window))
@@ -115,24 +118,30 @@ class WindowBatches:
                 )
         return origins
 
-    def _samples(self, step: int) -> list[range]:
-        """The global samples of each of this rank's micro-batches."""
+    def _samples(self, step: int, rank: int) -> list[range]:
+        """The global samples of each of a rank's micro-batches."""
         size, start = self.micro_batch_size, step * self.samples_per_step
-        firsts = [start + (k * self.world_size + self.rank) * size for k in range(self.n_micro_batches)]
+        firsts = [start + (k * self.world_size + rank) * size for k in range(self.n_micro_batches)]
         return [range(first, first + size) for first in firsts]
 
 
-def fixed_batches(windows: Windows, *, n_windows: int, batch_size: int) -> list[TokenBatch]:
+def fixed_batches(
+    windows: Windows, *, n_windows: int, batch_size: int, rank: int = 0, world_size: int = 1
+) -> list[TokenBatch]:
     """The same evenly spaced windows at every call, for validation; all of them if there are fewer than `n_windows`.
 
-    The last batch may have fewer rows. `sample_ids` count the windows of this set from 0.
+    Each rank has a share of them, in which the last batch may have fewer rows; where there are fewer windows than
+    ranks, some have one in which nothing counts. `sample_ids` count the windows of this set from 0.
     """
     count = min(n_windows, len(windows))
     chosen = [i * len(windows) // count for i in range(count)]
-    return [
-        _batch(windows, chosen[first : first + batch_size], range(count)[first : first + batch_size])
-        for first in range(0, count, batch_size)
-    ]
+    own = range(count * rank // world_size, count * (rank + 1) // world_size)
+    if not own:
+        shown = _batch(windows, chosen[:1], [0])
+        return [replace(shown, loss_mask=torch.zeros_like(shown.loss_mask))]
+    firsts = range(own.start, own.stop, batch_size)
+    pieces = [range(first, min(first + batch_size, own.stop)) for first in firsts]
+    return [_batch(windows, [chosen[i] for i in piece], piece) for piece in pieces]
 
 
 def _batch(windows: Windows, indices: list[int], sample_ids: range | list[int]) -> TokenBatch:

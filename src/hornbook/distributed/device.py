@@ -8,24 +8,50 @@ from collections.abc import Iterator
 import torch
 
 from hornbook.config.run import RunTable
+from hornbook.distributed.environment import Place
 from hornbook.errors import ConfigError
 
 MMAP_MAX, TRIM_THRESHOLD = -4, -1
 """The numbers of glibc's settings M_MMAP_MAX and M_TRIM_THRESHOLD (malloc.h)."""
 
 
-def ready_device(config: RunTable) -> torch.device:
-    """The device of a run, with the process set up for it as the table says.
+def ready_device(config: RunTable, place: Place | None = None) -> torch.device:
+    """The device of a run, with the process set up for it as the table says; `place` among others, if there are any.
 
     Raises:
-        ConfigError: if the device is not on this machine.
+        ConfigError: if the device is not on this machine, or not there for each process.
     """
-    device = resolve_device(config.device)
+    device = device_of_rank(config.device, place or Place())
     keep_freed_memory()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if config.deterministic:
         use_deterministic_algorithms()
+    return device
+
+
+def device_of_rank(name: str, place: Place) -> torch.device:
+    """The device that `[run] device` means for one of several processes: of CUDA devices, each takes its own.
+
+    Raises:
+        ConfigError: if there are fewer of them than processes on this machine, or one is named for all.
+    """
+    device = resolve_device(name)
+    if place.world_size == 1 or device.type == "cpu":
+        return device
+    if ":" in name or device.type != "cuda":
+        raise ConfigError(
+            f"run.device = {name!r} with {place.world_size} processes, which need one each; use device = "
+            '"cuda", or "cpu" for all of them'
+        )
+    count = torch.cuda.device_count()
+    if place.local_world_size > count:
+        raise ConfigError(
+            f"{place.local_world_size} processes on a machine with {count} CUDA devices; start at most one each, or "
+            'use device = "cpu"'
+        )
+    device = torch.device("cuda", place.local_rank)
+    torch.cuda.set_device(device)
     return device
 
 

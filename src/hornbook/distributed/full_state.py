@@ -35,7 +35,7 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 def copy_out(model: nn.Module, optimizer: Optimizer) -> FullState:
     """Copies on the CPU that later updates do not touch."""
-    return FullState(model=_cpu(model.state_dict()), optimizer=_cpu(optimizer_tensors(optimizer)))
+    return FullState(model=on_cpu(model.state_dict()), optimizer=on_cpu(optimizer_tensors(optimizer)))
 
 
 def copy_in(model: nn.Module, optimizer: Optimizer, state: FullState) -> None:
@@ -45,6 +45,19 @@ def copy_in(model: nn.Module, optimizer: Optimizer, state: FullState) -> None:
         CheckpointError: naming every missing, unexpected and mis-shaped tensor of model and optimizer together.
     """
     model_live, optimizer_live = model.state_dict(), optimizer_tensors(optimizer)
+    check_fit(model_live, optimizer_live, state)
+    with torch.no_grad():
+        for live, saved in ((model_live, state.model), (optimizer_live, state.optimizer)):
+            for name, tensor in live.items():
+                tensor.copy_(saved[name])
+
+
+def check_fit(model_live: Mapping[str, Tensor], optimizer_live: Mapping[str, Tensor], state: FullState) -> None:
+    """Make sure that `state` has every live tensor, and no other.
+
+    Raises:
+        CheckpointError: naming every missing, unexpected and mis-shaped tensor of model and optimizer together.
+    """
     problems = misfits(model_live, state.model) + misfits(optimizer_live, state.optimizer)
     if problems:
         raise CheckpointError(
@@ -52,10 +65,6 @@ def copy_in(model: nn.Module, optimizer: Optimizer, state: FullState) -> None:
             + "; ".join(problems)
             + ". Resume with the configuration that the checkpoint was made with"
         )
-    with torch.no_grad():
-        for live, saved in ((model_live, state.model), (optimizer_live, state.optimizer)):
-            for name, tensor in live.items():
-                tensor.copy_(saved[name])
 
 
 def misfits(live: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> list[str]:
@@ -70,5 +79,6 @@ def misfits(live: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> list[str
     return missing + unexpected + shapes
 
 
-def _cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies that later updates do not touch."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}

@@ -27,13 +27,19 @@ class SingleProcess:
         """Gradients accumulate in `.grad`, where summing is what torch does."""
         loss.backward()  # type: ignore[no-untyped-call]
 
+    def abandon(self) -> None:
+        """Nobody waits."""
+
     def clip_grad_norm(self, model: nn.Module, max_norm: float) -> Tensor:
         """Clip in place; returns the norm before, () on the model's device. A norm that is not finite clips nothing."""
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        norm = get_total_norm(gradients)
-        if math.isfinite(max_norm) and norm.isfinite():
-            clip_grads_with_norm_(model.parameters(), max_norm, norm)
-        return norm
+        return clip_gradients(model, max_norm)
+
+    def update(self, optimizer: Optimizer) -> None:
+        """One step of the optimizer."""
+        optimizer.step()
+
+    def share(self) -> None:
+        """Nothing to share."""
 
     def zero_grad(self, optimizer: Optimizer) -> None:
         """Free the gradients: the next backward writes instead of adding."""
@@ -54,3 +60,15 @@ class SingleProcess:
     def load_full_state(self, model: nn.Module, optimizer: Optimizer, state: FullState) -> None:
         """Strict, all or nothing."""
         copy_in(model, optimizer, state)
+
+
+def clip_gradients(model: nn.Module, max_norm: float) -> Tensor:
+    """Scale gradients in place to a 2-norm of at most `max_norm`; a norm that is not finite clips nothing.
+
+    Returns the norm before, () on the model's device.
+    """
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    norm = get_total_norm(gradients)
+    if math.isfinite(max_norm) and norm.isfinite():
+        clip_grads_with_norm_(model.parameters(), max_norm, norm)
+    return norm

@@ -26,6 +26,10 @@ class Flags:
     """The system or the user asked the process to end."""
     out_of_time: bool = False
     """The minutes that were granted are over."""
+    too_large: bool = False
+    """Memory ran out in a forward or backward pass."""
+    not_compiled: bool = False
+    """A forward or backward pass could not be compiled."""
 
 
 class Strategy(Protocol):
@@ -53,8 +57,23 @@ class Strategy(Protocol):
         """Add this micro-batch's gradient; with `last`, gradients are complete on return."""
         ...
 
+    def abandon(self) -> None:
+        """This step's gradients come to nothing here: give the other ranks, who wait for them, anything in their place.
+
+        They must be told by `agree`, and everybody goes on by `zero_grad`.
+        """
+        ...
+
     def clip_grad_norm(self, model: nn.Module, max_norm: float) -> Tensor:
         """Scale the gradient to a global 2-norm of at most `max_norm` (inf: never) and return the norm before."""
+        ...
+
+    def update(self, optimizer: Optimizer) -> None:
+        """One step of the optimizer; every rank then has all updated parameters. Gradients are used up."""
+        ...
+
+    def share(self) -> None:
+        """Where ranks own parameters: give all of them those that their owners have changed otherwise."""
         ...
 
     def zero_grad(self, optimizer: Optimizer) -> None:
@@ -74,5 +93,5 @@ class Strategy(Protocol):
         ...
 
     def load_full_state(self, model: nn.Module, optimizer: Optimizer, state: FullState) -> None:
-        """Put a full state back, strictly: CheckpointError lists every tensor that does not fit."""
+        """Put a full state, which every rank is given, back, strictly: CheckpointError lists all that does not fit."""
         ...

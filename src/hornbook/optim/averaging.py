@@ -6,7 +6,7 @@ checkpoint made meanwhile has both, bit for bit; loaded into an optimizer that s
 training by `resume_training`, exactly: y of schedule-free could not be had back from x without rounding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,17 +19,32 @@ TRAINED = "trained"
 AVERAGE = "average"
 
 
+def _nobody() -> None:
+    """No other process is to be told."""
+
+
 @contextmanager
-def averaged(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Inside, parameters are the averages, if the optimizer has any; afterwards the trained ones, whatever happened."""
-    if _are_shown(optimizer):
+def averaged(optimizer: torch.optim.Optimizer, share: Callable[[], None] = _nobody) -> Iterator[None]:
+    """Inside, parameters are the averages, if the optimizer has any; afterwards the trained ones, whatever happened.
+
+    `share` is called whenever they have changed: where processes own parameters, averages are with their owners.
+    """
+    if not has_averages(optimizer) or _are_shown(optimizer):
         yield
         return
     try:
         show_averages(optimizer)
+        share()
         yield
     finally:
         resume_training(optimizer)
+        share()
+
+
+def has_averages(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the weights to evaluate are others than those that training moves."""
+    averages = getattr(optimizer, "ema_decay", None) is not None
+    return averages or any(isinstance(group.get("rule"), ScheduleFreeAdamW) for group in optimizer.param_groups)
 
 
 @torch.no_grad()
@@ -39,7 +54,7 @@ def show_averages(optimizer: torch.optim.Optimizer) -> None:
         if AVERAGE in state:
             state[TRAINED] = state.pop(AVERAGE)
             _exchange(parameter, state[TRAINED])
-        elif isinstance(rule, ScheduleFreeAdamW) and TRAINED not in state:
+        elif isinstance(rule, ScheduleFreeAdamW) and TRAINED not in state and "z" in state:
             state[TRAINED] = parameter.detach().clone()
             rule.average_(parameter, state["z"])
 

@@ -2,6 +2,7 @@
 
     HORNBOOK_CRASH=checkpoint:rename     dies the first time that instant is reached
     HORNBOOK_CRASH=checkpoint:rename@3   dies the third time
+    HORNBOOK_CRASH=train:step@3#1        of several processes, only that of rank 1
 
 Without the variable a crash point is one look-up in the environment, about a microsecond beside a write to disk.
 """
@@ -18,8 +19,9 @@ def crash_point(name: str) -> None:
     wanted = os.environ.get("HORNBOOK_CRASH")
     if not wanted:
         return
+    wanted, _, rank = wanted.partition("#")
     wanted_name, _, ordinal = wanted.partition("@")
-    if name != wanted_name:
+    if name != wanted_name or (rank and os.environ.get("RANK", "0") != rank):
         return
     _reached[name] += 1
     if _reached[name] == int(ordinal or 1):

@@ -2,7 +2,7 @@
 
     runs/NAME/
       config.toml  provenance.json  choices.json  state  metrics.jsonl  skipped.jsonl  report.html
-      checkpoints/LATEST, BEST, step-00005000/ ...   samples/  evals/  tensorboard/  plots/  profile/
+      checkpoints/LATEST, BEST, step-00005000/ ...   samples/  evals/  logs/  tensorboard/  plots/  profile/
 
 `state` is one word. Checkpoints are recognised by their manifest, never by their directory's name.
 """
@@ -138,6 +138,11 @@ class RunDir:
     def profile(self) -> Path:
         """Traces of the profiler."""
         return self.root / "profile"
+
+    @property
+    def logs(self) -> Path:
+        """What ended a process of several, one file each."""
+        return self.root / "logs"
 
     @property
     def state(self) -> RunState:

@@ -34,6 +34,8 @@ class Choices:
     """Windows in one forward pass, as long as memory does not run out."""
     eval_batch_size: int
     """Windows in one forward pass of a validation."""
+    world_size: int = 1
+    """Processes that this was chosen for."""
     shrunk: Shrunk = ()
     """When it did; a run that goes on repeats the steps before with the larger ones, as they were made."""
     reasons: Mapping[str, str] = field(default_factory=dict)
@@ -55,7 +57,7 @@ class Choices:
                 f"{attention}{why('plain_max_keys')}",
                 f"micro-batches of {self.micro_batch_size}{why('micro_batch_size')}"
                 + "".join(f", of {rows} from step {done + 1} on" for done, rows in self.shrunk),
-                f"{self.threads} threads",
+                f"{self.threads} threads" + (f" in each of {self.world_size} processes" if self.world_size > 1 else ""),
             ]
         )
 
@@ -69,7 +71,11 @@ class Choices:
         Raises:
             StorageError: if the disk refuses.
         """
-        replace_file(path, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        replace_file(path, json.dumps(self.to_json(), indent=2) + "\n")
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as JSON values."""
+        return dataclasses.asdict(self)
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -82,20 +88,26 @@ class Choices:
             return None
         try:
             values: dict[str, Any] = dict(json.loads(path.read_bytes()))
-            shrunk = tuple((int(done), int(rows)) for done, rows in values.pop("shrunk", ()))
-            found = cls(**values, shrunk=shrunk)
+            found = cls.from_json(values)
         except (ValueError, TypeError) as error:
             raise _unreadable(path, str(error)) from None
-        wrong = [f"{name} = {values[name]!r}" for name, kind in _KINDS.items() if type(values[name]) is not kind]
-        sizes = [found.micro_batch_size, *(rows for _, rows in shrunk)]
+        fields = found.to_json()
+        wrong = [f"{name} = {fields[name]!r}" for name, kind in _KINDS.items() if type(fields[name]) is not kind]
+        sizes = [found.micro_batch_size, *(rows for _, rows in found.shrunk)]
         if wrong or found.fp32_products not in ("exact", "fast") or min(sizes) < 1:
             raise _unreadable(path, ", ".join(wrong) or "a value out of range")
         return found
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        shrunk = tuple((int(done), int(rows)) for done, rows in values.get("shrunk", ()))
+        return cls(**{**values, "shrunk": shrunk})
+
 
 _KINDS = {
     **{"device": str, "fp32_products": str, "compile": bool},
-    **dict.fromkeys(("threads", "plain_max_keys", "micro_batch_size", "eval_batch_size"), int),
+    **dict.fromkeys(("threads", "plain_max_keys", "micro_batch_size", "eval_batch_size", "world_size"), int),
 }
 
 

@@ -1,10 +1,13 @@
 """How choices are made: from the configuration where it says, else from what the device was measured to do well."""
 
+from typing import Any
+
 import torch
 
 from hornbook.config.model import ModelConfig
 from hornbook.config.run import Config
 from hornbook.distributed.precision import DTYPES, Products
+from hornbook.distributed.process_group import ALONE, Processes
 from hornbook.errors import ConfigError
 from hornbook.models.accounting import training_flops_per_token
 from hornbook.models.attention import plain_keys
@@ -23,21 +26,49 @@ STATE_TENSORS = {"sgd": 1, "lion": 1, "sign_sgd": 1}
 
 
 def choose(
-    config: Config, shape: ModelConfig, device: torch.device, *, kept: Choices | None, steps_left: int
+    config: Config,
+    shape: ModelConfig,
+    device: torch.device,
+    *,
+    kept: Choices | None,
+    steps_left: int,
+    processes: Processes = ALONE,
 ) -> tuple[Choices, list[str]]:
     """The choices of a run, and lines that people should read; `kept` are those that it was begun with.
 
+    The first of several `processes`, which all call this, chooses for all.
+
     Raises:
-        ConfigError: if not even one window fits into memory.
+        ConfigError: if not even one window fits into memory, or the processes cannot share a step.
     """
+    check_shares(config, processes.world_size)
+
+    def decide() -> tuple[dict[str, Any], list[str]]:
+        choices, remarks = _choose(config, shape, device, processes, kept=kept, steps_left=steps_left)
+        return choices.to_json(), remarks
+
+    chosen, remarks = processes.first(decide)
+    return Choices.from_json(chosen), remarks
+
+
+def _choose(
+    config: Config,
+    shape: ModelConfig,
+    device: torch.device,
+    processes: Processes,
+    *,
+    kept: Choices | None,
+    steps_left: int,
+) -> tuple[Choices, list[str]]:
     if kept is not None and kept.device == device.type:
-        return kept.replaced(threads=config.run.threads or kept.threads), []
+        return _kept(config, kept, processes.world_size), []
     remarks = (
         [] if kept is None else [f"begun on {kept.device}, goes on on {device.type}: chosen anew, so bits may differ"]
     )
     products, why_products = _products(config, device)
     plain, why_plain = _plain_max_keys(config, device, products)
-    rows, why_rows, warnings = _micro_batch(config, shape, device, plain=plain >= shape.context_length)
+    plain_attention = plain >= shape.context_length
+    rows, why_rows, warnings = _micro_batch(config, shape, device, processes, plain=plain_attention)
     compiles, why_compile = _compile(config, shape, device, rows=rows, steps_left=steps_left)
     choices = Choices(
         device=device.type,
@@ -47,6 +78,7 @@ def choose(
         plain_max_keys=plain,
         micro_batch_size=rows,
         eval_batch_size=rows,
+        world_size=processes.world_size,
         reasons={
             name: why
             for name, why in {
@@ -59,6 +91,40 @@ def choose(
         },
     )
     return choices, [*remarks, *warnings]
+
+
+def _kept(config: Config, kept: Choices, world_size: int) -> Choices:
+    """The same choices, but for what depends on how many processes there are and what the user says now."""
+    same, rows = kept.world_size == world_size, config.train.micro_batch_size
+    if rows == "auto":
+        share = config.train.tokens_per_step // config.model.context_length // world_size
+        fitting = (size for size in range(1, kept.micro_batch_size + 1) if share % size == 0)
+        rows = kept.micro_batch_size if same else max(fitting)
+    threads = kept.threads if same else torch.get_num_threads()
+    return kept.replaced(threads=config.run.threads or threads, micro_batch_size=rows, world_size=world_size)
+
+
+def check_shares(config: Config, world_size: int) -> None:
+    """Make sure that a step can be cut into micro-batches, the same number for each of `world_size` processes.
+
+    Raises:
+        ConfigError: naming the nearest values that can.
+    """
+    length, tokens, size = config.model.context_length, config.train.tokens_per_step, config.train.micro_batch_size
+    rows = 1 if size == "auto" else size
+    samples = tokens // length
+    if samples % (rows * world_size) == 0:
+        return
+    per = rows * world_size * length
+    nearest = [str(near) for near in (tokens // per * per, (tokens // per + 1) * per) if near]
+    fitting = [n for n in range(1, samples + 1) if samples % (n * world_size) == 0]
+    advice = f"nearest: train.tokens_per_step = {' or '.join(nearest)}"
+    if fitting:
+        advice += f", or train.micro_batch_size = {min(fitting, key=lambda n: abs(n - rows))}"
+    raise ConfigError(
+        f"train.tokens_per_step = {tokens} is {samples} windows, which {world_size} processes cannot share in "
+        f"micro-batches of {rows}; {advice}"
+    )
 
 
 def _plain_max_keys(config: Config, device: torch.device, products: Products) -> tuple[int, str]:
@@ -103,11 +169,13 @@ def _compile(
 
 
 def _micro_batch(
-    config: Config, shape: ModelConfig, device: torch.device, *, plain: bool
+    config: Config, shape: ModelConfig, device: torch.device, processes: Processes, *, plain: bool
 ) -> tuple[int, str, list[str]]:
     """Rows, why, and warnings."""
-    samples = config.train.tokens_per_step // shape.context_length
+    samples = config.train.tokens_per_step // shape.context_length // processes.world_size
     free = free_bytes(device)
+    if free is not None and device.type == "cpu":
+        free //= processes.local_world_size
     averages = getattr(config.optim, "ema_decay", None) is not None
 
     def needed(rows: int) -> int:

@@ -165,15 +165,17 @@ class Sample:
         """Sample if it is time."""
         if at.due(self.every) or (self.every and at.ends_well):
             texts = self.sample()
+            if not texts:  # another process samples
+                return
             replace_file(self.folder / f"step-{at.step:08d}.txt", "\n\n".join(texts) + "\n")
             for index, text in enumerate(texts):
                 self.tracker.text(f"sample/{index}", at.step, text)
 
 
 class Save(Protocol):
-    """Writes a checkpoint and returns where."""
+    """Writes a checkpoint and returns where; None where another process writes."""
 
-    def __call__(self, state: TrainState, *, kind: Literal["light", "full"], best: bool) -> Path:
+    def __call__(self, state: TrainState, *, kind: Literal["light", "full"], best: bool) -> Path | None:
         """`best`: this is the lowest validation loss so far."""
         ...
 

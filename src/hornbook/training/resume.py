@@ -13,7 +13,7 @@ from hornbook.storage.run_dir import RunDir, latest_run, list_checkpoints
 MAY_CHANGE = (
     *("run.name", "run.out_dir", "run.tags", "run.notes", "run.device", "run.threads", "tracking.", "checkpoint."),
     *("train.steps", "train.max_minutes", "train.log_every", "train.sample_", "generate.", "eval."),
-    *("train.patience", "train.max_skipped_in_a_row", "train.spike_"),
+    *("train.patience", "train.max_skipped_in_a_row", "train.spike_", "train.micro_batch_size", "distributed."),
     *("data.loader_threads", "data.prefetch", "data.workers", "data.path", "tokenizer.path"),
 )
 """Settings (or tables) that may differ when a run goes on; with any other it would be another run.

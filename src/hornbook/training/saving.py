@@ -39,12 +39,13 @@ class Saver:
     """Its settings, as JSON values."""
     keep: CheckpointConfig
 
-    def __call__(self, state: TrainState, *, kind: Literal["light", "full"], best: bool) -> Path:
-        """Save, and return where."""
+    def __call__(self, state: TrainState, *, kind: Literal["light", "full"], best: bool) -> Path | None:
+        """Save, and return where; every rank calls this, and the first one writes."""
         learner = self.learner
-        with averaged(learner.optimizer):
+        with averaged(learner.optimizer, learner.strategy.share):
             full = learner.strategy.full_state(learner.model, learner.optimizer)
-        assert full is not None
+        if full is None:
+            return None
         path = save_checkpoint(
             self.directory,
             step=state.step,
@@ -70,7 +71,7 @@ def restore(learner: Learner[TokenBatch], checkpoint: Checkpoint) -> TrainState:
     assert checkpoint.optimizer is not None
     saved = FullState(model=checkpoint.weights, optimizer=checkpoint.optimizer)
     state = TrainState.from_json(checkpoint.state)
-    with averaged(learner.optimizer):
+    with averaged(learner.optimizer, learner.strategy.share):
         learner.strategy.load_full_state(learner.model, learner.optimizer, saved)
     return state
 
@@ -125,8 +126,10 @@ class Sampler:
                 raise ConfigError(f"train.sample_prompts: {prompt[:40]!r}...: {error}") from None
 
     def __call__(self) -> list[str]:
-        """Each prompt and its continuation."""
-        with averaged(self.learner.optimizer):
+        """Each prompt and its continuation; none but on the first rank, whom the others wait for."""
+        with averaged(self.learner.optimizer, self.learner.strategy.share):
+            if self.learner.strategy.rank:
+                return []
             made = generate_text(
                 self.learner.model, self.tokenizer, self.prompts, self.config, objective=self.objective
             )

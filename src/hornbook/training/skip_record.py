@@ -24,9 +24,16 @@ class RecordSkipped:
     """Event `skipped` and a line of RUN/skipped.jsonl for each step that was left out; ends a run that is lost."""
 
     def __init__(
-        self, tracker: Tracker, *, run: RunDir, rows: Callable[[int], Sequence[RowOrigin]], config: TrainConfig
+        self,
+        tracker: Tracker,
+        *,
+        run: RunDir,
+        rows: Callable[[int], Sequence[RowOrigin]],
+        config: TrainConfig,
+        writes: bool = True,
     ) -> None:
-        """`rows` says where this rank's rows of a step, counted from 0, come from."""
+        """`rows` says where the rows of a step, counted from 0, come from. One process `writes` for all."""
+        self.writes = writes
         self.tracker = tracker
         self.run = run
         self.rows = rows
@@ -51,7 +58,9 @@ class RecordSkipped:
         }
         limits = {name: limit for name, limit in dataclasses.asdict(self._limits(at)).items() if math.isfinite(limit)}
         record = {"step": at.step, "time": round(time.time(), 3), **said, "limits": limits}
-        append_durably(self.run.skipped_file, json_line({**record, "rows": [dataclasses.asdict(row) for row in rows]}))
+        line = json_line({**record, "rows": [dataclasses.asdict(row) for row in rows]})
+        if self.writes:
+            append_durably(self.run.skipped_file, line)
         samples = {"first_sample": rows[0].sample, "last_sample": rows[-1].sample} if rows else {}
         self.tracker.log("skipped", at.step, {f"skipped/{name}": value for name, value in {**said, **samples}.items()})
         if state.skipped_in_a_row >= self.config.max_skipped_in_a_row:

@@ -3,12 +3,15 @@
 from torch import Tensor
 
 from hornbook.checkpoint.load import Checkpoint, start_from
+from hornbook.config.distributed import DistributedConfig
 from hornbook.config.model import ModelConfig
 from hornbook.config.objective import BlockDiffusionConfig, JointConfig, MaskedDiffusionConfig, NextTokenConfig
 from hornbook.config.run import Config
 from hornbook.data.batch import TokenBatch
 from hornbook.data.dataset import Dataset
+from hornbook.distributed.ddp import DataParallel
 from hornbook.distributed.precision import Precision
+from hornbook.distributed.process_group import ALONE, Processes
 from hornbook.distributed.single import SingleProcess
 from hornbook.distributed.strategy import Strategy
 from hornbook.errors import ConfigError
@@ -86,18 +89,35 @@ def build_objective(
             return Joint(settings, mask_id=mask_id, chunk_tokens=chunk_tokens, byte_lengths=byte_lengths)
 
 
+def build_strategy(config: DistributedConfig, processes: Processes) -> Strategy:
+    """How these processes train together."""
+    if processes.world_size == 1:
+        return SingleProcess()
+    return DataParallel(
+        processes,
+        bucket_bytes=round(config.bucket_size_mb * 2**20),
+        shard_optimizer=config.shard_optimizer,
+    )
+
+
 def build_learner(
-    config: Config, model: Transformer, *, mask_id: int | None = None, byte_lengths: Tensor | None = None
+    config: Config,
+    model: Transformer,
+    processes: Processes = ALONE,
+    *,
+    mask_id: int | None = None,
+    byte_lengths: Tensor | None = None,
 ) -> Learner[TokenBatch]:
     """What the steps of a run work on and with: `model` on its device, and objective, optimizer, precision for it.
 
+    processes: those that train together; all call this at the same time.
     mask_id: the tokenizer's mask token, if it has one.
     byte_lengths: (vocab_size,) bytes that each token stands for; they add the metric of bytes.
 
     Raises:
         ConfigError: if the device cannot multiply in train.precision, or the objective needs a mask token.
     """
-    strategy: Strategy = SingleProcess()
+    strategy = build_strategy(config.distributed, processes)
     strategy.prepare(model)
     precision = Precision(config.train.precision, next(model.parameters()).device)
     precision.check()

@@ -21,6 +21,7 @@ from hornbook.distributed.strategy import Flags, Strategy
 from hornbook.models.transformer import Transformer
 from hornbook.objectives.objective import B, Objective, StepContext
 from hornbook.optim.groups import set_learning_rate
+from hornbook.optim.optimizer import RuledOptimizer
 from hornbook.training.compiled import CompilerFailed
 from hornbook.training.metrics import Sums, total_sums
 from hornbook.training.out_of_memory import MicroBatchTooLarge, watched
@@ -104,12 +105,7 @@ def train_step(
 
     batches = [objective.prepare(batch, at) for batch in batches]
     weights = total_weights([objective.weight(batch) for batch in batches], strategy, device)
-    try:
-        with watched():
-            outputs = _accumulate(learner, batches, at, weights, loss_scale or 1.0)
-    except (MicroBatchTooLarge, CompilerFailed):
-        strategy.zero_grad(optimizer)
-        raise
+    outputs = _all_accumulate(learner, batches, at, weights, loss_scale or 1.0)
     sums = total_sums(outputs, strategy)
     loss_value, _ = sums.pop("loss")
     unscale((parameter.grad for parameter in learner.model.parameters()), loss_scale)
@@ -139,12 +135,44 @@ def train_step(
 
 def _update(learner: Learner[B]) -> None:
     """Move the weights. Out of memory here has no second try: some of them may have moved."""
+    strategy, optimizer = learner.strategy, learner.optimizer
     try:
         with watched(memory=False):
-            learner.optimizer.step()
+            strategy.update(optimizer)
     except CompilerFailed:  # before anything moved
-        learner.strategy.zero_grad(learner.optimizer)
+        if strategy.world_size > 1 and isinstance(optimizer, RuledOptimizer):
+            optimizer.run_eagerly()  # others may have moved theirs, so the step cannot be had again
+            strategy.update(optimizer)
+            return
+        strategy.zero_grad(optimizer)
         raise
+
+
+def _all_accumulate(
+    learner: Learner[B], batches: Sequence[B], at: StepContext, weights: Mapping[str, int], loss_scale: float
+) -> list[Mapping[str, tuple[Tensor, Tensor]]]:
+    """`_accumulate` on every rank, or on none: where one fails, all do, and can try again alike.
+
+    Raises:
+        MicroBatchTooLarge, CompilerFailed: on every rank.
+    """
+    strategy = learner.strategy
+    outputs: list[Mapping[str, tuple[Tensor, Tensor]]] = []
+    failure: MicroBatchTooLarge | CompilerFailed | None = None
+    try:
+        with watched():
+            outputs = _accumulate(learner, batches, at, weights, loss_scale)
+    except (MicroBatchTooLarge, CompilerFailed) as error:
+        failure = error.with_traceback(None)  # whose frames keep the tensors
+        strategy.abandon()
+    too_large, not_compiled = isinstance(failure, MicroBatchTooLarge), isinstance(failure, CompilerFailed)
+    agreed = strategy.agree(Flags(too_large=too_large, not_compiled=not_compiled))
+    if agreed.too_large or agreed.not_compiled:
+        strategy.zero_grad(learner.optimizer)
+        if agreed.too_large:
+            raise failure if too_large and failure else MicroBatchTooLarge("in another process")
+        raise failure or CompilerFailed("in another process")
+    return outputs
 
 
 def _accumulate(

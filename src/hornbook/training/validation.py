@@ -42,18 +42,20 @@ class Validation:
         self.learner = learner
         self.batches = batches
         self.most_rows = max(batch.n_rows for batch in batches)
-        samples = torch.tensor(sum(batch.n_rows for batch in batches), device=learner.precision.device)
+        counted = sum(int(batch.loss_mask.any(1).sum()) for batch in batches)  # a rank without a row has one for show
+        samples = torch.tensor(counted, device=learner.precision.device)
         total = int(learner.strategy.sum(samples))
         self.at = StepContext(seed=seed, step=0, samples_per_step=total, is_validation=True)
 
     def __call__(self) -> dict[str, float]:
         """One pass over the set, without dropout; the model's mode is restored, and no gradient is left behind."""
         outputs: list[Measured] = []
-        with averaged(self.learner.optimizer), evaluation_mode(self.learner.model):
+        learner = self.learner
+        with averaged(learner.optimizer, learner.strategy.share), evaluation_mode(learner.model):
             for done, batch in enumerate(self.batches, start=1):
                 outputs += self._measured(batch)
                 self.progress(done, len(self.batches))
-        sums = total_sums(outputs, self.learner.strategy)
+        sums = total_sums(outputs, learner.strategy)
         total, weight = sums["nll"]
         return {"loss": total / weight, **readable(sums)}
 
