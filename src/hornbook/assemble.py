@@ -19,11 +19,8 @@ import torch
 from hornbook.checkpoint.load import Checkpoint, load_checkpoint
 from hornbook.config.dump import config_hash, to_json, to_toml
 from hornbook.config.run import Config
-from hornbook.data.batch import TokenBatch
-from hornbook.data.dataset import Dataset
-from hornbook.data.loader import RowOrigin, WindowBatches, fixed_batches
-from hornbook.data.order import SampleOrder
-from hornbook.data.windows import Windows
+from hornbook.data.loader import RowOrigin, WindowBatches
+from hornbook.data.mixture import HeldOut, Mixture
 from hornbook.distributed.device import explained_nondeterminism, ready_device
 from hornbook.distributed.precision import DTYPES, fp32_products
 from hornbook.errors import TrainingError
@@ -50,6 +47,7 @@ from hornbook.training.norms import Norms, NormWatch
 from hornbook.training.out_of_memory import rows_at
 from hornbook.training.resume import changed_rate, find_checkpoint, find_run, settings_of
 from hornbook.training.saving import Artifacts, Sampler, Saver, restore
+from hornbook.training.shares import Shares
 from hornbook.training.skip_record import RecordSkipped
 from hornbook.training.start import build_learner, build_model, shape_of, tokenizer_of
 from hornbook.training.state import TrainState
@@ -78,10 +76,10 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
     """
     run_dir = find_run(config, resume) if resume else None
     before = None if run_dir is None else settings_of(run_dir, config)
-    dataset = Dataset.open(config.data.path)
-    checkpoint = None if run_dir is None else find_checkpoint(run_dir, resume, data_digest=dataset.digest)
+    data = Mixture.open(config.data)
+    checkpoint = None if run_dir is None else find_checkpoint(run_dir, resume, data_digest=data.digest)
     kept = Choices.read(run_dir.choices_file) if run_dir is not None and checkpoint is not None else None
-    job, state = build_job(config, dataset, checkpoint, kept)
+    job, state = build_job(config, data, checkpoint, kept)
     if before is not None and checkpoint is not None:
         job.remarks = [*job.remarks, *changed_rate(before, config, updates=state.updates)]
     if run_dir is None:
@@ -91,7 +89,7 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
 
 
 def build_job(
-    config: Config, dataset: Dataset, checkpoint: Checkpoint | None, kept: Choices | None
+    config: Config, data: Mixture, checkpoint: Checkpoint | None, kept: Choices | None
 ) -> tuple["Job", TrainState]:
     """The objects of a run that goes on from its `checkpoint` with the choices `kept`, or else starts or branches.
 
@@ -104,17 +102,17 @@ def build_job(
     resumed = checkpoint is not None
     # What a resumed run started from lies in its own checkpoint; the original may be gone by now.
     if checkpoint is None:
-        checkpoint, kept = find_branch_point(config, data_digest=dataset.digest), trunk_choices(config)
+        checkpoint, kept = find_branch_point(config, data_digest=data.digest), trunk_choices(config)
     init_from = config.model.init_from if checkpoint is None else None
     start = None if init_from is None else load_checkpoint(init_from, with_optimizer=False)
-    tokenizer = tokenizer_of(config, dataset, start or checkpoint)
+    tokenizer = tokenizer_of(config, data, start or checkpoint)
     shape = shape_of(config, tokenizer)
     check_kernel(config.model.attention_backend, shape, device, DTYPES[config.train.precision])
     steps_left = config.train.steps - (0 if checkpoint is None else checkpoint.step)
     choices, remarks = choose(config, shape, device, kept=kept, steps_left=steps_left)
     torch.set_num_threads(choices.threads)
     model = build_model(config, shape, choices, start).to(device)
-    job = Job(config, dataset, tokenizer, model, choices, remarks)
+    job = Job(config, data, tokenizer, model, choices, remarks)
     state = TrainState() if checkpoint is None else restore(job.learner, checkpoint)
     return job, state if resumed else state.branched()
 
@@ -125,7 +123,7 @@ class Job:
     def __init__(
         self,
         config: Config,
-        dataset: Dataset,
+        data: Mixture,
         tokenizer: Tokenizer,
         model: Transformer,
         choices: Choices,
@@ -133,8 +131,8 @@ class Job:
     ) -> None:
         self.config = config
         self.choices = choices
-        self.remarks = remarks
-        self.data_digest = dataset.digest
+        self.remarks = [*remarks, *filter(None, [Mixture.remark(config.data)])]
+        self.data = data
         self.tokenizer = tokenizer
         self.model = model
         byte_lengths = torch.from_numpy(tokenizer.byte_lengths())
@@ -144,23 +142,32 @@ class Job:
             compile_updates(self.learner.optimizer)
         length = config.model.context_length
         self.samples_per_step = config.train.tokens_per_step // length
-        cut = functools.partial(Windows, context_length=length, lookahead=self.learner.objective.lookahead)
-        windows = cut(dataset.split("train"), stride=config.data.stride or length)
+        lookahead = self.learner.objective.lookahead
+        windows, self.order = data.reading(
+            context_length=length,
+            lookahead=lookahead,
+            stride=config.data.stride or length,
+            seed=config.run.seed,
+            kind=config.data.order,
+            rows=self.samples_per_step,
+        )
         self.batches = WindowBatches(
             windows,
-            SampleOrder(len(windows), seed=config.run.seed, shuffled=config.data.order == "shuffled"),
+            self.order,
             samples_per_step=self.samples_per_step,
             micro_batch_size=choices.micro_batch_size,
             rank=self.strategy.rank,
             world_size=self.strategy.world_size,
         )
-        self.held_out: list[TokenBatch] = []
+        self.held_out: HeldOut | None = None
         if config.train.eval_every:
-            self.held_out = fixed_batches(
-                cut(dataset.split("valid"), stride=length),
+            self.held_out = data.held_out(
+                context_length=length,
+                lookahead=lookahead,
                 n_windows=max(1, config.train.eval_tokens // length),
                 batch_size=choices.eval_batch_size,
             )
+            self.remarks = [*self.remarks, *filter(None, [self.held_out.remark])]
         self.sampler: Sampler | None = None
         if config.train.sample_every:
             objective = config.objective.model_dump(mode="json")
@@ -203,8 +210,8 @@ class Job:
         replace_file(run_dir.config_file, to_toml(self.config))
         device = str(self.learner.precision.device)
         origin = run_dir.provenance() if resumed else provenance(config_hash=known, devices=[device])
-        subject = {"architecture": self.config.model.architecture, "dataset": str(self.config.data.path)}
-        run_dir.write_provenance({**origin, "config_hash": known, "data_digest": self.data_digest, **subject})
+        subject = {"architecture": self.config.model.architecture, "dataset": self.data.words}
+        run_dir.write_provenance({**origin, "config_hash": known, "data_digest": self.data.digest, **subject})
 
     def _info(self, run_dir: RunDir, state: TrainState, *, resumed: bool) -> RunInfo:
         config = self.config
@@ -221,7 +228,7 @@ class Job:
                 "device": str(self.learner.precision.device),
                 "n_parameters": self.model.n_parameters,
                 "architecture": config.model.architecture,
-                "dataset": str(config.data.path),
+                "dataset": self.data.words,
                 "choices": self.choices.line(),
                 **({"warning": "; ".join(self.remarks)} if self.remarks else {}),
             },
@@ -279,9 +286,13 @@ class Job:
         hooks: list[Hook] = [RecordSkipped(tracker, run=run_dir, rows=self._origins, config=config.train), log]
         if isinstance(self.learner.watch, NormWatch):
             hooks.append(Norms(self.learner.watch, tracker))
-        if self.held_out:
+        if len(self.data.names) > 1:
+            every, samples = config.train.log_every, self.samples_per_step
+            hooks.append(Shares(self.data.names, self.order, tracker, samples_per_step=samples, every=every))
+        if self.held_out is not None:
             tell = functools.partial(tracker.progress, "validation")
-            measure = Validation(self.learner, self.held_out, seed=config.run.seed, progress=tell)
+            parts = self.held_out.parts if len(self.data.names) > 1 else None
+            measure = Validation(self.learner, self.held_out.batches, parts=parts, seed=config.run.seed, progress=tell)
             every, patience = config.train.eval_every, config.train.patience
             hooks.append(Validate(measure, tracker, every=every, patience=patience))
         if self.sampler is not None:
