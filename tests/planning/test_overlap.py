@@ -20,7 +20,7 @@ COMPUTE = Compute(forward=1.0, backward=tuple(Gradient(0.1, 100) for _ in range(
 
 
 def network(latency: float = 0.0, bandwidth: float = float("inf"), **more) -> Communication:
-    return Communication(all_reduce=lambda n_bytes: latency + n_bytes / bandwidth, **more)
+    return Communication(all_reduce=lambda n_bytes: latency + n_bytes / bandwidth, **{"small_sums": 0, **more})
 
 
 def seconds(communication: Communication, bucket_bytes: float, compute: Compute = COMPUTE) -> float:

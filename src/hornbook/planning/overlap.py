@@ -15,6 +15,9 @@ from typing import NamedTuple
 from hornbook.planning.simulation import Slowdown, Span, Task, simulate
 
 COMPUTE, NETWORK = "compute", "network"
+SMALL_SUMS = 4
+"""Sums of a few numbers that every process waits for in a step: weights of the loss, whether the step fitted into
+memory, metrics, whether to leave the update out."""
 MEGABYTE = 2**20
 
 
@@ -62,8 +65,8 @@ class Communication:
     update_share: float = 1.0
     """The part of the update that one process makes."""
     slowdown: Slowdown | None = None
-    small_sums: int = 0
-    """Sums of a few numbers that everybody waits for in a step: weights, metrics, whether all are well."""
+    small_sums: int = SMALL_SUMS
+    """Of a few numbers, in a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
