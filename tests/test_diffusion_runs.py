@@ -11,7 +11,7 @@ from cut_run import cut_short
 from hornbook import assemble
 from hornbook.checkpoint.load import load_checkpoint, load_model
 from hornbook.config.run import Config
-from hornbook.data.dataset import Dataset
+from hornbook.data.mixture import Mixture
 from hornbook.data.prepare import prepare
 from hornbook.errors import CheckpointError, ConfigError
 from hornbook.storage.run_dir import RunDir
@@ -92,7 +92,7 @@ def test_a_checkpoint_is_gone_on_with_as_another_kind_and_back(configure, tmp_pa
         started_from, last = tmp_path / name, run.model.state_dict()
     first, _, _ = load_model(tmp_path / "first")
     config = configure("fourth", "masked_diffusion", model__init_from=str(tmp_path / "first"))
-    job, _ = assemble.build_job(config, Dataset.open(config.data.path), None, None)
+    job, _ = assemble.build_job(config, Mixture.open(config.data), None, None)
     assert all(torch.equal(value, first.state_dict()[key]) for key, value in job.model.state_dict().items())
 
 

@@ -19,11 +19,8 @@ import torch
 from hornbook.checkpoint.load import Checkpoint, load_checkpoint
 from hornbook.config.dump import config_hash
 from hornbook.config.run import Config
-from hornbook.data.batch import TokenBatch
-from hornbook.data.dataset import Dataset
-from hornbook.data.loader import RowOrigin, WindowBatches, fixed_batches
-from hornbook.data.order import SampleOrder
-from hornbook.data.windows import Windows
+from hornbook.data.loader import RowOrigin, WindowBatches
+from hornbook.data.mixture import HeldOut, Mixture
 from hornbook.distributed.device import explained_nondeterminism, ready_device
 from hornbook.distributed.environment import place_of
 from hornbook.distributed.precision import DTYPES, fp32_products
@@ -47,6 +44,7 @@ from hornbook.training.out_of_memory import rows_at
 from hornbook.training.resume import changed_rate, find_checkpoint, find_run, settings_of
 from hornbook.training.run_record import Beginning, failures_logged, recorded, silent
 from hornbook.training.saving import Artifacts, Sampler, Saver, restore
+from hornbook.training.shares import Shares
 from hornbook.training.skip_record import RecordSkipped
 from hornbook.training.start import build_learner, build_model, shape_of, tokenizer_of
 from hornbook.training.state import TrainState
@@ -85,13 +83,13 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
 def _train(config: Config, resume: bool | Path, device: torch.device, processes: Processes) -> TrainedRun:
     run_dir = find_run(config, resume) if resume else None
     before = None if run_dir is None else settings_of(run_dir, config)
-    dataset = Dataset.open(config.data.path)
-    checkpoint = None if run_dir is None else find_checkpoint(run_dir, resume, data_digest=dataset.digest)
+    data = Mixture.open(config.data)
+    checkpoint = None if run_dir is None else find_checkpoint(run_dir, resume, data_digest=data.digest)
     processes.check_same(config_hash(config), what="the configuration")
-    processes.check_same(dataset.digest, what="the data set")
+    processes.check_same(data.digest, what="the data set")
     processes.check_same(str(checkpoint and checkpoint.path), what="the checkpoint to go on from")
     kept = Choices.read(run_dir.choices_file) if run_dir is not None and checkpoint is not None else None
-    job, state = build_job(config, dataset, checkpoint, kept, device=device, processes=processes)
+    job, state = build_job(config, data, checkpoint, kept, device=device, processes=processes)
     if before is not None and checkpoint is not None:
         job.remarks = [*job.remarks, *changed_rate(before, config, updates=state.updates)]
     if run_dir is None:
@@ -103,7 +101,7 @@ def _train(config: Config, resume: bool | Path, device: torch.device, processes:
 
 def build_job(
     config: Config,
-    dataset: Dataset,
+    data: Mixture,
     checkpoint: Checkpoint | None,
     kept: Choices | None,
     *,
@@ -121,17 +119,17 @@ def build_job(
     resumed = checkpoint is not None
     # What a resumed run started from lies in its own checkpoint; the original may be gone by now.
     if checkpoint is None:
-        checkpoint, kept = find_branch_point(config, data_digest=dataset.digest), trunk_choices(config)
+        checkpoint, kept = find_branch_point(config, data_digest=data.digest), trunk_choices(config)
     init_from = config.model.init_from if checkpoint is None else None
     start = None if init_from is None else load_checkpoint(init_from, with_optimizer=False)
-    tokenizer = tokenizer_of(config, dataset, start or checkpoint)
+    tokenizer = tokenizer_of(config, data, start or checkpoint)
     shape = shape_of(config, tokenizer)
     check_kernel(config.model.attention_backend, shape, device, DTYPES[config.train.precision])
     steps_left = config.train.steps - (0 if checkpoint is None else checkpoint.step)
     choices, remarks = choose(config, shape, device, kept=kept, steps_left=steps_left, processes=processes)
     torch.set_num_threads(choices.threads)
     model = build_model(config, shape, choices, start).to(device)
-    job = Job(config, dataset, tokenizer, model, choices, remarks, processes)
+    job = Job(config, data, tokenizer, model, choices, remarks, processes)
     state = TrainState() if checkpoint is None else restore(job.learner, checkpoint)
     return job, state if resumed else state.branched()
 
@@ -142,7 +140,7 @@ class Job:
     def __init__(
         self,
         config: Config,
-        dataset: Dataset,
+        data: Mixture,
         tokenizer: Tokenizer,
         model: Transformer,
         choices: Choices,
@@ -152,8 +150,8 @@ class Job:
         self.config = config
         self.processes = processes
         self.choices = choices
-        self.remarks = remarks
-        self.data_digest = dataset.digest
+        self.remarks = [*remarks, *filter(None, [Mixture.remark(config.data)])]
+        self.data = data
         self.tokenizer = tokenizer
         self.model = model
         byte_lengths = torch.from_numpy(tokenizer.byte_lengths())
@@ -163,25 +161,34 @@ class Job:
             compile_updates(self.learner.optimizer)
         length = config.model.context_length
         self.samples_per_step = config.train.tokens_per_step // length
-        cut = functools.partial(Windows, context_length=length, lookahead=self.learner.objective.lookahead)
-        windows = cut(dataset.split("train"), stride=config.data.stride or length)
+        lookahead = self.learner.objective.lookahead
+        windows, self.order = data.reading(
+            context_length=length,
+            lookahead=lookahead,
+            stride=config.data.stride or length,
+            seed=config.run.seed,
+            kind=config.data.order,
+            rows=self.samples_per_step,
+        )
         self.batches = WindowBatches(
             windows,
-            SampleOrder(len(windows), seed=config.run.seed, shuffled=config.data.order == "shuffled"),
+            self.order,
             samples_per_step=self.samples_per_step,
             micro_batch_size=choices.micro_batch_size,
             rank=self.strategy.rank,
             world_size=self.strategy.world_size,
         )
-        self.held_out: list[TokenBatch] = []
+        self.held_out: HeldOut | None = None
         if config.train.eval_every:
-            self.held_out = fixed_batches(
-                cut(dataset.split("valid"), stride=length),
+            self.held_out = data.held_out(
+                context_length=length,
+                lookahead=lookahead,
                 n_windows=max(1, config.train.eval_tokens // length),
                 batch_size=choices.eval_batch_size,
                 rank=processes.rank,
                 world_size=processes.world_size,
             )
+            self.remarks = [*self.remarks, *filter(None, [self.held_out.remark])]
         self.sampler: Sampler | None = None
         if config.train.sample_every:
             objective = config.objective.model_dump(mode="json")
@@ -199,7 +206,8 @@ class Job:
                 nonlocal record
                 beginning = Beginning(
                     devices=devices,
-                    data_digest=self.data_digest,
+                    data_digest=self.data.digest,
+                    data_words=self.data.words,
                     first_step=state.step,
                     resumed=resumed,
                     details=self._details(),
@@ -278,9 +286,13 @@ class Job:
         hooks: list[Hook] = [skipped, log]
         if isinstance(self.learner.watch, NormWatch):
             hooks.append(Norms(self.learner.watch, tracker))
-        if self.held_out:
+        if len(self.data.names) > 1:
+            every, samples = config.train.log_every, self.samples_per_step
+            hooks.append(Shares(self.data.names, self.order, tracker, samples_per_step=samples, every=every))
+        if self.held_out is not None:
             tell = functools.partial(tracker.progress, "validation")
-            measure = Validation(self.learner, self.held_out, seed=config.run.seed, progress=tell)
+            parts = self.held_out.parts if len(self.data.names) > 1 else None
+            measure = Validation(self.learner, self.held_out.batches, parts=parts, seed=config.run.seed, progress=tell)
             every, patience = config.train.eval_every, config.train.patience
             hooks.append(Validate(measure, tracker, every=every, patience=patience))
         if self.sampler is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from hornbook.assemble import build_job
 from hornbook.checkpoint.load import Checkpoint
 from hornbook.config.run import Config
-from hornbook.data.dataset import Dataset
+from hornbook.data.mixture import Mixture
 from hornbook.distributed.device import explained_nondeterminism
 from hornbook.errors import CheckpointError, ConfigError
 from hornbook.storage.run_dir import RunDir, list_checkpoints
@@ -29,9 +29,9 @@ def replay_step(config: Config, run: Path, *, step: int) -> Replay:
     if run_dir is None:
         raise CheckpointError(f"{run}: no such run; name a run directory")
     settings_of(run_dir, config)
-    dataset = Dataset.open(config.data.path)
-    checkpoint, kept = _nearest(run_dir, step - 1, data_digest=dataset.digest), Choices.read(run_dir.choices_file)
-    job, state = build_job(config, dataset, checkpoint, kept)
+    data = Mixture.open(config.data)
+    checkpoint, kept = _nearest(run_dir, step - 1, data_digest=data.digest), Choices.read(run_dir.choices_file)
+    job, state = build_job(config, data, checkpoint, kept)
     if state.step >= step:
         raise ConfigError(
             f"--replay-step {step}: this branch begins after step {state.step}; replay earlier steps in "

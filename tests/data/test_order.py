@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hornbook.data.order import SampleOrder, permute
+from hornbook.data.order import SampleOrder, in_lanes, permute
 
 
 @pytest.mark.parametrize("n", [*range(1, 40), 63, 64, 65, 255, 256, 257, 1000, 4096])
@@ -60,7 +60,7 @@ def test_values_never_change():
 
 
 def test_every_epoch_reads_every_window_once_in_another_order():
-    order = SampleOrder(50, seed=1, shuffled=True)
+    order = SampleOrder(50, seed=1)
     epochs = [[order.window(sample) for sample in range(e * 50, e * 50 + 50)] for e in range(4)]
     assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 4
@@ -68,12 +68,32 @@ def test_every_epoch_reads_every_window_once_in_another_order():
 
 
 def test_other_seed_other_order():
-    first, second = (
-        [SampleOrder(50, seed=seed, shuffled=True).window(sample) for sample in range(50)] for seed in (1, 2)
-    )
+    first, second = ([SampleOrder(50, seed=seed).window(sample) for sample in range(50)] for seed in (1, 2))
     assert first != second
 
 
 def test_sequential_order_counts():
-    order = SampleOrder(3, seed=1, shuffled=False)
+    order = SampleOrder(3, seed=1, kind="sequential")
     assert [order.window(sample) for sample in range(7)] == [0, 1, 2, 0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 7, 50, 64])
+@pytest.mark.parametrize("n", [1, 2, 7, 48, 49, 50])
+def test_lanes_go_through_stretches_of_their_own(n, lanes):
+    read = [in_lanes(index, n, lanes) for index in range(n)]
+    assert sorted(read) == list(range(n))
+    stretches = [read[lane :: min(lanes, n)] for lane in range(min(lanes, n))]
+    assert [window for stretch in stretches for window in stretch] == list(range(n))
+    assert len(stretches[0]) - len(stretches[-1]) in (0, 1)
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "random", "sequential", "distributed"])
+def test_every_kind_reads_everything_once_an_epoch_at_any_place(kind):
+    order = SampleOrder(23, seed=3, kind=kind, lanes=5)
+    for epoch in (0, 1, 10**9):
+        assert sorted(order.window(epoch * 23 + index) for index in range(23)) == list(range(23))
+
+
+def test_random_is_what_others_call_shuffled():
+    one, other = (SampleOrder(40, seed=3, kind=kind) for kind in ("shuffled", "random"))
+    assert [one.window(sample) for sample in range(99)] == [other.window(sample) for sample in range(99)]

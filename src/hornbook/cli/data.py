@@ -10,8 +10,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hornbook.cli import data_count, data_view
-from hornbook.cli.configuration import add_config_arguments, add_print_argument, add_set_argument, positive
+from hornbook.cli import data_count, data_mixture, data_view
+from hornbook.cli.configuration import (
+    add_config_arguments,
+    add_print_argument,
+    add_set_argument,
+    not_negative,
+    positive,
+)
 
 if TYPE_CHECKING:
     from hornbook.config.run import Config
@@ -64,12 +70,18 @@ def _add_prepare(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _add_inspect(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "the tokens of one window or document, decoded"
+    text = "the tokens of one window, sample or document, decoded; of a mixture, what each data set gives to the run"
     inspect = actions.add_parser("inspect", help=text, description=text)
     _add_place(inspect)
     inspect.add_argument("--split", choices=("train", "valid", "test"), default="train", help="default: train")
     what = inspect.add_mutually_exclusive_group()
-    what.add_argument("--window", type=int, metavar="N", help="as training reads them in order, from 0; default: 0")
+    what.add_argument("--window", type=int, metavar="N", help="as they lie in the split, from 0; default: 0")
+    what.add_argument(
+        "--sample",
+        type=not_negative,
+        metavar="N",
+        help="the window that training with CONFIG reads as its N-th, from 0",
+    )
     what.add_argument("--document", type=int, metavar="N", help="from 0")
     inspect.add_argument(
         "--length",
@@ -166,6 +178,13 @@ def _inspect(args: argparse.Namespace) -> None:
     from hornbook.data.windows import Windows
     from hornbook.errors import DataError
 
+    if not args.place.is_dir() and (args.sample is not None or _config(args).data.mixture):
+        data_mixture.inspect(args, _config(args))
+        return
+    if args.sample is not None:
+        raise DataError(
+            f"--sample: which window is read when depends on the training; name a TOML file, not {args.place}"
+        )
     dataset = _open(args)
     stream = dataset.split(args.split)
     try:
@@ -176,7 +195,7 @@ def _inspect(args: argparse.Namespace) -> None:
         length = args.length or (256 if is_dataset else _config(args).model.context_length)
         stride = None if is_dataset else _config(args).data.stride
         windows = Windows(stream, context_length=length, stride=stride or length, lookahead=0)
-        data_view.show_window(dataset, stream, windows, args.window or 0)
+        data_view.show_window(dataset, windows, args.window or 0)
     except IndexError as error:
         raise DataError(str(error)) from None
 

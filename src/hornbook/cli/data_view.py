@@ -86,10 +86,11 @@ def _print_counts(dataset: Dataset) -> None:
         print("  ".join([name.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells, widths[1:], strict=True))]))
 
 
-def show_window(dataset: Dataset, stream: TokenStream, windows: Windows, number: int) -> None:
-    """The tokens of one window."""
+def show_window(dataset: Dataset, windows: Windows, number: int, *, which: str = "") -> None:
+    """The tokens of one window; `which` says in front why this one."""
     ids = windows[number]
-    _show_tokens(dataset, stream, ids, windows.start(number), title=f"window {number} of {len(windows):,}")
+    title = f"{which}window {number} of {len(windows):,}"
+    _show_tokens(dataset, windows.stream, ids, windows.start(number), title=title)
 
 
 def show_document(dataset: Dataset, stream: TokenStream, number: int) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from hornbook.config.paths import InputPath
 from hornbook.config.table import Table
@@ -111,7 +111,14 @@ class DataConfig(Table):
     """Bad input: stop with file and line, or skip and count."""
     stride: PositiveInt | None = None
     """Tokens from one window's start to the next. Default: context_length, so that windows do not overlap."""
-    order: Literal["shuffled", "sequential"] = "shuffled"
+    order: Literal["shuffled", "random", "sequential", "distributed"] = "shuffled"
+    """In which order training reads windows, each once an epoch and alike at any number of processes. shuffled (or
+    random): every epoch anew; sequential: as they lie; distributed: each row of a step reads a stretch of its own."""
+    mixture: tuple[InputPath, ...] = ()
+    """Directories of prepared data sets to train on together, instead of the one at `path`, which `data prepare` makes
+    and `eval` reads. Each is prepared with a file of its own and the same tokenizer."""
+    weights: tuple[PositiveFloat, ...] = ()
+    """Of `mixture`: how much each gives, one number for each, in any unit. Every step has these proportions."""
     loader_threads: PositiveInt = 1
     prefetch: PositiveInt = 2
     """Steps that the loader reads ahead."""
@@ -123,4 +130,11 @@ class DataConfig(Table):
                 f"valid_fraction + test_fraction = {self.valid_fraction + self.test_fraction:g}, expected less than 1, "
                 "so that something is left to train on"
             )
+        if len(self.weights) != len(self.mixture):
+            raise ValueError(
+                f"weights has {len(self.weights)} numbers for the {len(self.mixture)} data sets of mixture; give one "
+                "for each"
+            )
+        if twice := [path for path in self.mixture if self.mixture.count(path) > 1]:
+            raise ValueError(f"mixture names {twice[0]} twice; name it once, with the sum of the weights")
         return self

@@ -85,7 +85,7 @@ def _explain(details: ErrorDetails, layer: Layer, otherwise: Origin) -> Iterator
         case "missing" if isinstance(key[-1], str):
             yield Problem(key, origin, f"{dotted(key)}: missing; expected {_expected(key, layer)}")
         case "union_tag_not_found":
-            yield Problem(key, origin, f"{dotted(key)}.kind: missing; expected {_kinds_words(key)}")
+            yield _no_kind(key, origin, layer)
         case "union_tag_invalid":
             kind_key = (*key, "kind")
             yield Problem(kind_key, _origin(kind_key, layer, otherwise), _wrong_kind(key, layer))
@@ -186,6 +186,15 @@ def _kinds_with(name: str, table_key: Key, tagged: Key) -> list[str]:
 def _of_kinds(name: str, tagged: Key) -> list[str]:
     of_kind = _kinds_with(name, tagged, tagged)
     return [""] if of_kind == _kinds(tagged) else [f" of kind {kind}" for kind in of_kind]
+
+
+def _no_kind(table: Key, origin: Origin, layer: Layer) -> Problem:
+    """A table of several kinds that does not say which, or says it under a misspelt key."""
+    written = {str(key[-1]): key for key in layer if key[:-1] == table}
+    for near in difflib.get_close_matches("kind", written, n=1):
+        key = written[near]
+        return Problem(key, layer[key].origin, f"{dotted(key)}: unknown key; did you mean {dotted(table)}.kind?")
+    return Problem(table, origin, f"{dotted(table)}.kind: missing; expected {_kinds_words(table)}")
 
 
 def _wrong_kind(table: Key, layer: Layer) -> str:

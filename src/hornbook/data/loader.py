@@ -10,7 +10,7 @@ What a step consumes is therefore the same for every world size and micro-batch 
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -20,8 +20,7 @@ import numpy as np
 import torch
 
 from hornbook.data.batch import TokenBatch
-from hornbook.data.order import SampleOrder
-from hornbook.data.windows import Windows
+from hornbook.data.windows import Windows, WindowSet
 from hornbook.errors import DataError
 
 
@@ -30,6 +29,16 @@ class BatchSource(Protocol):
 
     def step(self, step: int) -> list[TokenBatch]:
         """This rank's micro-batches of `step`, counted from 0."""
+        ...
+
+
+class Order(Protocol):
+    """Which window each global sample reads: a pure function of the sample's number."""
+
+    n_windows: int
+
+    def window(self, sample: int) -> int:
+        """The window of global sample `sample` >= 0."""
         ...
 
 
@@ -57,8 +66,8 @@ class WindowBatches:
 
     def __init__(
         self,
-        windows: Windows,
-        order: SampleOrder,
+        windows: WindowSet,
+        order: Order,
         *,
         samples_per_step: int,
         micro_batch_size: int,
@@ -104,7 +113,7 @@ class WindowBatches:
         for number, samples in enumerate(piece for pieces in zip(*by_rank, strict=True) for piece in pieces):
             for row, sample in enumerate(samples):
                 window = self.order.window(sample)
-                at = self.windows.stream.place(self.windows.start(window))
+                at = self.windows.place(window)
                 origins.append(
                     RowOrigin(
                         micro_batch=number,
@@ -126,25 +135,33 @@ class WindowBatches:
 
 
 def fixed_batches(
-    windows: Windows, *, n_windows: int, batch_size: int, rank: int = 0, world_size: int = 1
+    windows: Windows,
+    *,
+    n_windows: int,
+    batch_size: int,
+    sample_ids: Sequence[int] | None = None,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> list[TokenBatch]:
     """The same evenly spaced windows at every call, for validation; all of them if there are fewer than `n_windows`.
 
     Each rank has a share of them, in which the last batch may have fewer rows; where there are fewer windows than
-    ranks, some have one in which nothing counts. `sample_ids` count the windows of this set from 0.
+    ranks, some have one in which nothing counts. `sample_ids` count the windows of this set from 0, unless they are
+    given.
     """
     count = min(n_windows, len(windows))
+    ids = range(count) if sample_ids is None else sample_ids
     chosen = [i * len(windows) // count for i in range(count)]
     own = range(count * rank // world_size, count * (rank + 1) // world_size)
-    if not own:
-        shown = _batch(windows, chosen[:1], [0])
+    if not own and count:
+        shown = _batch(windows, chosen[:1], ids[:1])
         return [replace(shown, loss_mask=torch.zeros_like(shown.loss_mask))]
     firsts = range(own.start, own.stop, batch_size)
-    pieces = [range(first, min(first + batch_size, own.stop)) for first in firsts]
-    return [_batch(windows, [chosen[i] for i in piece], piece) for piece in pieces]
+    pieces = [slice(first, min(first + batch_size, own.stop)) for first in firsts]
+    return [_batch(windows, chosen[piece], ids[piece]) for piece in pieces]
 
 
-def _batch(windows: Windows, indices: list[int], sample_ids: range | list[int]) -> TokenBatch:
+def _batch(windows: WindowSet, indices: list[int], sample_ids: Sequence[int]) -> TokenBatch:
     tokens = torch.from_numpy(np.stack([windows[index] for index in indices]))
     return TokenBatch(
         tokens=tokens,

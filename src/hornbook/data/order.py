@@ -1,6 +1,16 @@
 """The reading order as a pure function: no state, so resuming is arithmetic and every rank agrees.
 
-    sample g  ->  epoch e = g // n, index i = g % n  ->  window permute(i, n, key=(seed, e))
+    sample g  ->  epoch e = g // n, index i = g % n  ->  window order(i) of 0..n-1
+
+| order                | window of index i                                                                        |
+| -------------------- | ---------------------------------------------------------------------------------------- |
+| `sequential`         | i                                                                                        |
+| `shuffled`, `random` | permute(i, n, key=(seed, e)): every epoch has an order of its own                        |
+| `distributed`        | each of L lanes reads a stretch of its own in order; index i is the (i // L)-th of lane i % L |
+
+Every order reads each window exactly once an epoch. None of them knows how many processes there are: lanes are the rows
+of a step, which the loader deals to ranks, so that a rank reads few places of a large data set at a time, and another
+number of ranks still reads the same windows in the same step.
 
 The permutation is a Feistel network on 2h bits, the smallest even number of bits that holds n, with *cycle walking*: a
 value that falls outside 0..n-1 is permuted again until it falls inside. A Feistel network is a bijection whatever its
@@ -10,6 +20,9 @@ with Arbitrary Finite Domains", 2002). The domain is below 4n, so fewer than fou
 
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Literal
+
+OrderKind = Literal["shuffled", "random", "sequential", "distributed"]
 
 ROUNDS = 8
 """Four suffice for a pseudo-random permutation (Luby and Rackoff, 1988); small halves want more."""
@@ -51,14 +64,27 @@ def _round_keys(key: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int.from_bytes(digest[i : i + 8], "little") for i in range(0, len(digest), 8))
 
 
-class SampleOrder:
-    """Which window each global sample reads, over any number of epochs; each epoch has its own permutation."""
+def in_lanes(index: int, n: int, lanes: int) -> int:
+    """Where `index` reads when `lanes` readers take turns, each going through a stretch of its own of 0..n-1.
 
-    def __init__(self, n_windows: int, seed: int, shuffled: bool) -> None:
+    Stretches follow one another and differ by at most one in length, the longer ones first.
+    """
+    lanes = min(lanes, n)
+    place, lane = divmod(index, lanes)
+    return lane * (n // lanes) + min(lane, n % lanes) + place
+
+
+class SampleOrder:
+    """Which window each global sample reads, over any number of epochs."""
+
+    def __init__(self, n_windows: int, *, seed: int, kind: OrderKind = "shuffled", lanes: int = 1) -> None:
+        """`lanes`: how many stretches `distributed` reads side by side."""
         assert n_windows > 0
+        assert lanes > 0
         self.n_windows = n_windows
         self.seed = seed
-        self.shuffled = shuffled
+        self.kind = kind
+        self.lanes = lanes
 
     def epoch(self, sample: int) -> int:
         """The pass over the data, counted from 0, that global sample `sample` belongs to."""
@@ -67,4 +93,10 @@ class SampleOrder:
     def window(self, sample: int) -> int:
         """The window that global sample `sample` >= 0 reads."""
         epoch, index = divmod(sample, self.n_windows)
-        return permute(index, self.n_windows, key=(self.seed, epoch)) if self.shuffled else index
+        match self.kind:
+            case "sequential":
+                return index
+            case "distributed":
+                return in_lanes(index, self.n_windows, self.lanes)
+            case "shuffled" | "random":
+                return permute(index, self.n_windows, key=(self.seed, epoch))

@@ -9,10 +9,31 @@ There are (N - W) // stride + 1 windows of W = context_length + lookahead tokens
 one more window ends at the last token and overlaps its neighbour by more. A window may cross document boundaries.
 """
 
+import bisect
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Protocol
+
 import numpy as np
 
-from hornbook.data.shards import TokenStream
+from hornbook.data.shards import Place, TokenStream
 from hornbook.errors import DataError
+
+
+class WindowSet(Protocol):
+    """Windows of one length, numbered from 0."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Tokens of window `index`: int64, (context_length + lookahead,)."""
+        ...
+
+    def place(self, index: int) -> Place:
+        """Where the first token of window `index` lies on disk."""
+        ...
 
 
 class Windows:
@@ -45,3 +66,34 @@ class Windows:
     def __getitem__(self, index: int) -> np.ndarray:
         """Tokens of window `index`: int64, (context_length + lookahead,)."""
         return self.stream.read(self.start(index), self.length)
+
+    def place(self, index: int) -> Place:
+        """Where the first token of window `index` lies on disk."""
+        return self.stream.place(self.start(index))
+
+
+class JoinedWindows:
+    """Several sets of windows as one, numbered one after another."""
+
+    def __init__(self, sets: Sequence[Windows]) -> None:
+        self.sets = sets
+        self._firsts = [0, *accumulate(len(each) for each in sets)]
+
+    def __len__(self) -> int:
+        return self._firsts[-1]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Tokens of window `index`: int64, (context_length + lookahead,)."""
+        windows, own = self._find(index)
+        return windows[own]
+
+    def place(self, index: int) -> Place:
+        """Where the first token of window `index` lies on disk."""
+        windows, own = self._find(index)
+        return windows.place(own)
+
+    def _find(self, index: int) -> tuple[Windows, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"window {index} is outside 0..{len(self) - 1}")
+        number = bisect.bisect_right(self._firsts, index) - 1
+        return self.sets[number], index - self._firsts[number]

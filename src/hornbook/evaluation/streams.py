@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hornbook.config.data import TextSource
+from hornbook.config.data import DataConfig, TextSource
 from hornbook.config.run import Config
 from hornbook.data.dataset import Dataset
 from hornbook.data.sources import SourceReport, open_source
@@ -24,6 +24,11 @@ def open_stream(config: Config, tokenizer: Tokenizer | None) -> tuple[TokenReade
         if tokenizer is None:
             raise DataError("eval.text: the checkpoint holds no tokenizer to encode text with; score a prepared split")
         return _encode(TextSource(paths=config.eval.text), tokenizer), ", ".join(map(str, config.eval.text))
+    if config.data.mixture and config.data.path == DataConfig().path:
+        raise DataError(
+            f"eval scores one data set, and data.mixture names {len(config.data.mixture)}; say which: "
+            f"--set 'data.path=\"{config.data.mixture[0]}\"'"
+        )
     dataset = Dataset.open(config.data.path)
     if tokenizer is not None:
         dataset.check_tokenizer(tokenizer)

@@ -14,7 +14,7 @@ MAY_CHANGE = (
     *("run.name", "run.out_dir", "run.tags", "run.notes", "run.device", "run.threads", "tracking.", "checkpoint."),
     *("train.steps", "train.max_minutes", "train.log_every", "train.sample_", "generate.", "eval."),
     *("train.patience", "train.max_skipped_in_a_row", "train.spike_", "train.micro_batch_size", "distributed."),
-    *("data.loader_threads", "data.prefetch", "data.workers", "data.path", "tokenizer.path"),
+    *("data.loader_threads", "data.prefetch", "data.workers", "data.path", "data.mixture", "tokenizer.path"),
 )
 """Settings (or tables) that may differ when a run goes on; with any other it would be another run.
 

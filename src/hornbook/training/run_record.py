@@ -46,6 +46,8 @@ class Beginning:
     devices: tuple[str, ...]
     """Of each process, by rank."""
     data_digest: str
+    data_words: str
+    """The data set, for people."""
     first_step: int
     """Steps done before."""
     resumed: bool
@@ -88,7 +90,7 @@ def _describe(run_dir: RunDir, config: Config, beginning: Beginning) -> None:
         origin = run_dir.provenance()
     else:
         origin = provenance(config_hash=known, devices=devices, world_size=len(devices))
-    subject = {"architecture": config.model.architecture, "dataset": str(config.data.path)}
+    subject = {"architecture": config.model.architecture, "dataset": beginning.data_words}
     digests = {"config_hash": known, "data_digest": beginning.data_digest}
     run_dir.write_provenance({**origin, **digests, **subject})
 
@@ -108,7 +110,7 @@ def _info(run_dir: RunDir, config: Config, beginning: Beginning) -> RunInfo:
             "device": beginning.devices[0],
             **({"world_size": size} if size > 1 else {}),
             "architecture": config.model.architecture,
-            "dataset": str(config.data.path),
+            "dataset": beginning.data_words,
             **beginning.details,
         },
     )

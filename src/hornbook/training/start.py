@@ -8,7 +8,7 @@ from hornbook.config.model import ModelConfig
 from hornbook.config.objective import BlockDiffusionConfig, JointConfig, MaskedDiffusionConfig, NextTokenConfig
 from hornbook.config.run import Config
 from hornbook.data.batch import TokenBatch
-from hornbook.data.dataset import Dataset
+from hornbook.data.mixture import Mixture
 from hornbook.distributed.ddp import DataParallel
 from hornbook.distributed.precision import Precision
 from hornbook.distributed.process_group import ALONE, Processes
@@ -28,15 +28,15 @@ from hornbook.training.norms import norm_watch
 from hornbook.training.step import Learner
 
 
-def tokenizer_of(config: Config, dataset: Dataset, start: Checkpoint | None) -> Tokenizer:
+def tokenizer_of(config: Config, data: Mixture, start: Checkpoint | None) -> Tokenizer:
     """That of the starting point, of the configuration, or else of the data, which must have been made with it."""
     if start is not None and start.tokenizer is not None:
         tokenizer = start.tokenizer
     elif config.tokenizer.path.exists():
         tokenizer = Tokenizer.load(config.tokenizer.path)
     else:
-        tokenizer = dataset.tokenizer()
-    dataset.check_tokenizer(tokenizer)
+        tokenizer = data.tokenizer()
+    data.check_tokenizer(tokenizer)
     return tokenizer
 
 

@@ -34,10 +34,16 @@ class Validation:
         batches: Sequence[TokenBatch],
         *,
         seed: int,
+        parts: Sequence[str] | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
-        """`progress` hears after each batch how many are done, of how many."""
+        """`parts` names the data set of each batch: the loss of each is then told as well, as "loss/NAME".
+
+        `progress` hears after each batch how many are done, of how many.
+        """
         assert batches
+        assert parts is None or len(parts) == len(batches)
+        self.parts = parts
         self.progress = progress
         self.learner = learner
         self.batches = batches
@@ -52,12 +58,21 @@ class Validation:
         outputs: list[Measured] = []
         learner = self.learner
         with averaged(learner.optimizer, learner.strategy.share), evaluation_mode(learner.model):
-            for done, batch in enumerate(self.batches, start=1):
-                outputs += self._measured(batch)
-                self.progress(done, len(self.batches))
+            for index, batch in enumerate(self.batches):
+                outputs += [self._with_parts(output, index) for output in self._measured(batch)]
+                self.progress(index + 1, len(self.batches))
         sums = total_sums(outputs, learner.strategy)
         total, weight = sums["nll"]
         return {"loss": total / weight, **readable(sums)}
+
+    def _with_parts(self, output: Measured, index: int) -> Measured:
+        """The metrics of a piece of batch `index`, its nll also as its data set's: every output has the same names."""
+        if self.parts is None:
+            return output
+        total, weight = output["nll"]
+        nothing = (torch.zeros_like(total), torch.zeros_like(weight))
+        names = {f"loss/{part}": part == self.parts[index] for part in self.parts}
+        return {**output, **{name: (total, weight) if is_own else nothing for name, is_own in names.items()}}
 
     def _measured(self, batch: TokenBatch) -> list[Measured]:
         """The batch in pieces that fit; where one does not, all of it again in smaller ones."""
