@@ -33,6 +33,7 @@ from hornbook.distributed.environment import place_of
 from hornbook.distributed.launch import launch
 from hornbook.distributed.precision import fp32_products
 from hornbook.distributed.process_group import Processes, joined
+from hornbook.errors import ConfigError
 from hornbook.objectives.objective import StepContext
 from hornbook.planning.calibration import Measured, StepMeasured, SumTime
 from hornbook.planning.overlap import MEGABYTE, Compute, gradients
@@ -60,14 +61,18 @@ def measure(
 ) -> Measured:
     """Measure on `n` processes of this machine; `config` says which model and step, on random tokens.
 
-    config: model.vocab_size must be set.
+    config: there is no tokenizer to ask, so model.vocab_size must be set.
     of: "parts", or "parts and steps", which takes longer: then `steps` has each size of buckets, with the optimizer
         sharded and whole.
 
     Raises:
+        ConfigError: without model.vocab_size.
         HornbookError: if the processes cannot train so.
     """
-    assert config.model.vocab_size is not None
+    if config.model.vocab_size is None:
+        raise ConfigError(
+            "model.vocab_size is not set, and timing reads no tokenizer; set it: --set model.vocab_size=32768"
+        )
     with tempfile.TemporaryDirectory(prefix="hornbook-") as folder:
         root = Path(folder)
         sizes = list(buckets_mb) if of != "parts" else []
@@ -316,7 +321,7 @@ def _step(work: _Work, bucket_mb: float, is_sharded: bool) -> dict[str, Any]:
 
 
 def _shape(config: Config) -> ModelConfig:
-    assert config.model.vocab_size is not None, "there is no tokenizer to ask"
+    assert config.model.vocab_size is not None
     return config.model.complete(vocab_size=config.model.vocab_size)
 
 
