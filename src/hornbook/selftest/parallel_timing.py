@@ -48,6 +48,8 @@ BUCKETS_MB = (1.0, 5.0, 25.0, 100.0, 0.0)
 WARM_UP = 2
 _SUMMED_BYTES = 25 * MEGABYTE
 _POLL_SECONDS = 0.0005
+_MOST_SUMS = 200
+"""So that a disturbed measurement ends."""
 _SETTINGS, _ANSWER = "settings.json", "measured.json"
 
 
@@ -288,7 +290,7 @@ class _Sums:
 def _interference(work: _Work, passes: _Passes, alone: float) -> dict[str, float]:
     """Sums for about four passes of forward and backward, alone and beside these passes."""
     few = work.slowest(_Sums(work, 8).seconds())
-    count = max(8, math.ceil(8 * 4 * work.slowest(alone) / few))
+    count = min(_MOST_SUMS, max(8, math.ceil(8 * 4 * work.slowest(alone) / few)))
     undisturbed = _Sums(work, count).seconds()
     sums, beside = _Sums(work, count), []
     while not sums.are_over:
