@@ -26,7 +26,7 @@ from hornbook.data.order import SampleOrder
 from hornbook.data.windows import Windows
 from hornbook.distributed.device import explained_nondeterminism, ready_device
 from hornbook.distributed.precision import DTYPES, fp32_products
-from hornbook.errors import TrainingError
+from hornbook.errors import ConfigError, TrainingError
 from hornbook.models.accounting import training_flops_per_token
 from hornbook.models.attention_kernels import check_kernel, only_kernel
 from hornbook.models.transformer import Transformer
@@ -76,6 +76,8 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
     Raises:
         HornbookError: whatever keeps the run from starting or going on; the run's state is then `failed`.
     """
+    if config.sweep is not None:
+        raise ConfigError("[sweep] says that there are many runs: hornbook sweep run FILE, or one with --index K")
     run_dir = find_run(config, resume) if resume else None
     before = None if run_dir is None else settings_of(run_dir, config)
     dataset = Dataset.open(config.data.path)

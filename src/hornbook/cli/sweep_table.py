@@ -14,7 +14,7 @@ def table(sweep: Sweep, metric: str | None) -> int:
     """One row a point, in order."""
     from hornbook.cli.sweep import write_aligned
     from hornbook.config.dump import toml_value
-    from hornbook.tracking.console import emit, speaks_to_people
+    from hornbook.tracking.console import speaks_to_people
 
     metric = metric or sweep.table.metric
     found = _rows(sweep, metric)
@@ -28,7 +28,6 @@ def table(sweep: Sweep, metric: str | None) -> int:
             numbers = [_number(row.best), str(row.best_step or ""), _number(row.last), f"{row.minutes:.1f}"]
             lines.append([str(row.point.index), row.point.id, row.state, str(row.step), *numbers, *settings])
         write_aligned([heads, *lines])
-    emit("sweep_table", metric=metric, points=len(found))
     return 0
 
 

@@ -139,13 +139,14 @@ class SweepConfig(Table):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for key, values in [*self.grid.items(), *self.zip.items()]:
-            if not isinstance(values, list) or not values:
-                raise ValueError(f"{key} is not a list of values; write {key} = [first, second, ...]")
+        for where, axes in (("grid", self.grid), ("zip", self.zip)):
+            for key, values in axes.items():
+                if not isinstance(values, list) or not values:
+                    raise ValueError(f"{where}.{key} is not a list of values; write {key} = [first, second, ...]")
         lengths = {key: len(values) for key, values in self.zip.items() if isinstance(values, list)}
         if len(set(lengths.values())) > 1:
-            said = ", ".join(f"{key} has {length}" for key, length in lengths.items())
-            raise ValueError(f"zip wants lists of equal length: {said}")
+            said = ", ".join(f"zip.{key} has {length}" for key, length in lengths.items())
+            raise ValueError(f"{said}: lists of equal length go along")
         if any(not point for point in self.list):
             raise ValueError("list has a point without settings; give it some, or take it out")
         _check_keys(self)
@@ -154,24 +155,32 @@ class SweepConfig(Table):
 
 def swept_keys(sweep: SweepConfig) -> list[str]:
     """Every key that varies, in the order of the file: grid, zip, list, search."""
-    of_list = [key for point in sweep.list for key in point]
-    of_search = [key.rpartition(".")[0] for key in sweep.search.space] if sweep.search is not None else []
-    return [*sweep.grid, *sweep.zip, *dict.fromkeys(of_list), *of_search]
+    return [key for key, _ in _swept(sweep)]
+
+
+def _swept(sweep: SweepConfig) -> list[tuple[str, str]]:
+    """(key, where [sweep] says that it varies)."""
+    of_list = dict.fromkeys(key for point in sweep.list for key in point)
+    of_search = sweep.search.space if sweep.search is not None else {}
+    return [
+        *((key, f"grid.{key}") for key in sweep.grid),
+        *((key, f"zip.{key}") for key in sweep.zip),
+        *((key, "list") for key in of_list),
+        *((key.rpartition(".")[0], f"search.space.{key}") for key in of_search),
+    ]
 
 
 def _check_keys(sweep: SweepConfig) -> None:
-    keys = swept_keys(sweep)
-    if not keys:
+    swept = _swept(sweep)
+    if not swept:
         raise ValueError("nothing varies; write [sweep.grid], [sweep.zip], [[sweep.list]] or [sweep.search]")
-    of_list = {key for point in sweep.list for key in point}
-    for place, key in enumerate(keys):
+    for place, (key, where) in enumerate(swept):
         if key in _OURS or key.partition(".")[0] in _OURS:
-            raise ValueError(f"{key} is decided by the sweep itself and cannot vary; sweep.name names the directory")
-        for other in keys[:place]:
+            raise ValueError(f"{where}: {key} is decided by the sweep and cannot vary; sweep.name names the directory")
+        for other_key, other in swept[:place]:
             # A point of a list may set a table as a whole and another point one of its keys: they never meet.
-            if _overlap(key, other) and not {key, other} <= of_list:
-                also = f", also as {other}" if other != key else ""
-                raise ValueError(f"{key} varies twice{also}; leave one of them out")
+            if _overlap(key, other_key) and not where == other == "list":
+                raise ValueError(f"{where} varies {key} once more, after {other}; leave one of them out")
 
 
 def _overlap(key: str, other: str) -> bool:

@@ -112,8 +112,11 @@ def run_points(
                     del running[number]
                     statuses[point.index] = process.returncode
                     tell(point, process.returncode)
-    finally:
-        _signal([process for _, process in running.values()], signal.SIGKILL)  # only if this is leaving in disorder
+    finally:  # where nothing went wrong, none is left
+        left = [process for _, process in running.values()]
+        _signal(left, signal.SIGKILL)
+        for process in left:
+            process.wait()
     return statuses
 
 
