@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:  # these import pydantic, which no --help may wait for
     from hornbook.storage.run_dir import RunDir
     from hornbook.sweeps.grid import Point
     from hornbook.sweeps.ledger import Outcome
+    from hornbook.sweeps.status import Standing
     from hornbook.sweeps.sweep import Sweep
 
 
@@ -161,20 +163,18 @@ def _tell_point(sweep: Sweep, point: Point, state: str) -> None:
         print(f"{state:<10}{point.index:>4}  {point.id}  {point.label}{log}")
 
 
-def _tell_end(sweep: Sweep, found: Sequence[object]) -> None:
+def _tell_end(sweep: Sweep, found: Sequence[Standing]) -> None:
+    """What came of the points that were chosen, for people."""
     from hornbook.cli.demo import program
     from hornbook.cli.sweep import summary
-    from hornbook.sweeps.status import Standing
     from hornbook.tracking.console import speaks_to_people
 
-    standings = [each for each in found if isinstance(each, Standing)]
-    if not speaks_to_people() or not standings:
+    if not speaks_to_people() or not found:
         return
-    print(summary(sweep, standings))
-    for each in standings:
+    print(summary(sweep, found))
+    for each in found:
         if each.message:
             print(f"{each.point} failed: {each.message}")
-    states = {each.state for each in standings}
-    hints = ["table", "best"] if "finished" in states else []
-    hints += ["retry"] if states - {"finished"} else []
-    print("\n".join(["Try next:", *(f"  {program()} sweep {hint} {sweep.root}" for hint in hints)]))
+    states = {each.state for each in found}
+    hints = [*(["table", "best"] if "finished" in states else []), *(["retry"] if states - {"finished"} else [])]
+    print("\n".join(["Try next:", *(f"  {program()} sweep {hint} {shlex.quote(str(sweep.root))}" for hint in hints)]))
