@@ -67,8 +67,10 @@ def slurm_node(root: Path, *, cpus: int = 2) -> Iterator[None]:
             _running(["slurmd", "-D", "-N", "node0"], root),
         ):
             _wait_until_idle(root)
-            yield
-            subprocess.run(["scancel", "--me"], capture_output=True, check=False)
+            try:
+                yield
+            finally:
+                _end_all_jobs()
     finally:
         for name, value in before.items():
             if value is None:
@@ -102,6 +104,17 @@ def _wait_until_idle(root: Path) -> None:
         time.sleep(0.1)
     logs = {path.name: path.read_text()[-1500:] for path in root.glob("*.log")}
     raise RuntimeError(f"SLURM did not start: {said}; {logs}")
+
+
+def _end_all_jobs() -> None:
+    """What a job leaves behind would outlive the daemons."""
+    for _ in range(100):
+        subprocess.run(["scancel", "--me", "--full", "--signal=KILL"], capture_output=True, check=False)
+        subprocess.run(["scancel", "--me"], capture_output=True, check=False)
+        left = subprocess.run(["squeue", "--me", "--noheader"], capture_output=True, text=True, check=False).stdout
+        if not left.strip():
+            return
+        time.sleep(0.2)
 
 
 def _free_port() -> int:

@@ -28,7 +28,7 @@ optim.betas = [[0.9, 0.95], [0.9, 0.99]]
 minutes = 10
 max_running = 2
 """
-SETTINGS = ["train.steps=400", "train.log_every=20", "train.eval_every=100", "checkpoint.light_every=0"]
+SETTINGS = ["train.steps=200", "train.log_every=20", "train.eval_every=100", "checkpoint.light_every=0"]
 
 
 @pytest.fixture
