@@ -1,13 +1,17 @@
 """The submit file against what condor_submit(1) documents."""
 
+import os
 import re
 import shlex
 import subprocess
 import sys
 
+import pytest
+
 from hornbook.sweeps import condor
 from sweeps.job_request import request
 
+OPTIONS = ['+Project = "lab"', 'requirements = (Arch == "X86_64")']
 # condor_submit(1), SUBMIT DESCRIPTION FILE COMMANDS.
 DOCUMENTED = {
     *("universe", "batch_name", "executable", "arguments", "initialdir", "environment", "should_transfer_files", "log"),
@@ -33,16 +37,28 @@ def parsed(text):
 
 
 def environment(value):
-    """The new syntax: all in double quotes (doubled inside), words by white space, single quotes around (doubled)."""
+    """The new syntax: all in double quotes, which are doubled inside; then as `variables`."""
     assert value[0] == value[-1] == '"'
-    text, found, at = value[1:-1].replace('""', '"'), {}, 0
-    word = re.compile(r"(\w+)='((?:[^']|'')*)'(?: |$)")
+    assert '"' not in value[1:-1].replace('""', "")
+    return variables(value[1:-1].replace('""', '"'))
+
+
+def variables(text):
+    """NAME=VALUE parted by white space, but for what stands in single quotes, which are doubled inside."""
+    words, is_quoted, at = [""], False, 0
     while at < len(text):
-        match = word.match(text, at)
-        assert match, text[at:]
-        found[match[1]] = match[2].replace("''", "'")
-        at = match.end()
-    return found
+        if is_quoted and text[at : at + 2] == "''":
+            words[-1] += "'"
+            at += 1
+        elif text[at] == "'":
+            is_quoted = not is_quoted
+        elif text[at] == " " and not is_quoted:
+            words.append("")
+        else:
+            words[-1] += text[at]
+        at += 1
+    assert not is_quoted
+    return dict(word.split("=", 1) for word in words)
 
 
 def test_one_job_a_point(tmp_path):
@@ -57,7 +73,7 @@ def test_one_job_a_point(tmp_path):
 def test_many_gpus(tmp_path):
     tables = {
         "resources": {"processes": 4, "gpu": True, "cpus": 6, "memory_gb": 1.5},
-        "condor": {"grace_seconds": 300, "options": ['+Project = "lab"', 'requirements = (Arch == "X86_64")']},
+        "condor": {"grace_seconds": 300, "options": [*OPTIONS]},
         "setup": ["module load cuda"],
     }
     asked = request(tmp_path, **tables)
@@ -102,3 +118,23 @@ def test_what_condor_q_says(tmp_path, monkeypatch):
     program.rename(tmp_path / "condor_submit")
     (tmp_path / "condor_submit").write_text("#!/bin/sh\necho '12.0 - 12.5'\n")
     assert condor.submit(tmp_path / "job.sub") == "12"
+
+
+def test_htcondor_reads_it_as_it_is_meant(tmp_path, monkeypatch):
+    """By HTCondor's own parser where it is installed: pip install 'htcondor<24.1', whose later forms cannot do this."""
+    monkeypatch.setenv("CONDOR_CONFIG", os.devnull)
+    htcondor = pytest.importorskip("htcondor")
+    strange = """it's "so" $HOME, 100 %"""
+    monkeypatch.setenv("HORNBOOK_DATA", strange)
+    tables = {"resources": {"processes": 4, "gpu": True, "cpus": 6, "memory_gb": 1.5}, "condor": {"options": OPTIONS}}
+    jobs = list(htcondor.Submit(condor.script(request(tmp_path, **tables))).jobs(clusterid=12))
+    assert [job["Args"] for job in jobs] == ["0", "1", "2", "4"]
+    first = jobs[0]
+    assert first["Cmd"] == str(tmp_path / "a b" / "point.sh")
+    assert (first["RequestCpus"], first["RequestGPUs"], first["RequestMemory"]) == (24, 4, 6144)
+    assert (first["Project"], first["JobBatchName"], first["KillSig"]) == ("lab", "seeds", "SIGTERM")
+    found = variables(first["Environment"])
+    assert (found["HORNBOOK_JOB"], found["HORNBOOK_DATA"]) == ("condor:12.0", strange)
+    for ended, goes in (({"ExitCode": 75}, False), ({"ExitCode": 0}, True), ({"ExitBySignal": True}, True)):
+        job = {"OnExitRemove": first.lookup("OnExitRemove"), **ended}
+        assert htcondor.classad.ClassAd(job).eval("OnExitRemove") is goes
