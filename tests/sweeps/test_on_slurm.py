@@ -55,7 +55,7 @@ def hornbook(*arguments):
     assert main(["sweep", *arguments, *settings]) == 0
 
 
-def until(condition, sweep, seconds=240):
+def until(condition, sweep, seconds=900):
     deadline = time.monotonic() + seconds
     while not condition():
         logs = [path.read_text()[-500:] for path in (sweep.root / "logs").glob("*")]
@@ -76,7 +76,7 @@ def command(*words):
 
 
 @pytest.mark.medium
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)  # a minute, unless the machine is busy with something else
 def test_six_points(sweep, node, capsys):
     hornbook("submit", str(sweep.source))
     assert {each.state for each in standings(sweep)} <= {"queued", "running"}

@@ -72,6 +72,7 @@ def test_many_gpus_and_nodes(tmp_path):
     assert (found["time"], found["signal"], found["constraint"]) == ("90", "USR1@300", "a100")
     assert script.index("module load cuda") < script.index("source ~/venv") < script.index("srun")
     assert "MASTER_ADDR" in script
+    assert "srun --wait=300 " in script  # what waits for a process that died is ended
 
 
 def test_the_script_is_a_shells(tmp_path):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hornbook.config.dump import toml_value
 from hornbook.errors import CheckpointError
 from hornbook.reporting.record import Curve, RunRecord, read_run
 from hornbook.sweeps.grid import Point
@@ -60,10 +61,17 @@ def read_sweep(path: Path) -> list[RunRecord]:
     """
     sweep = Sweep.load(path)
     found = ((point, _record(sweep, point)) for point in sweep.points)
-    records = [replace(record, alias=point.label) for point, record in found if record is not None]
+    records = [replace(record, alias=_short(sweep, point)) for point, record in found if record is not None]
     if not records:
         raise CheckpointError(f"{path}: none of the sweep's {len(sweep.points)} runs has begun")
     return records
+
+
+def _short(sweep: Sweep, point: Point) -> str:
+    """The settings in one line, each key by its last name where no other one shares it."""
+    last = [key.rpartition(".")[2] for key in sweep.swept]
+    names = {key: name if last.count(name) == 1 else key for key, name in zip(sweep.swept, last, strict=True)}
+    return ", ".join(f"{names[key]} {toml_value(value)}" for key, value in point.settings.items())
 
 
 def _row(sweep: Sweep, standing: Standing, metric: str) -> Row:

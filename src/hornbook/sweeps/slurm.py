@@ -14,6 +14,12 @@ from hornbook.sweeps.jobs import PREEMPTED, JobRequest, JobState, asked, index_l
 
 COMMAND = "sbatch"
 SCRIPT = "job.sh"
+_SECONDS_AFTER_THE_FIRST = 300  # of a run's processes ended, the others are ended too: they may wait for one that died
+_MEETING_POINT = """\
+# Where the processes of a run find one another.
+export MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
+export MASTER_PORT="$((20000 + SLURM_JOB_ID % 20000))"
+"""
 _WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD", "REQUEUE_FED")
 
 
@@ -22,14 +28,16 @@ def script(request: JobRequest) -> str:
     setup = "".join(f"{line}\n" for line in request.table.setup)
     options = "".join(f"#SBATCH {option}\n" for option in _options(request))
     command = point_command(request.file, '"$SLURM_ARRAY_TASK_ID"')
+    several = request.table.slurm.nodes * request.table.resources.processes > 1
+    srun = f"srun --wait={_SECONDS_AFTER_THE_FIRST}" if several else "srun"
     return f"""#!/bin/bash
 # The sweep {request.name}, written by `hornbook sweep submit` and yours to change; to hand it in: sbatch {SCRIPT}
 {options}
 {setup}export OMP_NUM_THREADS="$SLURM_CPUS_PER_TASK"
 export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"   # srun does not take it from the job
-{_meeting_point(request)}trap 'cancelled=1' TERM   # scancel, or SLURM's own preemption, which queues by itself
+{_MEETING_POINT if several else ""}trap 'cancelled=1' TERM   # scancel, or SLURM's own preemption, which queues by itself
 
-srun {command}
+{srun} {command}
 status=$?
 if [ "$status" -eq {PREEMPTED} ] && [ -z "$cancelled" ]; then   # it saved before the time limit: go on in another job
     scontrol requeue "$SLURM_JOB_ID"
@@ -88,12 +96,3 @@ def _options(request: JobRequest) -> Iterator[str]:
     yield f"--chdir={shlex.quote(str(request.directory))}"
     yield f"--output={shlex.quote(str(request.logs).replace('%', '%%'))}/slurm-%A_%a.log"
     yield from slurm.options
-
-
-def _meeting_point(request: JobRequest) -> str:
-    """Where the processes of one run find one another."""
-    if request.table.slurm.nodes * request.table.resources.processes == 1:
-        return ""
-    return """export MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
-export MASTER_PORT="$((20000 + SLURM_JOB_ID % 20000))"
-"""
