@@ -35,7 +35,7 @@ def script(request: JobRequest) -> str:
 {options}
 {setup}export OMP_NUM_THREADS="$SLURM_CPUS_PER_TASK"
 export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"   # srun does not take it from the job
-{_MEETING_POINT if several else ""}trap 'cancelled=1' TERM   # scancel, or SLURM's own preemption, which queues by itself
+{_MEETING_POINT if several else ""}trap 'cancelled=1' TERM   # by scancel, or by SLURM, which then queues it itself
 
 {srun} {command}
 status=$?
