@@ -161,10 +161,10 @@ def test_asked_to_stop_it_saves_and_says_try_again(file, monkeypatch, before_tra
             patch.setattr(assemble, "train", ask)
             with pytest.raises(SystemExit) as caught:
                 main(command)
-            assert caught.value.code == 75
+            assert caught.value.code == 99
         else:
             patch.setattr(Trainer, "_step", step)
-            assert main(command) == 75
+            assert main(command) == 99
     sweep = Sweep.load(file)
     assert standings(sweep)[0].state == "preempted"
     assert main(command) == 0

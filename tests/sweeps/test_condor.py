@@ -65,7 +65,7 @@ def test_one_job_a_point(tmp_path):
     commands, items = parsed(condor.script(request(tmp_path)))
     assert items == ["0", "1", "2", "4"]
     assert commands["executable"] == str(tmp_path / "a b" / "point.sh")
-    assert commands["on_exit_remove"] == "ExitCode =!= 75"
+    assert commands["on_exit_remove"] == "ExitCode =!= 99"
     assert (commands["request_cpus"], commands["kill_sig"]) == ("1", "SIGTERM")
     assert not {"request_memory", "request_gpus"} & commands.keys()
 
@@ -135,6 +135,6 @@ def test_htcondor_reads_it_as_it_is_meant(tmp_path, monkeypatch):
     assert (first["Project"], first["JobBatchName"], first["KillSig"]) == ("lab", "seeds", "SIGTERM")
     found = variables(first["Environment"])
     assert (found["HORNBOOK_JOB"], found["HORNBOOK_DATA"]) == ("condor:12.0", strange)
-    for ended, goes in (({"ExitCode": 75}, False), ({"ExitCode": 0}, True), ({"ExitBySignal": True}, True)):
+    for ended, goes in (({"ExitCode": 99}, False), ({"ExitCode": 0}, True), ({"ExitBySignal": True}, True)):
         job = {"OnExitRemove": first.lookup("OnExitRemove"), **ended}
         assert htcondor.classad.ClassAd(job).eval("OnExitRemove") is goes

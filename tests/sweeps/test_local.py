@@ -91,7 +91,7 @@ def test_each_in_its_place_with_its_own_status_and_log(tmp_path):
 
 def test_asked_to_stop_all_save_and_none_is_started(tmp_path):
     program = (
-        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(75));"
+        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(99));"
         "print('ready', flush=True); time.sleep(60)"
     )
     ready = lambda: all(  # noqa: E731
@@ -100,7 +100,7 @@ def test_asked_to_stop_all_save_and_none_is_started(tmp_path):
     )
     room = [Slot(cores=tuple(os.sched_getaffinity(0)), gpus=()) for _ in range(2)]
     statuses, told, _ = run(tmp_path, program, room, stopping=ready)
-    assert statuses == {0: 75, 1: 75}
+    assert statuses == {0: 99, 1: 99}
     assert len(told) == 4
 
 

@@ -97,7 +97,7 @@ def stand_ins(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("status", "cancelled", "queued"), [(75, "", True), (75, "kill $PPID;", False), (1, "", False)]
+    ("status", "cancelled", "queued"), [(99, "", True), (99, "kill $PPID;", False), (1, "", False)]
 )
 def test_only_what_saved_by_itself_is_queued_again(tmp_path, stand_ins, status, cancelled, queued):
     stand_ins("srun", f"{cancelled} exit {status}")

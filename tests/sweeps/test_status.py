@@ -124,5 +124,5 @@ def test_otherwise_it_must_be_named(tmp_path, monkeypatch, here, words):
         choose_scheduler(None)
 
 
-def test_the_status_of_a_preempted_run_is_that_of_sysexits():
-    assert PREEMPTED == 75
+def test_the_status_of_a_preempted_run_is_its_own():
+    assert PREEMPTED == 99

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # these import pydantic, which no --help may wait for
 
 
 def run_one(sweep: Sweep, index: int) -> int:
-    """Train one point, or go on with it; the exit status is 75 if it saved because it was asked to stop."""
+    """Train one point, or go on with it; the exit status is 99 if it saved because it was asked to stop."""
     from hornbook.sweeps.grid import chosen_point
     from hornbook.sweeps.jobs import PREEMPTED
 

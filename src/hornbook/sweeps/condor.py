@@ -1,6 +1,6 @@
 """Sweeps by HTCondor: the submit file with its queue of points, handing it in, and asking what waits and what runs.
 
-condor_submit(1) defines the commands. A job that must leave its machine gets SIGTERM, saves and ends with status 75;
+condor_submit(1) defines the commands. A job that must leave its machine gets SIGTERM, saves and ends with status 99;
 `on_exit_remove` keeps it in the queue, and it goes on elsewhere. The directory must be on a shared file system.
 """
 

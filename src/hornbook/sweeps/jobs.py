@@ -14,8 +14,11 @@ from hornbook.config.sweep import SweepConfig
 from hornbook.errors import HornbookError
 from hornbook.sweeps.grid import Point
 
-PREEMPTED = 75
-"""Exit status of a run that saved because it was asked to stop: try again later (EX_TEMPFAIL of sysexits.h)."""
+PREEMPTED = 99
+"""Exit status of a run that saved because it was asked to stop; to Grid Engine, too, it says: queue me again.
+
+No other end has it: 1 is an error that nobody expected, 2 one that the user can mend, 128 and more are signals.
+"""
 JobState = Literal["queued", "running"]
 _SECONDS = 60
 

@@ -1,6 +1,6 @@
 """Sweeps by SLURM: the script of a job array, handing it in, and asking what waits and what runs.
 
-sbatch(1) defines the options. A job that comes near its time limit gets SIGUSR1, saves, ends with status 75, and its
+sbatch(1) defines the options. A job that comes near its time limit gets SIGUSR1, saves, ends with status 99, and its
 script queues it again; a preempted one (SIGTERM) is queued by SLURM itself, and a cancelled one is not.
 """
 
