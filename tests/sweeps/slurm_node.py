@@ -111,8 +111,8 @@ def _end_all_jobs() -> None:
     for _ in range(100):
         subprocess.run(["scancel", "--me", "--full", "--signal=KILL"], capture_output=True, check=False)
         subprocess.run(["scancel", "--me"], capture_output=True, check=False)
-        left = subprocess.run(["squeue", "--me", "--noheader"], capture_output=True, text=True, check=False).stdout
-        if not left.strip():
+        left = subprocess.run(["squeue", "--me", "--noheader"], capture_output=True, text=True, check=False)
+        if left.returncode == 0 and not left.stdout.strip():
             return
         time.sleep(0.2)
 
