@@ -4,6 +4,7 @@ The tables in src/hornbook/config are the only place where a setting, its type a
 page with what this script would write.
 """
 
+import inspect
 import json
 import types
 from collections.abc import Iterator
@@ -73,7 +74,7 @@ def section(name: str, table: type[BaseModel], described: dict[type[BaseModel], 
     of_kind = f" with kind = `{kind.default}`" if kind is not None and tagged else ""
     described[table] = f"`[{name}]`{of_kind}"
     yield f"## `[{name}]`{of_kind}"
-    yield f"\n{(table.__doc__ or '').strip()}\n"
+    yield f"\n{inspect.cleandoc(table.__doc__ or '')}\n"
     inner = {key: list(tables(field.annotation)) for key, field in table.model_fields.items()}
     rows = [
         row(key, field)
@@ -110,6 +111,8 @@ def kind_of(annotation: Any) -> str:
         return ", ".join(f"`{choice}`" for choice in arguments)
     if origin in (Union, types.UnionType):
         return " or ".join(kind_of(choice) for choice in arguments if choice is not type(None))
+    if origin is dict:
+        return "keys and their values"
     if origin is tuple:
         return f"list of {kind_of(arguments[0])}" if arguments[-1] is ... else f"list of {len(arguments)} numbers"
     return {int: "integer", float: "number", bool: "boolean", str: "string", Path: "path"}[annotation]

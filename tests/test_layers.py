@@ -9,8 +9,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "hornbook"
 ROOMS_BY_LAYER = [
     ["errors"],
     ["config", "storage"],
-    ["tracking", "tokenizer", "sweeps"],
-    ["data", "models", "optim", "distributed", "profiling"],
+    ["tracking", "tokenizer"],
+    ["sweeps", "data", "models", "optim", "distributed", "profiling"],
     ["objectives", "generation", "checkpoint"],
     ["training", "evaluation", "interop", "serving", "reporting", "planning"],
     ["assemble"],

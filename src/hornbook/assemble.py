@@ -25,6 +25,7 @@ from hornbook.distributed.device import explained_nondeterminism, ready_device
 from hornbook.distributed.environment import place_of
 from hornbook.distributed.precision import DTYPES, fp32_products
 from hornbook.distributed.process_group import ALONE, Processes, joined
+from hornbook.errors import ConfigError
 from hornbook.models.accounting import training_flops_per_token
 from hornbook.models.attention_kernels import check_kernel, only_kernel
 from hornbook.models.transformer import Transformer
@@ -74,6 +75,8 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
     Raises:
         HornbookError: whatever keeps the run from starting or going on; the run's state is then `failed`.
     """
+    if config.sweep is not None:
+        raise ConfigError("[sweep] says that there are many runs: hornbook sweep run FILE, or one with --index K")
     place = place_of(os.environ)
     device = ready_device(config.run, place)
     with joined(place, config.distributed, device) as processes:

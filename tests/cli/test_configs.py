@@ -29,7 +29,7 @@ def test_it_loads_and_its_model_can_be_built(path):
     assert config.model.complete(vocab_size=1000).vocab_size == 1000
 
 
-@pytest.mark.parametrize("name", ["tokenizer", "data", "train", "generate", "eval"])
+@pytest.mark.parametrize("name", ["tokenizer", "data", "train", "generate", "eval", "sweep"])
 def test_every_verb_has_an_example(name):
     assert CONFIGS / f"{name}.toml" in FILES
 

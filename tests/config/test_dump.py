@@ -62,12 +62,20 @@ def strategy(schema, tables):
 
 SCHEMA = Config.model_json_schema()
 TABLES = SCHEMA["$defs"]
+SWEEP = {
+    "grid": {"optim.betas": [[0.9, 0.95], [0.9, 0.99]], "run.notes": ["a'\"b", ""]},
+    "list": [{"schedule": {"kind": "wsd"}}, {"tracking.wandb": {}}],
+    "search": {"points": 2, "space": {"train.steps.integers": [1, 9]}},
+    "slurm": {"options": ["--exclusive"], "minutes": 9},
+}
 
 
 @st.composite
 def configs(draw):
     """Configurations whose sizes agree; all else is as free as the schema lets it be."""
-    values = {name: draw(strategy(field, TABLES)) for name, field in SCHEMA["properties"].items() if name != "model"}
+    fields = {name: field for name, field in SCHEMA["properties"].items() if name not in ("model", "sweep")}
+    values = {name: draw(strategy(field, TABLES)) for name, field in fields.items()}
+    values["sweep"] = draw(st.sampled_from([None, SWEEP]))  # which keys it may name no schema says
     model = draw(strategy(TABLES["ModelTable"], TABLES))
     heads = draw(st.sampled_from([1, 2, 6]))
     model |= {"context_length": 8, "n_heads": heads, "d_model": 4 * heads, "head_dim": draw(st.sampled_from([None, 2]))}

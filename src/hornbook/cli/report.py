@@ -13,7 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         type=Path,
         nargs="+",
-        help="a run's directory; several are laid over one another; of a trunk or a branch the whole family is drawn",
+        help="a run's directory; several are laid over one another, and so are the runs of a sweep's directory; of a "
+        "trunk or a branch the whole family is drawn",
     )
     parser.add_argument(
         "--out",
@@ -30,14 +31,15 @@ def run(args: argparse.Namespace) -> int:
     from hornbook.reporting.page import page
     from hornbook.reporting.picture import save_picture
     from hornbook.reporting.record import read_runs
+    from hornbook.reporting.sweep import is_sweep, read_sweep
     from hornbook.storage.atomic import replace_file
     from hornbook.tracking.console import emit, speaks_to_people
 
-    records = read_runs(args.runs)
+    one_sweep = len(args.runs) == 1 and is_sweep(args.runs[0])
+    records = read_sweep(args.runs[0]) if one_sweep else read_runs(args.runs)
     first = records[0].run
-    out = _page_file(args.out) or (
-        first.report_file if len(records) == 1 else first.root.absolute().parent / "report.html"
-    )
+    beside = one_sweep or len(records) > 1
+    out = _page_file(args.out) or (first.root.absolute().parent / "report.html" if beside else first.report_file)
     replace_file(out, page(records))
     written = [out]
     if args.png:

@@ -47,10 +47,27 @@ def load_config(
     Raises:
         ConfigError: listing all that is wrong, each with file, line, key, what was found and what was expected.
     """
-    written: Layer = read_file(Path(path)) if path is not None else {}
-    written = stack(stack(written, read_assignments(overrides)), read_mapping(values or {}))
+    written = stack(written_layer(path, overrides), read_mapping(values or {}))
+    return resolve(written, otherwise=Origin("configuration" if path is None else str(path)))
+
+
+def written_layer(path: Path | str | None, overrides: Sequence[str] = ()) -> Layer:
+    """What a file and `--set` arguments say, not yet validated.
+
+    Raises:
+        ConfigError: if the file cannot be read or is not TOML, or an argument is not KEY=VALUE.
+    """
+    return stack(read_file(Path(path)) if path is not None else {}, read_assignments(overrides))
+
+
+def resolve(written: Layer, *, otherwise: Origin) -> LoadedConfig:
+    """The configuration that a layer amounts to; `otherwise` is where a fault lies that no written key shares.
+
+    Raises:
+        ConfigError: listing all that is wrong.
+    """
     layer = _settled(stack(_preset_layer(written), written))
-    config = _validated(layer, otherwise=Origin("configuration" if path is None else str(path)))
+    config = _validated(layer, otherwise=otherwise)
     return LoadedConfig(config, {dotted(key): _origin(key, layer) for key, _ in _leaves((), config)})
 
 
@@ -97,7 +114,11 @@ def _validated(layer: Layer, *, otherwise: Origin) -> Config:
 
 
 def _origin(key: Key, layer: Layer) -> Origin:
-    return layer[key].origin if key in layer else DEFAULT
+    if key in layer:
+        return layer[key].origin
+    # A setting whose value is a table of keys, such as sweep.grid: where the first of them stands.
+    below = (entry for other, entry in layer.items() if other[: len(key)] == key)
+    return next((entry.tables[len(key) - 1] for entry in below), DEFAULT)
 
 
 def _leaves(key: Key, table: Table) -> Iterator[tuple[Key, object]]:

@@ -12,6 +12,7 @@ from hornbook.config.generate import EvalConfig, GenerateConfig
 from hornbook.config.model import ModelTable
 from hornbook.config.objective import NextTokenConfig, ObjectiveConfig
 from hornbook.config.optim import AdamWConfig, CosineSchedule, OptimConfig, ScheduleConfig
+from hornbook.config.sweep import SweepConfig
 from hornbook.config.table import Table
 from hornbook.config.tokenizer import TokenizerConfig
 from hornbook.config.tracking import TrackingConfig
@@ -56,6 +57,7 @@ class Config(Table):
     tracking: TrackingConfig = TrackingConfig()
     generate: GenerateConfig = GenerateConfig()
     eval: EvalConfig = EvalConfig()
+    sweep: SweepConfig | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
