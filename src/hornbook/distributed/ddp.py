@@ -28,6 +28,8 @@ from hornbook.errors import PeerLostError
 class DataParallel:
     """The Strategy of processes that have the whole model each. `prepare` comes first, and once."""
 
+    cuts_up_model = False
+
     def __init__(self, processes: Processes, *, bucket_bytes: int, shard_optimizer: bool) -> None:
         """`bucket_bytes`: the most in a bucket; 0: one bucket."""
         self.processes = processes
