@@ -138,10 +138,11 @@ def test_two_passes_before_one_backward(ranks: Ranks) -> None:
 
 
 def test_norms_are_those_of_whole_tensors(ranks: Ranks) -> None:
-    expected = fsdp_cases.watch_norms(ALONE, CUT_UP)
+    settings = replace(CUT_UP, dtype=torch.float32)
+    expected = fsdp_cases.watch_norms(ALONE, settings)
     assert len(expected) > 10
-    for each in ranks.call(fsdp_cases.watch_norms, CUT_UP):
-        assert each == pytest.approx(expected, rel=1e-5)  # they are float32
+    for each in ranks.call(fsdp_cases.watch_norms, settings):
+        assert each == pytest.approx(expected, rel=1e-4)  # sums in float32 in another order, two steps of Adam long
 
 
 def test_where_all_fail_in_backward_the_next_step_is_right(ranks: Ranks) -> None:

@@ -20,6 +20,7 @@ import math
 import sys
 import warnings
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -139,6 +140,7 @@ class FullySharded:
         try:
             loss.backward()  # type: ignore[no-untyped-call]
         except BaseException:
+            cast(nn.Module, self.root).zero_grad(set_to_none=True)  # of layers that are whole now, too
             self.root.reset_iter_state()
             raise
         if last:

@@ -62,5 +62,5 @@ def gathered_rows(part: Tensor, shape: torch.Size, group: dist.ProcessGroup) -> 
     padded[: len(part)] = part
     whole = part.new_empty((each * n, *shape[1:]))
     with heard():
-        dist.all_gather_into_tensor(whole, padded, group=group)
+        dist.all_gather_single(whole, padded, group=group)
     return whole[: shape[0]]
