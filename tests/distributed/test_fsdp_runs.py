@@ -58,7 +58,7 @@ def test_two_processes_make_the_run_of_one(two: Path) -> None:
 
 @pytest.mark.parametrize(
     "crash",
-    ["checkpoint:manifest@3", "checkpoint:rename@3", "checkpoint:latest@3", "train:step@7#1"],
+    ["checkpoint:manifest@7", "checkpoint:rename@7", "checkpoint:latest@7", "train:step@7#1"],
 )
 def test_killed_while_a_save_is_under_way_it_goes_on_bit_for_bit(two: Path, crash: str) -> None:
     name = "killed-" + re.sub(r"\W", "-", crash)

@@ -19,8 +19,8 @@ from typing import Any, cast
 
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.checkpoint import HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from hornbook.checkpoint.manifest import SHARDS_FOLDER, write_manifest

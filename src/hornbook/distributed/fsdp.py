@@ -127,7 +127,7 @@ class FullySharded:
     def optimizer(self, model: nn.Module, make: MakeOptimizer) -> Optimizer:
         """The optimizer of this process's parts; one that moves matrices as a whole is told how to see them."""
         optimizer = make(self.own.items())
-        shapes = {self.own[name]: whole.shape for name, whole in self._whole.items()}
+        shapes: dict[Tensor, torch.Size] = {self.own[name]: whole.shape for name, whole in self._whole.items()}
         optimizer.on_whole = WholeMatrices(self.group, shapes)  # type: ignore[attr-defined]
         return optimizer
 

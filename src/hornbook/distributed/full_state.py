@@ -77,8 +77,10 @@ def misfits(live: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> list[str
     """One phrase for each tensor of `saved` that cannot be put into `live`, and for each that is not there."""
     missing = [f"missing {name}" for name in live if name not in saved]
     unexpected = [f"unexpected {name}" for name in saved if name not in live]
-    is_stored = isinstance(saved, StoredTensors)
-    found = saved.shapes if is_stored else {name: tuple(tensor.shape) for name, tensor in saved.items()}
+    if isinstance(saved, StoredTensors):
+        found = saved.shapes
+    else:
+        found = {name: tuple(tensor.shape) for name, tensor in saved.items()}
     shapes = [
         f"{name} has shape {found[name]}, expected {tuple(tensor.shape)}"
         for name, tensor in live.items()
