@@ -1,7 +1,7 @@
 """How parameters are laid out in buckets and dealt to owners."""
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -22,6 +22,7 @@ def parameters(sizes: list[int], dtype: torch.dtype = torch.float32) -> list[nn.
     return [nn.Parameter(torch.empty(size, dtype=dtype)) for size in sizes]
 
 
+@settings(deadline=None)
 @given(SIZES, st.integers(0, 9000), st.integers(1, 4))
 def test_every_parameter_is_in_one_bucket_and_none_is_too_large(sizes: list[int], limit: int, n: int) -> None:
     made = parameters(sizes)
@@ -61,6 +62,7 @@ def test_types_do_not_mix() -> None:
     assert [bucket.flat.dtype for bucket in buckets] == [torch.float64, torch.float32]
 
 
+@settings(deadline=None)
 @given(SIZES, st.integers(1, 5))
 def test_owners_are_balanced(sizes: list[int], n: int) -> None:
     owners = owners_of(parameters(sizes), n)
