@@ -68,8 +68,8 @@ class DataParallel:
         named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         trained = list(named.values())
         costs = None if self.costs is None else [self.costs[name] for name in named]
-        owners = owners_of(trained, self.world_size, costs) if self.shard_optimizer else [0] * len(trained)
-        owner = dict(zip(trained, owners, strict=True))
+        # With or without shards gradients lie alike: in which order three or more are added depends on where they lie.
+        owner = dict(zip(trained, owners_of(trained, self.world_size, costs), strict=True))
         self.buckets = GradientBuckets(trained, limit=self.bucket_bytes, owner=owner.__getitem__)
         if self.shard_optimizer:
             self.shards = OptimizerShards(self.processes, self.buckets.buckets)
