@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 def _train(config: Config, resume: bool | Path, place: Place) -> int:
     """This process's part."""
     from hornbook import assemble
-    from hornbook.distributed.launch import EXIT_PEER_LOST
+    from hornbook.distributed.launch import EXIT_PEER_LOST, EXIT_PREEMPTED
     from hornbook.errors import PeerLostError
 
     try:
@@ -102,7 +102,9 @@ def _train(config: Config, resume: bool | Path, place: Place) -> int:
         return EXIT_PEER_LOST
     if place.rank == 0:
         _tell(trained, config)
-    return 1 if trained.result.stop_reason == "preempted" else 0
+    if trained.result.stop_reason != "preempted":
+        return 0
+    return EXIT_PREEMPTED if place.is_ours else 1
 
 
 def _branch(args: argparse.Namespace) -> Config:

@@ -29,8 +29,10 @@ EXITS_SAID = (2, 130, 141)
 """Of a first process that has told the user itself: what to mend, interrupted, nobody reads."""
 EXIT_PEER_LOST = 75
 """Of a process that ends because another one did."""
+EXIT_PREEMPTED = 76
+"""Of a process that saved and ended as it was asked to; not 1 as without a launcher, which is an uncaught error's."""
 GRACE_SECONDS = 10.0
-_ENDED_WELL = (0, 1)  # finished or preempted, as every process then does
+_ENDED_WELL = (0, EXIT_PREEMPTED)
 _POLL_SECONDS = 0.05
 _FORWARDED = ("SIGINT", "SIGTERM", "SIGUSR1")
 
@@ -45,7 +47,8 @@ class _Rank:
 
 
 def launch(command: Sequence[str], n: int) -> int:
-    """Run `command` as `n` processes that train together; the exit status, equal on all of them.
+    """Run `command` as `n` processes that train together; the exit status: 0, 1 if they were preempted, or what the
+    first one ended with after it told the user why.
 
     Raises:
         TrainingError: naming the process that failed first, how, and the file with what it said, unless that is on the
@@ -60,7 +63,7 @@ def launch(command: Sequence[str], n: int) -> int:
         first_failed = _wait(ranks)
     if first_failed is None:
         shutil.rmtree(folder, ignore_errors=True)
-        return _status(ranks[0])
+        return 1 if _status(ranks[0]) == EXIT_PREEMPTED else 0
     (folder / "rendezvous").unlink(missing_ok=True)
     if _status(ranks[0]) in EXITS_SAID:
         return _status(ranks[0])
@@ -110,9 +113,7 @@ def _wait(ranks: Sequence[_Rank]) -> int | None:
 
 def _first_cause(ranks: Sequence[_Rank], failed: Sequence[int]) -> int | None:
     """Of those that failed, in the order in which they did: who did not merely lose another."""
-    causes = [index for index in failed if _status(ranks[index]) != EXIT_PEER_LOST]
-    if failed and not causes:  # Python's status of an error that nobody caught is that of a preempted run
-        causes = [index for index, rank in enumerate(ranks) if _status(rank) == 1] or list(failed)
+    causes = [index for index in failed if _status(ranks[index]) != EXIT_PEER_LOST] or failed
     return causes[0] if causes else None
 
 

@@ -177,6 +177,7 @@ def _micro_batch(
     if free is not None and device.type == "cpu":
         free //= processes.local_world_size
     averages = getattr(config.optim, "ema_decay", None) is not None
+    owners = processes.world_size if config.distributed.shard_optimizer else 1
 
     def needed(rows: int) -> int:
         return sum(
@@ -184,7 +185,7 @@ def _micro_batch(
                 shape,
                 rows=rows * config.objective.tokens_read,
                 half=config.train.precision != "fp32",
-                state_tensors=STATE_TENSORS.get(config.optim.kind, 2) + averages,
+                state_tensors=(STATE_TENSORS.get(config.optim.kind, 2) + averages) / owners,
                 chunk_tokens=config.train.nll_chunk_tokens,
                 activation_checkpointing=config.train.activation_checkpointing,
                 plain_attention=plain,

@@ -1,5 +1,7 @@
 """What a run starts from: its tokenizer, the shape of its model, the model, and all that its steps work with."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from hornbook.checkpoint.load import Checkpoint, start_from
@@ -21,7 +23,7 @@ from hornbook.objectives.joint import Joint
 from hornbook.objectives.masked_diffusion import MaskedDiffusion
 from hornbook.objectives.next_token import NextToken
 from hornbook.objectives.objective import Objective
-from hornbook.optim.build import make_optimizer
+from hornbook.optim.build import make_optimizer, update_costs
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.training.choices import Choices
 from hornbook.training.norms import norm_watch
@@ -89,14 +91,17 @@ def build_objective(
             return Joint(settings, mask_id=mask_id, chunk_tokens=chunk_tokens, byte_lengths=byte_lengths)
 
 
-def build_strategy(config: DistributedConfig, processes: Processes) -> Strategy:
-    """How these processes train together."""
+def build_strategy(
+    config: DistributedConfig, processes: Processes, *, costs: Mapping[str, int] | None = None
+) -> Strategy:
+    """How these processes train together; `costs` of each parameter's update, where they are not as its size."""
     if processes.world_size == 1:
         return SingleProcess()
     return DataParallel(
         processes,
         bucket_bytes=round(config.bucket_size_mb * 2**20),
         shard_optimizer=config.shard_optimizer,
+        costs=costs,
     )
 
 
@@ -117,7 +122,8 @@ def build_learner(
     Raises:
         ConfigError: if the device cannot multiply in train.precision, or the objective needs a mask token.
     """
-    strategy = build_strategy(config.distributed, processes)
+    costs = update_costs(model.named_parameters(), roles(model), config.optim)
+    strategy = build_strategy(config.distributed, processes, costs=costs)
     strategy.prepare(model)
     precision = Precision(config.train.precision, next(model.parameters()).device)
     precision.check()
