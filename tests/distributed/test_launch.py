@@ -12,7 +12,7 @@ import pytest
 
 from hornbook.distributed import launch as launching
 from hornbook.distributed.environment import place_of
-from hornbook.distributed.launch import EXIT_PEER_LOST, launch
+from hornbook.distributed.launch import EXIT_PEER_LOST, EXIT_PREEMPTED, launch
 from hornbook.errors import TrainingError
 
 PRELUDE = "import os, signal, sys, time\nrank = int(os.environ['RANK'])\n"
@@ -40,8 +40,9 @@ def test_all_end_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not (tmp_path / "logs").exists()
 
 
-def test_preempted_together() -> None:
-    assert launch(program("sys.exit(1)"), 2) == 1
+@pytest.mark.parametrize("status", [1, EXIT_PREEMPTED])
+def test_preempted_together(status: int) -> None:
+    assert launch(program(f"sys.exit({status})"), 2) == status
 
 
 def test_a_killed_process_is_named_and_the_others_end() -> None:

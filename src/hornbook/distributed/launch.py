@@ -29,8 +29,15 @@ EXITS_SAID = (2, 130, 141)
 """Of a first process that has told the user itself: what to mend, interrupted, nobody reads."""
 EXIT_PEER_LOST = 75
 """Of a process that ends because another one did."""
+EXIT_PREEMPTED = 99
+"""Of a point of a sweep that saved because it was asked to stop; to Grid Engine, too, it says: queue me again.
+
+No other end has it: 1 is an error that nobody expected, 2 one that the user can mend, 128 and more are signals.
+"""
+FOLLOWS = "HORNBOOK_FOLLOWS"
+"""Set for a process that is to stop when its standard input ends."""
 GRACE_SECONDS = 10.0
-_ENDED_WELL = (0, 1)  # finished or preempted, as every process then does
+_ENDED_WELL = (0, 1, EXIT_PREEMPTED)  # finished or preempted, as every process then does
 _POLL_SECONDS = 0.05
 _FORWARDED = ("SIGINT", "SIGTERM", "SIGUSR1")
 
@@ -65,6 +72,17 @@ def launch(command: Sequence[str], n: int) -> int:
     if _status(ranks[0]) in EXITS_SAID:
         return _status(ranks[0])
     raise TrainingError(_what_happened(ranks, first_failed))
+
+
+def stop_with_launcher() -> None:
+    """From now on, when what started this process is gone and its standard input ends, it stops as if preempted."""
+
+    def follow() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, name="launcher", daemon=True).start()
 
 
 def _start(command: Sequence[str], rank: int, n: int, folder: Path, at_end: contextlib.ExitStack) -> _Rank:
