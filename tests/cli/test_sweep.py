@@ -110,6 +110,8 @@ def test_one_point_is_trained_once(file, tmp_path, capsys):
 
     assert main([*command[:-1], "train.tokens_per_step=32"]) == 2
     assert "with other settings it would be another run: train.tokens_per_step" in capsys.readouterr().err
+    assert main(["sweep", "run", str(file), "--set", "train.tokens_per_step=32"]) == 2  # nor are others begun beside it
+    assert "with other settings it would be another run: train.tokens_per_step" in capsys.readouterr().err
 
 
 def test_a_failure_is_noted_and_retried(file, tmp_path, capsys):

@@ -145,9 +145,7 @@ def points_to_run(sweep: Sweep, states: Sequence[str] | None = None, *, asking: 
     for each in standings(sweep, asking=asking):
         config, run = sweep.config(each.point), sweep.run_dir(each.point)
         if run.root.exists():
-            from hornbook.training.resume import find_run
-
-            find_run(config, True)
+            _begun(config)
         longer = states is None and each.state == "finished" and not is_done(run, config)
         if longer or each.state in (RUNNABLE if states is None else states):
             chosen.append(each.point)
@@ -160,14 +158,22 @@ def is_done(run: RunDir, config: Config) -> bool:
     Raises:
         CheckpointError: if the run was begun with other settings.
     """
-    from hornbook.config.load import load_config
-
     if not run.state_file.is_file() or run.state != "finished":
         return False
-    from hornbook.training.resume import find_run
+    before = _begun(config)
+    return before is not None and before.train.steps >= config.train.steps
 
-    find_run(config, True)
-    return load_config(run.config_file).config.train.steps >= config.train.steps
+
+def _begun(config: Config) -> Config | None:
+    """What the run of a configuration was trained with so far; None if it is nothing yet.
+
+    Raises:
+        CheckpointError: if that are other settings, or what stands in its place is no run.
+    """
+    from hornbook.training.resume import find_run, settings_of
+
+    run = find_run(config, True)
+    return None if run is None else settings_of(run, config)
 
 
 @contextlib.contextmanager
