@@ -213,7 +213,7 @@ def test_one_pool_at_a_time_and_what_it_runs_stays(file, monkeypatch, capsys):
     from hornbook.sweeps import local
 
     def another_starts(points, room, *, command, **_):
-        frozen = Path(command(points[3])[-2])
+        frozen = Path(command(points[3])[-3])
         before = frozen.read_text()
         assert main(["sweep", "run", str(file)]) == 2
         file.write_text(SIX.replace("[1e-2,", "[2e-2, 1e-2,"))

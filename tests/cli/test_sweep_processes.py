@@ -19,6 +19,8 @@ from tiny_project import make_project
 
 pytestmark = [pytest.mark.medium, pytest.mark.timeout(2400)]  # half a minute each, unless the machine is busy
 
+OFF = "train.compile='off'"  # which would take longer than the test
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
@@ -83,7 +85,7 @@ def test_six_points_one_killed_and_retried(file, tmp_path, capsys):
 
 
 def test_stopped_as_a_whole_every_run_saves(file, tmp_path):
-    process = start("run", str(file), "--set", "train.steps=100_000", "--set", "sweep.resources.cpus=1")
+    process = start("run", str(file), "--set", "train.steps=100_000", "--set", OFF, "--set", "sweep.resources.cpus=1")
     sweep = Sweep.load(file)
     until((sweep.run_dir(sweep.points[0]).checkpoints / "LATEST").exists, process)
     process.send_signal(signal.SIGTERM)
@@ -95,7 +97,7 @@ def test_stopped_as_a_whole_every_run_saves(file, tmp_path):
 
 
 def test_when_the_pool_is_killed_its_runs_save_and_end(file):
-    process = start("run", str(file), "--set", "train.steps=100_000", "--set", "sweep.resources.cpus=1")
+    process = start("run", str(file), "--set", "train.steps=100_000", "--set", OFF, "--set", "sweep.resources.cpus=1")
     sweep = Sweep.load(file)
     until((sweep.run_dir(sweep.points[0]).checkpoints / "LATEST").exists, process)
     process.kill()
@@ -109,7 +111,7 @@ def test_when_the_pool_is_killed_its_runs_save_and_end(file):
 
 def test_two_processes_train_a_point_and_are_told_to_stop(file):
     arguments = ["run", str(file), "--index", "0", "--set", "sweep.resources.processes=2", "--set"]
-    process = start(*arguments, "train.steps=100_000")
+    process = start(*arguments, "train.steps=100_000", "--set", OFF)
     sweep = Sweep.load(file)
     latest = sweep.run_dir(sweep.points[0]).checkpoints / "LATEST"
     until(latest.exists, process)
@@ -119,7 +121,7 @@ def test_two_processes_train_a_point_and_are_told_to_stop(file):
     (one_try,) = standings(sweep)[0].tries
     assert one_try.status == "preempted"
     step = list_checkpoints(latest.parent)[-1].step
-    process = start(*arguments, f"train.steps={step + 4}")
+    process = start(*arguments, f"train.steps={step + 4}", "--set", OFF)
     process.communicate(timeout=900)
     assert process.returncode == 0
     assert [each.status for each in standings(sweep)[0].tries] == ["preempted", "finished"]
