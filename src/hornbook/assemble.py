@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -52,6 +53,9 @@ from hornbook.training.start import build_learner, build_model, shape_of, tokeni
 from hornbook.training.state import TrainState
 from hornbook.training.trainer import OnRetreat, Trainer, TrainResult, no_retreat
 from hornbook.training.validation import Validation
+
+if TYPE_CHECKING:
+    from hornbook.checkpoint.sharded import ShardedSaves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +138,10 @@ def build_job(
     steps_left = config.train.steps - (0 if checkpoint is None else checkpoint.step)
     choices, remarks = choose(config, shape, device, kept=kept, steps_left=steps_left, processes=processes)
     torch.set_num_threads(choices.threads)
-    model = build_model(config, shape, choices, start).to(device)
-    job = Job(config, data, tokenizer, model, choices, remarks, processes)
+    model = build_model(config, shape, choices, start)
+    if not config.distributed.cuts_up_model(processes.world_size):  # else no device need hold all of it
+        model = model.to(device)
+    job = Job(config, data, tokenizer, model, choices, remarks, processes, device)
     state = TrainState() if checkpoint is None else restore(job.learner, checkpoint)
     return job, state if resumed else state.branched()
 
@@ -152,16 +158,21 @@ class Job:
         choices: Choices,
         remarks: Sequence[str],
         processes: Processes,
+        device: torch.device,
     ) -> None:
         self.config = config
         self.processes = processes
         self.choices = choices
         self.remarks = [*remarks, *filter(None, [Mixture.remark(config.data)])]
+        if config.distributed.strategy == "fsdp" and processes.world_size == 1:
+            self.remarks.append('distributed.strategy = "fsdp" has no effect with one process')
         self.data = data
         self.tokenizer = tokenizer
         self.model = model
         byte_lengths = torch.from_numpy(tokenizer.byte_lengths())
-        self.learner = build_learner(config, model, processes, mask_id=tokenizer.mask_id, byte_lengths=byte_lengths)
+        self.learner = build_learner(
+            config, model, processes, device=device, mask_id=tokenizer.mask_id, byte_lengths=byte_lengths
+        )
         self.strategy = self.learner.strategy
         if choices.compile:
             compile_updates(self.learner.optimizer)
@@ -283,9 +294,17 @@ class Job:
             tokenizer=self.tokenizer,
             objective=config.objective.model_dump(mode="json"),
             keep=config.checkpoint,
+            parts=self._sharded_saves(run_dir),
         )
         hooks.append(SaveCheckpoint(save, tracker, config.checkpoint))
         return [*hooks, Artifacts(run_dir, tracker)] if is_first else hooks
+
+    def _sharded_saves(self, run_dir: RunDir) -> "ShardedSaves | None":
+        if not (self.config.checkpoint.sharded and self.strategy.cuts_up_model):
+            return None
+        from hornbook.checkpoint.sharded import ShardedSaves  # a second of imports, which few runs need
+
+        return ShardedSaves(run_dir.checkpoints, self.processes)
 
     def _peak_flops(self) -> float | None:
         """Of all devices together, as far as is known: the first process measures one of them for all."""

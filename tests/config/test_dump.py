@@ -105,6 +105,14 @@ def configs(draw):
     if objective.get("kind") == "block_diffusion":
         objective |= {"block_length": draw(st.sampled_from([1, 4, 8]))}
         model |= {"ngram_length": 1, "ngram_rows": None, "ngram_dropout": 0.0}
+    if values["distributed"].get("strategy") == "fsdp":
+        values["distributed"] = {"strategy": "fsdp", "shard_group_size": draw(st.sampled_from([None, 2]))}
+        values["train"] |= {"compile": "auto"}
+        values["tracking"] |= {"histograms_every": 0}
+        model |= {"attention_backend": "auto"}
+    else:
+        values["distributed"].pop("shard_group_size", None)
+        values["checkpoint"].pop("sharded", None)
     config = agreeing(values)
     assume(config is not None)
     return config

@@ -116,10 +116,20 @@ def heard() -> Iterator[None]:
     except torch.OutOfMemoryError:  # is a RuntimeError too, and our own affair
         raise
     except RuntimeError as error:  # DistBackendError, DistNetworkError and gloo's own are all of this kind
-        reason = str(error).strip().partition("\n")[0][:300]
-        raise PeerLostError(
-            f"lost contact with another process of this run ({reason}); see why it ended, then go on with --resume"
-        ) from error
+        raise lost(error) from error
+
+
+def lost(error: BaseException) -> PeerLostError:
+    """What to say of an error of torch.distributed."""
+    reason = str(error).strip().partition("\n")[0][:300]
+    return PeerLostError(
+        f"lost contact with another process of this run ({reason}); see why it ended, then go on with --resume"
+    )
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether torch.distributed raised it, where other code might have."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "/gloo/" in str(error))
 
 
 @contextlib.contextmanager
