@@ -29,7 +29,7 @@ def settings(distributed: Mapping[str, object]) -> Config:
 
 
 def go_on(processes: Processes, distributed: Mapping[str, object], folder: Path, last: int) -> dict[str, Any]:
-    """From the newest checkpoint in `folder`, or the start, to step `last`: the losses on the way, then a checkpoint."""
+    """From the newest checkpoint in `folder`, or the start, to step `last`, and a checkpoint there."""
     config = settings(distributed)
     tokens = Tokens.of(config, is_small=True)
     model = Transformer(config.model.complete(vocab_size=tokens.vocab_size), seed=config.run.seed + processes.rank)
