@@ -94,7 +94,7 @@ class Work:
 
     def slowest(self, seconds: float) -> float:
         """The largest over processes."""
-        return max(self.processes.everyones(seconds))
+        return float(max(self.processes.everyones(seconds)))
 
 
 def sums(work: Work) -> list[dict[str, float]]:
