@@ -1,6 +1,5 @@
 """A run that is handed from processes to other processes through its checkpoints, in float64."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from hornbook.config.run import Config
 from hornbook.config.train import CheckpointConfig
 from hornbook.distributed.process_group import Processes
 from hornbook.models.transformer import Transformer
-from hornbook.selftest.parallel_cases import cut_down, verified
+from hornbook.selftest.parallel_cases import cut_down, distributed, verified
 from hornbook.selftest.parallel_data import Tokens
 from hornbook.training.hooks import Moment
 from hornbook.training.saving import Saver, restore
@@ -21,16 +20,18 @@ from hornbook.training.trainer import Trainer
 ROWS = 18
 
 
-def settings(distributed: Mapping[str, object]) -> Config:
-    """A tiny model, in buckets of which there are several."""
+def settings(strategy: str) -> Config:
+    """A tiny model, in buckets of which there are several; "" for one process."""
     config = verified(cut_down(load_config(None).config), ROWS)
-    values = {**config.model_dump(mode="json"), "train.micro_batch_size": 1, "train.steps": 1000}
-    return load_config(None, values=values | {f"distributed.{key}": value for key, value in distributed.items()}).config
+    values = {**config.model_dump(mode="json"), "train.micro_batch_size": 1}
+    if strategy:
+        values["distributed"] = distributed(config, strategy)
+    return load_config(None, values=values).config
 
 
-def go_on(processes: Processes, distributed: Mapping[str, object], folder: Path, last: int) -> dict[str, Any]:
+def go_on(processes: Processes, strategy: str, folder: Path, last: int) -> dict[str, Any]:
     """From the newest checkpoint in `folder`, or the start, to step `last`, and a checkpoint there."""
-    config = settings(distributed)
+    config = settings(strategy)
     tokens = Tokens.of(config, is_small=True)
     model = Transformer(config.model.complete(vocab_size=tokens.vocab_size), seed=config.run.seed + processes.rank)
     learner = build_learner(config, model.double(), processes, mask_id=tokens.mask_id)

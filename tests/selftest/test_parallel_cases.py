@@ -43,11 +43,12 @@ def test_cases(config):
 
 @pytest.mark.parametrize(("world_size", "accumulation", "size"), [(1, 1, 18), (1, 3, 6), (2, 3, 3), (3, 3, 2)])
 def test_the_configuration_of_a_case(config, world_size, accumulation, size):
-    case = Case(name="DDP", number="float64", world_size=world_size, accumulation=accumulation)
+    case = Case(name="DDP, sharded optimizer", number="float64", world_size=world_size, accumulation=accumulation)
     own = case_config(config, case, 18)
     assert own.train.micro_batch_size == size
     assert own.train.tokens_per_step == 18 * own.model.context_length
-    assert own.distributed.shard_optimizer == (world_size == 1)
+    assert own.distributed.shard_optimizer == (world_size > 1)
+    assert own.distributed.bucket_size_mb == config.distributed.bucket_size_mb < 0.1
 
 
 @pytest.mark.parametrize(

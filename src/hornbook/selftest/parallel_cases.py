@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from hornbook.config.distributed import DistributedConfig
 from hornbook.config.dump import to_json
 from hornbook.config.load import load_config
 from hornbook.config.run import Config
+from hornbook.config.train import CheckpointConfig
 from hornbook.errors import ConfigError
 from hornbook.models.accounting import parameter_counts
 
@@ -26,7 +28,7 @@ STRATEGIES: Mapping[str, Mapping[str, object]] = {
     "DDP, sharded optimizer": {"strategy": "ddp", "shard_optimizer": True},
     "FSDP2": {"strategy": "fsdp"},
 }
-"""What `[distributed]` says in each."""
+"""What `[distributed]` says in each, besides where processes meet and how long they wait."""
 BUCKETS = 5
 """At least so many, about: a bug in how they follow one another does not show in one."""
 SMALL_VOCABULARY, SMALL_CONTEXT, SMALL_HEADS, SMALL_HEAD_WIDTH = 61, 16, 4, 8
@@ -68,7 +70,7 @@ def together(config: Config, number: Number, world_size: int) -> list[Case]:
 def refusal(config: Config, name: str) -> str | None:
     """Why the configuration does not accept a strategy; None: it does."""
     try:
-        _changed(config, _distributed(name))
+        _changed(config, {"distributed": distributed(config, name)})
     except ConfigError as error:
         return str(error)
     return None
@@ -81,8 +83,19 @@ def rows_for(world_sizes: Sequence[int]) -> int:
 
 def case_config(config: Config, case: Case, rows: int) -> Config:
     """What a case is trained by; `config` is what `verified` gave."""
-    own = {} if case.world_size == 1 else _distributed(case.name)
-    return _changed(config, {**own, "train.micro_batch_size": rows // (case.world_size * case.accumulation)})
+    changes: dict[str, object] = {"train.micro_batch_size": rows // (case.world_size * case.accumulation)}
+    if case.world_size > 1:
+        changes["distributed"] = distributed(config, case.name)
+    return _changed(config, changes)
+
+
+def distributed(config: Config, name: str) -> dict[str, object]:
+    """All of `[distributed]` for a strategy; nothing of another's settings is left."""
+    asked = config.distributed
+    kept: dict[str, object] = {"backend": asked.backend, "timeout_minutes": asked.timeout_minutes}
+    if STRATEGIES[name]["strategy"] == "ddp":
+        kept["bucket_size_mb"] = asked.bucket_size_mb
+    return {**DistributedConfig().model_dump(mode="json"), **kept, **STRATEGIES[name]}
 
 
 def verified(config: Config, rows: int) -> Config:
@@ -94,6 +107,8 @@ def verified(config: Config, rows: int) -> Config:
     compiled = config.model.attention_backend == "compiled"
     changes: dict[str, object] = {
         "sweep": None,
+        "checkpoint": CheckpointConfig().model_dump(mode="json"),
+        "distributed": {**distributed(config, "DDP"), "bucket_size_mb": min(size, small) if size else 0.0},
         "model.init_from": None,
         "model.dropout": 0.0,
         "model.ngram_dropout": 0.0,
@@ -105,7 +120,6 @@ def verified(config: Config, rows: int) -> Config:
         "train.micro_batch_size": rows,
         "tracking.norms_every": 0,
         "tracking.histograms_every": 0,
-        "distributed.bucket_size_mb": min(size, small) if size else 0.0,
     }
     return _changed(config, changes)
 
@@ -136,10 +150,6 @@ def cut_down(config: Config) -> Config:
     if hasattr(config.objective, "block_length"):
         changes["objective.block_length"] = SMALL_CONTEXT // 4
     return _changed(config, changes)
-
-
-def _distributed(name: str) -> dict[str, object]:
-    return {f"distributed.{key}": value for key, value in STRATEGIES[name].items()}
 
 
 def _changed(config: Config, changes: Mapping[str, object]) -> Config:

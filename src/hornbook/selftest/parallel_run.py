@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,9 +44,9 @@ class Trace:
 
     losses: list[float]
     grad_norms: list[float]
-    first: dict[str, Tensor]
+    first: Mapping[str, Tensor]
     """Weights before the first step, on the CPU."""
-    last: dict[str, Tensor]
+    last: Mapping[str, Tensor]
     """Weights after the last."""
 
 

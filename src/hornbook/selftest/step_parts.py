@@ -57,12 +57,8 @@ class Work:
 
     def learner(self, *, bucket_mb: float, shard_optimizer: bool) -> Learner[TokenBatch]:
         """A new one: hooks of one size of buckets stay on a model for ever."""
-        settings = {
-            "distributed.strategy": "ddp",
-            "distributed.bucket_size_mb": bucket_mb,
-            "distributed.shard_optimizer": shard_optimizer,
-        }
-        config = load_config(None, values={**json.loads(to_json(self.config)), **settings}).config
+        settings = {"strategy": "ddp", "bucket_size_mb": bucket_mb, "shard_optimizer": shard_optimizer}
+        config = load_config(None, values={**json.loads(to_json(self.config)), "distributed": settings}).config
         model = build_model(config, _shape(config), self.choices, None).to(self.device)
         return build_learner(config, model.train(), self.processes)
 
