@@ -51,9 +51,11 @@ class _Rank:
     """By us, because another had failed."""
 
 
-def launch(command: Sequence[str], n: int) -> int:
+def launch(command: Sequence[str], n: int, *, advice: str = ". Go on with --resume") -> int:
     """Run `command` as `n` processes that train together; the exit status: 0, EXIT_PREEMPTED, or what the first one
     ended with after it told the user why.
+
+    `advice` ends the message of an error.
 
     Raises:
         TrainingError: naming the process that failed first, how, and the file with what it said, unless that is on the
@@ -72,7 +74,7 @@ def launch(command: Sequence[str], n: int) -> int:
     (folder / "rendezvous").unlink(missing_ok=True)
     if _status(ranks[0]) in EXITS_SAID:
         return _status(ranks[0])
-    raise TrainingError(_what_happened(ranks, first_failed))
+    raise TrainingError(_what_happened(ranks, first_failed) + advice)
 
 
 def stop_with_launcher() -> None:
@@ -176,7 +178,7 @@ def _what_happened(ranks: Sequence[_Rank], index: int) -> str:
     else:
         how = f"ended with status {status}"
     said = "what it said stands above" if rank.log is None else f"what it said is in {rank.log}{_last_line(rank.log)}"
-    return f"rank {index} of {len(ranks)} {how}, so the others were ended too; {said}. Go on with --resume"
+    return f"rank {index} of {len(ranks)} {how}, so the others were ended too; {said}"
 
 
 def _last_line(log: Path) -> str:
