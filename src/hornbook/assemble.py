@@ -20,8 +20,8 @@ import torch
 from hornbook.checkpoint.load import Checkpoint, load_checkpoint
 from hornbook.config.dump import config_hash
 from hornbook.config.run import Config
-from hornbook.data.loader import RowOrigin, WindowBatches
-from hornbook.data.mixture import HeldOut, Mixture
+from hornbook.data.loader import RowOrigin
+from hornbook.data.mixture import Mixture
 from hornbook.distributed.device import explained_nondeterminism, ready_device
 from hornbook.distributed.environment import place_of
 from hornbook.distributed.precision import DTYPES, fp32_products
@@ -43,6 +43,7 @@ from hornbook.training.compiled import compile_updates, remember
 from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
 from hornbook.training.norms import Norms, NormWatch
 from hornbook.training.out_of_memory import rows_at
+from hornbook.training.reading import read
 from hornbook.training.resume import changed_rate, find_checkpoint, find_run, settings_of
 from hornbook.training.run_record import Beginning, failures_logged, recorded, silent
 from hornbook.training.saving import Artifacts, Sampler, Saver, restore
@@ -93,8 +94,10 @@ def _train(config: Config, resume: bool | Path, device: torch.device, processes:
     data = Mixture.open(config.data)
     checkpoint = None if run_dir is None else find_checkpoint(run_dir, resume, data_digest=data.digest)
     processes.check_same(config_hash(config), what="the configuration")
+    processes.check_same(device.type, what="the kind of device")
     processes.check_same(data.digest, what="the data set")
-    processes.check_same(str(checkpoint and checkpoint.path), what="the checkpoint to go on from")
+    found = [str(run_dir and run_dir.root), str(checkpoint and checkpoint.path)]
+    processes.check_same(str(found), what="the run or checkpoint to go on from")
     kept = Choices.read(run_dir.choices_file) if run_dir is not None and checkpoint is not None else None
     job, state = build_job(config, data, checkpoint, kept, device=device, processes=processes)
     if before is not None and checkpoint is not None:
@@ -173,35 +176,9 @@ class Job:
         self.strategy = self.learner.strategy
         if choices.compile:
             compile_updates(self.learner.optimizer)
-        length = config.model.context_length
-        self.samples_per_step = config.train.tokens_per_step // length
-        lookahead = self.learner.objective.lookahead
-        windows, self.order = data.reading(
-            context_length=length,
-            lookahead=lookahead,
-            stride=config.data.stride or length,
-            seed=config.run.seed,
-            kind=config.data.order,
-            rows=self.samples_per_step,
-        )
-        self.batches = WindowBatches(
-            windows,
-            self.order,
-            samples_per_step=self.samples_per_step,
-            micro_batch_size=choices.micro_batch_size,
-            rank=self.strategy.rank,
-            world_size=self.strategy.world_size,
-        )
-        self.held_out: HeldOut | None = None
-        if config.train.eval_every:
-            self.held_out = data.held_out(
-                context_length=length,
-                lookahead=lookahead,
-                n_windows=max(1, config.train.eval_tokens // length),
-                batch_size=choices.eval_batch_size,
-                rank=processes.rank,
-                world_size=processes.world_size,
-            )
+        reading = read(config, data, choices, processes, lookahead=self.learner.objective.lookahead)
+        self.order, self.batches, self.held_out = reading.order, reading.batches, reading.held_out
+        if self.held_out is not None:
             self.remarks = [*self.remarks, *filter(None, [self.held_out.remark])]
         self.sampler: Sampler | None = None
         if config.train.sample_every:
@@ -272,7 +249,7 @@ class Job:
             hooks=hooks,
             state=state,
             config=config.train,
-            samples_per_step=self.samples_per_step,
+            samples_per_step=self.batches.samples_per_step,
             seed=config.run.seed,
             loader_threads=config.data.loader_threads,
             prefetch=config.data.prefetch,
@@ -301,7 +278,7 @@ class Job:
         if isinstance(self.learner.watch, NormWatch):
             hooks.append(Norms(self.learner.watch, tracker))
         if len(self.data.names) > 1:
-            every, samples = config.train.log_every, self.samples_per_step
+            every, samples = config.train.log_every, self.batches.samples_per_step
             hooks.append(Shares(self.data.names, self.order, tracker, samples_per_step=samples, every=every))
         if self.held_out is not None:
             tell = functools.partial(tracker.progress, "validation")

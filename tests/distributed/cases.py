@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -80,6 +81,23 @@ def build(processes: Processes, settings: Settings) -> Learner[TokenBatch]:
         precision=Precision(settings.precision, torch.device("cpu")),
         clip_grad_norm=0.5,
     )
+
+
+def state_at_first(processes: Processes, settings: Settings) -> int:
+    """Bytes of state that the optimizer has when it has just been made."""
+    made: list[int] = []
+    real = make_optimizer
+
+    def seen(*given: Any) -> Any:
+        optimizer = real(*given)
+        tensors = [tensor for state in optimizer.state.values() for tensor in state.values()]
+        made.append(sum(tensor.nbytes for tensor in tensors if tensor.ndim and tensor.device.type != "meta"))
+        return optimizer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("distributed.cases.make_optimizer", seen)
+        build(processes, settings)
+    return made[0]
 
 
 def build_strategy(processes: Processes, settings: Settings) -> Strategy:
@@ -212,7 +230,7 @@ def sums_started(processes: Processes) -> dict[str, list[int]]:
         with counted_sums() as sums:
             learner.strategy.backward(learner.objective(learner.model, own[0]).terms["cross_entropy"], last=last)
         found[name] = list(sums)
-    found["planned"] = [bucket.memory().numel() for bucket in learner.strategy.buckets.buckets]
+    found["planned"] = [bucket.flat.numel() for bucket in learner.strategy.buckets.buckets]
     return found
 
 

@@ -17,14 +17,11 @@ from hornbook.storage.run_dir import list_checkpoints
 from hornbook.sweeps.ledger import read_tries
 from hornbook.sweeps.status import standings
 from hornbook.sweeps.sweep import Sweep
+from sweeps.six_points import write_six
 from sweeps.slurm_node import missing_programs, slurm_node
 from tiny_project import make_project
 
-SIX = """extends = "tiny.toml"
-[sweep.grid]
-optim.learning_rate = [1e-2, 3e-3, 1e-3]
-optim.betas = [[0.9, 0.95], [0.9, 0.99]]
-[sweep.slurm]
+SLURM = """[sweep.slurm]
 minutes = 10
 max_running = 2
 """
@@ -33,9 +30,8 @@ SETTINGS = ["train.steps=200", "train.log_every=20", "train.eval_every=100", "ch
 
 @pytest.fixture
 def sweep(tmp_path):
-    make_project(tmp_path)
-    path = tmp_path / "rates.toml"
-    path.write_text(SIX)
+    path = write_six(make_project(tmp_path), tmp_path)
+    path.write_text(path.read_text() + SLURM)
     return Sweep.load(path, SETTINGS)
 
 

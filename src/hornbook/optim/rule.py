@@ -56,6 +56,10 @@ class Rule(Protocol):
         """What the next update needs, at this learning rate, and the counts after it."""
         ...
 
+    def cost(self, parameter: Tensor) -> int:
+        """How long an update of it takes, in numbers that move by themselves."""
+        return parameter.numel()
+
     def update(self, tensors: Tensors, numbers: Numbers) -> None:
         """Move the parameters and their state in place. Gradients are the caller's and stay as they are."""
         ...

@@ -187,13 +187,14 @@ def _micro_batch(
     averages = getattr(config.optim, "ema_decay", None) is not None
     cuts_up = config.distributed.cuts_up_model(processes.world_size)
     parts = (config.distributed.shard_group_size or processes.world_size) if cuts_up else 1
+    owners = processes.world_size if config.distributed.shard_optimizer and not cuts_up else 1
 
     def needed(rows: int) -> int:
         memory = training_memory(
             shape,
             rows=rows * config.objective.tokens_read,
             half=config.train.precision != "fp32",
-            state_tensors=STATE_TENSORS.get(config.optim.kind, 2) + averages,
+            state_tensors=(STATE_TENSORS.get(config.optim.kind, 2) + averages) / owners,
             chunk_tokens=config.train.nll_chunk_tokens,
             activation_checkpointing=config.train.activation_checkpointing,
             plain_attention=plain,

@@ -1,5 +1,7 @@
 """What a run starts from: its tokenizer, the shape of its model, the model, and all that its steps work with."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,7 @@ from hornbook.objectives.joint import Joint
 from hornbook.objectives.masked_diffusion import MaskedDiffusion
 from hornbook.objectives.next_token import NextToken
 from hornbook.objectives.objective import Objective
-from hornbook.optim.build import make_optimizer
+from hornbook.optim.build import make_optimizer, update_costs
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.training.choices import Choices
 from hornbook.training.norms import norm_watch
@@ -96,8 +98,12 @@ def build_strategy(
     *,
     device: torch.device = torch.device("cpu"),  # noqa: B008  # a value
     precision: Kind = "fp32",
+    costs: Mapping[str, int] | None = None,
 ) -> Strategy:
-    """How these processes train together; `device` and `precision` are for one that moves and cuts up the model.
+    """How these processes train together.
+
+    device, precision: for a strategy that moves and cuts up the model.
+    costs: of each parameter's update, where they are not as its size.
 
     Raises:
         ConfigError: if the processes cannot be grouped as the settings say.
@@ -113,6 +119,7 @@ def build_strategy(
         processes,
         bucket_bytes=round(config.bucket_size_mb * 2**20),
         shard_optimizer=config.shard_optimizer,
+        costs=costs,
     )
 
 
@@ -138,7 +145,10 @@ def build_learner(
     device = device or next(model.parameters()).device
     precision = Precision(config.train.precision, device)
     precision.check()
-    strategy = build_strategy(config.distributed, processes, device=device, precision=config.train.precision)
+    costs = update_costs(model.named_parameters(), roles(model), config.optim)
+    strategy = build_strategy(
+        config.distributed, processes, device=device, precision=config.train.precision, costs=costs
+    )
     strategy.prepare(model)
     return Learner[TokenBatch](
         model=model,

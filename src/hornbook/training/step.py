@@ -25,7 +25,7 @@ from hornbook.optim.groups import set_learning_rate
 from hornbook.optim.optimizer import RuledOptimizer
 from hornbook.training.compiled import CompilerFailed
 from hornbook.training.metrics import Sums, total_sums
-from hornbook.training.out_of_memory import MicroBatchTooLarge, watched
+from hornbook.training.out_of_memory import MicroBatchTooLarge, watched, without_frames
 from hornbook.training.skipping import SkipReason, SpikeLimits, why_skipped
 
 _DROPOUT = 1  # the purpose in the key of the default generator
@@ -164,7 +164,7 @@ def _all_accumulate(
         with watched():
             outputs = _accumulate(learner, batches, at, weights, loss_scale)
     except (MicroBatchTooLarge, CompilerFailed) as error:
-        failure = error.with_traceback(None)  # whose frames keep the tensors
+        failure = without_frames(error)
         strategy.abandon()
     too_large, not_compiled = isinstance(failure, MicroBatchTooLarge), isinstance(failure, CompilerFailed)
     agreed = strategy.agree(Flags(too_large=too_large, not_compiled=not_compiled))

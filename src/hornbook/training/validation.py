@@ -16,7 +16,7 @@ from hornbook.errors import TrainingError
 from hornbook.objectives.objective import StepContext
 from hornbook.optim.averaging import averaged
 from hornbook.training.metrics import readable, total_sums
-from hornbook.training.out_of_memory import MicroBatchTooLarge, release_cached, smaller, watched
+from hornbook.training.out_of_memory import MicroBatchTooLarge, release_cached, smaller, watched, without_frames
 from hornbook.training.step import Learner
 
 Measured = Mapping[str, tuple[Tensor, Tensor]]
@@ -87,7 +87,7 @@ class Validation:
             except MicroBatchTooLarge as error:
                 if self.learner.strategy.cuts_up_model:
                     self.learner.strategy.abandon()
-                failure = error.with_traceback(None)  # whose frames keep the tensors
+                failure = without_frames(error)
             fewer = smaller(pieces[0].n_rows)
             if fewer is None:
                 raise TrainingError(
