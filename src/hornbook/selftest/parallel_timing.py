@@ -172,7 +172,7 @@ class _Work:
 
     def slowest(self, seconds: float) -> float:
         """The largest over processes."""
-        return max(self.processes.everyones(seconds))
+        return float(max(self.processes.everyones(seconds)))
 
 
 def _sums(work: _Work) -> list[dict[str, float]]:
