@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -46,16 +45,13 @@ from hornbook.training.out_of_memory import rows_at
 from hornbook.training.reading import read
 from hornbook.training.resume import changed_rate, find_checkpoint, find_run, settings_of
 from hornbook.training.run_record import Beginning, failures_logged, recorded, silent
-from hornbook.training.saving import Artifacts, Sampler, Saver, restore
+from hornbook.training.saving import Artifacts, Sampler, Saver, restore, sharded_saves
 from hornbook.training.shares import Shares
 from hornbook.training.skip_record import RecordSkipped
 from hornbook.training.start import build_learner, build_model, shape_of, tokenizer_of
 from hornbook.training.state import TrainState
 from hornbook.training.trainer import OnRetreat, Trainer, TrainResult, no_retreat
 from hornbook.training.validation import Validation
-
-if TYPE_CHECKING:
-    from hornbook.checkpoint.sharded import ShardedSaves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +99,7 @@ def _train(config: Config, resume: bool | Path, device: torch.device, processes:
     if before is not None and checkpoint is not None:
         job.remarks = [*job.remarks, *changed_rate(before, config, updates=state.updates)]
     if run_dir is None:
-        by_time = f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
-        name = config.run.name or by_time
+        name = config.run.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
         run_dir = RunDir(Path(processes.first(lambda: str(RunDir.create(config.run.out_dir, name).root))))
     return job.run(run_dir, state, resumed=checkpoint is not None)
 
@@ -164,8 +159,6 @@ class Job:
         self.processes = processes
         self.choices = choices
         self.remarks = [*remarks, *filter(None, [Mixture.remark(config.data)])]
-        if config.distributed.strategy == "fsdp" and processes.world_size == 1:
-            self.remarks.append('distributed.strategy = "fsdp" has no effect with one process')
         self.data = data
         self.tokenizer = tokenizer
         self.model = model
@@ -294,17 +287,10 @@ class Job:
             tokenizer=self.tokenizer,
             objective=config.objective.model_dump(mode="json"),
             keep=config.checkpoint,
-            parts=self._sharded_saves(run_dir),
+            parts=sharded_saves(config.checkpoint, self.strategy, run_dir.checkpoints, self.processes),
         )
         hooks.append(SaveCheckpoint(save, tracker, config.checkpoint))
         return [*hooks, Artifacts(run_dir, tracker)] if is_first else hooks
-
-    def _sharded_saves(self, run_dir: RunDir) -> "ShardedSaves | None":
-        if not (self.config.checkpoint.sharded and self.strategy.cuts_up_model):
-            return None
-        from hornbook.checkpoint.sharded import ShardedSaves  # a second of imports, which few runs need
-
-        return ShardedSaves(run_dir.checkpoints, self.processes)
 
     def _peak_flops(self) -> float | None:
         """Of all devices together, as far as is known: the first process measures one of them for all."""

@@ -50,6 +50,8 @@ def choose(
         return choices.to_json(), remarks
 
     chosen, remarks = processes.first(decide)
+    if config.distributed.strategy == "fsdp" and processes.world_size == 1:
+        remarks = [*remarks, 'distributed.strategy = "fsdp" has no effect with one process']
     return Choices.from_json(chosen), remarks
 
 

@@ -15,6 +15,8 @@ from hornbook.config.generate import GenerateConfig
 from hornbook.config.train import CheckpointConfig
 from hornbook.data.batch import TokenBatch
 from hornbook.distributed.full_state import FullState
+from hornbook.distributed.process_group import Processes
+from hornbook.distributed.strategy import Strategy
 from hornbook.errors import ConfigError, GenerationError
 from hornbook.generation.text import check_requests, generate_text
 from hornbook.models.transformer import Transformer
@@ -100,6 +102,17 @@ class Saver:
 
     def _prune(self) -> None:
         prune(self.directory, light_keep=self.keep.light_keep, full_keep=self.keep.full_keep)
+
+
+def sharded_saves(
+    config: CheckpointConfig, strategy: Strategy, directory: Path, processes: Processes
+) -> "ShardedSaves | None":
+    """What writes every process's own parts into `directory`, where that is asked for and there are parts."""
+    if not (config.sharded and strategy.cuts_up_model):
+        return None
+    from hornbook.checkpoint.sharded import ShardedSaves
+
+    return ShardedSaves(directory, processes)
 
 
 def restore(learner: Learner[TokenBatch], checkpoint: Checkpoint) -> TrainState:
