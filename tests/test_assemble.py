@@ -27,7 +27,7 @@ from hornbook.storage.disk import StorageError
 from hornbook.storage.run_dir import RunDir, pointed
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tracking.jsonl import read_metrics
-from hornbook.training import resume, saving
+from hornbook.training import resume, run_record, saving
 from hornbook.training.saving import Sampler
 from hornbook.training.validation import Validation
 from tiny_project import load, make_project
@@ -262,7 +262,7 @@ class TestFailure:
         def refuse(*_: object) -> None:
             raise HornbookError("no login")
 
-        monkeypatch.setattr(assemble, "open_tracker", refuse)
+        monkeypatch.setattr(run_record, "open_tracker", refuse)
         with pytest.raises(HornbookError, match="no login"):
             assemble.train(configure())
         assert RunDir.open(tmp_path / "tiny").state == "failed"

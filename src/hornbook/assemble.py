@@ -19,8 +19,8 @@ import torch
 from hornbook.checkpoint.load import Checkpoint, load_checkpoint
 from hornbook.config.dump import config_hash
 from hornbook.config.run import Config
-from hornbook.data.loader import RowOrigin, WindowBatches
-from hornbook.data.mixture import HeldOut, Mixture
+from hornbook.data.loader import RowOrigin
+from hornbook.data.mixture import Mixture
 from hornbook.distributed.device import explained_nondeterminism, ready_device
 from hornbook.distributed.environment import place_of
 from hornbook.distributed.precision import DTYPES, fp32_products
@@ -42,9 +42,10 @@ from hornbook.training.compiled import compile_updates, remember
 from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
 from hornbook.training.norms import Norms, NormWatch
 from hornbook.training.out_of_memory import rows_at
+from hornbook.training.reading import read
 from hornbook.training.resume import changed_rate, find_checkpoint, find_run, settings_of
 from hornbook.training.run_record import Beginning, failures_logged, recorded, silent
-from hornbook.training.saving import Artifacts, Sampler, Saver, restore
+from hornbook.training.saving import Artifacts, Sampler, Saver, restore, sharded_saves
 from hornbook.training.shares import Shares
 from hornbook.training.skip_record import RecordSkipped
 from hornbook.training.start import build_learner, build_model, shape_of, tokenizer_of
@@ -89,15 +90,16 @@ def _train(config: Config, resume: bool | Path, device: torch.device, processes:
     data = Mixture.open(config.data)
     checkpoint = None if run_dir is None else find_checkpoint(run_dir, resume, data_digest=data.digest)
     processes.check_same(config_hash(config), what="the configuration")
+    processes.check_same(device.type, what="the kind of device")
     processes.check_same(data.digest, what="the data set")
-    processes.check_same(str(checkpoint and checkpoint.path), what="the checkpoint to go on from")
+    found = [str(run_dir and run_dir.root), str(checkpoint and checkpoint.path)]
+    processes.check_same(str(found), what="the run or checkpoint to go on from")
     kept = Choices.read(run_dir.choices_file) if run_dir is not None and checkpoint is not None else None
     job, state = build_job(config, data, checkpoint, kept, device=device, processes=processes)
     if before is not None and checkpoint is not None:
         job.remarks = [*job.remarks, *changed_rate(before, config, updates=state.updates)]
     if run_dir is None:
-        by_time = f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
-        name = config.run.name or by_time
+        name = config.run.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
         run_dir = RunDir(Path(processes.first(lambda: str(RunDir.create(config.run.out_dir, name).root))))
     return job.run(run_dir, state, resumed=checkpoint is not None)
 
@@ -131,8 +133,10 @@ def build_job(
     steps_left = config.train.steps - (0 if checkpoint is None else checkpoint.step)
     choices, remarks = choose(config, shape, device, kept=kept, steps_left=steps_left, processes=processes)
     torch.set_num_threads(choices.threads)
-    model = build_model(config, shape, choices, start).to(device)
-    job = Job(config, data, tokenizer, model, choices, remarks, processes)
+    model = build_model(config, shape, choices, start)
+    if not config.distributed.cuts_up_model(processes.world_size):  # else no device need hold all of it
+        model = model.to(device)
+    job = Job(config, data, tokenizer, model, choices, remarks, processes, device)
     state = TrainState() if checkpoint is None else restore(job.learner, checkpoint)
     return job, state if resumed else state.branched()
 
@@ -149,6 +153,7 @@ class Job:
         choices: Choices,
         remarks: Sequence[str],
         processes: Processes,
+        device: torch.device,
     ) -> None:
         self.config = config
         self.processes = processes
@@ -158,39 +163,15 @@ class Job:
         self.tokenizer = tokenizer
         self.model = model
         byte_lengths = torch.from_numpy(tokenizer.byte_lengths())
-        self.learner = build_learner(config, model, processes, mask_id=tokenizer.mask_id, byte_lengths=byte_lengths)
+        self.learner = build_learner(
+            config, model, processes, device=device, mask_id=tokenizer.mask_id, byte_lengths=byte_lengths
+        )
         self.strategy = self.learner.strategy
         if choices.compile:
             compile_updates(self.learner.optimizer)
-        length = config.model.context_length
-        self.samples_per_step = config.train.tokens_per_step // length
-        lookahead = self.learner.objective.lookahead
-        windows, self.order = data.reading(
-            context_length=length,
-            lookahead=lookahead,
-            stride=config.data.stride or length,
-            seed=config.run.seed,
-            kind=config.data.order,
-            rows=self.samples_per_step,
-        )
-        self.batches = WindowBatches(
-            windows,
-            self.order,
-            samples_per_step=self.samples_per_step,
-            micro_batch_size=choices.micro_batch_size,
-            rank=self.strategy.rank,
-            world_size=self.strategy.world_size,
-        )
-        self.held_out: HeldOut | None = None
-        if config.train.eval_every:
-            self.held_out = data.held_out(
-                context_length=length,
-                lookahead=lookahead,
-                n_windows=max(1, config.train.eval_tokens // length),
-                batch_size=choices.eval_batch_size,
-                rank=processes.rank,
-                world_size=processes.world_size,
-            )
+        reading = read(config, data, choices, processes, lookahead=self.learner.objective.lookahead)
+        self.order, self.batches, self.held_out = reading.order, reading.batches, reading.held_out
+        if self.held_out is not None:
             self.remarks = [*self.remarks, *filter(None, [self.held_out.remark])]
         self.sampler: Sampler | None = None
         if config.train.sample_every:
@@ -261,7 +242,7 @@ class Job:
             hooks=hooks,
             state=state,
             config=config.train,
-            samples_per_step=self.samples_per_step,
+            samples_per_step=self.batches.samples_per_step,
             seed=config.run.seed,
             loader_threads=config.data.loader_threads,
             prefetch=config.data.prefetch,
@@ -290,7 +271,7 @@ class Job:
         if isinstance(self.learner.watch, NormWatch):
             hooks.append(Norms(self.learner.watch, tracker))
         if len(self.data.names) > 1:
-            every, samples = config.train.log_every, self.samples_per_step
+            every, samples = config.train.log_every, self.batches.samples_per_step
             hooks.append(Shares(self.data.names, self.order, tracker, samples_per_step=samples, every=every))
         if self.held_out is not None:
             tell = functools.partial(tracker.progress, "validation")
@@ -306,6 +287,7 @@ class Job:
             tokenizer=self.tokenizer,
             objective=config.objective.model_dump(mode="json"),
             keep=config.checkpoint,
+            parts=sharded_saves(config.checkpoint, self.strategy, run_dir.checkpoints, self.processes),
         )
         hooks.append(SaveCheckpoint(save, tracker, config.checkpoint))
         return [*hooks, Artifacts(run_dir, tracker)] if is_first else hooks

@@ -163,6 +163,23 @@ def test_how_long_it_will_take_is_said(toy, monkeypatch):
     assert said == ["about 33 s more"]
 
 
+PARTS = """
+import os
+
+def setup(settings):
+    return (lambda part: part), (lambda part: {"said": f"{part} of {os.getpid()}"})
+"""
+
+
+def test_parts_share_a_process_and_take_turns(tmp_path):
+    (tmp_path / "parts.py").write_text(PARTS)
+    sides = [Side(name=f"the {part}", file=str(tmp_path / "parts.py"), settings={}, part=part) for part in "ab"]
+    first, second = run_case(Case(name="toy", unit="MB", amount=1, sides=sides), blocks=3)
+    (mine, process), (other, same) = (each.checks["said"].split(" of ") for each in (first, second))
+    assert (mine, other, process) == ("a", "b", same)
+    assert len(first.seconds[""]) == len(second.seconds[""]) == 3
+
+
 SPINNER = """
 import threading
 

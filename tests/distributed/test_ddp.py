@@ -87,6 +87,12 @@ def test_shards_change_no_bit_and_share_the_memory(ranks: Ranks) -> None:
     assert largest <= whole[0]["state_bytes"] * {2: 0.6, 3: 0.45}[ranks.n]
 
 
+@pytest.mark.parametrize("kind", ["averages", "schedule_free", "muon"])
+def test_foreign_state_is_never_made(ranks: Ranks, kind: str) -> None:
+    settings = Settings(optim=OPTIMIZERS[kind])
+    assert sum(ranks.call(cases.state_at_first, settings)) == cases.state_at_first(ALONE, settings)
+
+
 def test_the_same_twice_bit_for_bit(pair: Ranks) -> None:
     settings = Settings(dtype=torch.float32, dropout=0.1)
     first, second = (pair.call(cases.train, settings, STEPS)[0] for _ in range(2))

@@ -43,6 +43,7 @@ def test_srun() -> None:
     assert (place.rank, place.world_size, place.local_rank, place.local_world_size) == (5, 6, 0, 1)
     assert place.meeting_point == f"tcp://node07:{15_000 + 77 * 31 + 2}"
     assert place_of(SRUN | {"MASTER_ADDR": "b", "MASTER_PORT": "1234"}).meeting_point == "tcp://b:1234"
+    assert place_of(SRUN | {"WORLD_SIZE": "6"}) == place  # which the batch script exported
     assert place_of(SRUN | TORCHRUN | MASTER).meeting_point == "env://"  # torchrun started by srun
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from hornbook.distributed import launch as launching
 from hornbook.distributed.environment import place_of
-from hornbook.distributed.launch import EXIT_PEER_LOST, launch
+from hornbook.distributed.launch import EXIT_PEER_LOST, EXIT_PREEMPTED, launch
 from hornbook.errors import TrainingError
 
 PRELUDE = "import os, signal, sys, time\nrank = int(os.environ['RANK'])\n"
@@ -41,7 +41,7 @@ def test_all_end_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_preempted_together() -> None:
-    assert launch(program("sys.exit(1)"), 2) == 1
+    assert launch(program(f"sys.exit({EXIT_PREEMPTED})"), 2) == EXIT_PREEMPTED
 
 
 def test_a_killed_process_is_named_and_the_others_end() -> None:
@@ -74,13 +74,25 @@ def test_who_merely_lost_another_is_not_blamed() -> None:
         launch(program(text), 3)
 
 
+def test_an_error_that_nobody_caught_ends_those_who_wait_to_meet() -> None:
+    text = """
+        if rank == 1:
+            raise ImportError("not on this machine")
+        time.sleep(60)
+    """
+    began = time.monotonic()
+    with pytest.raises(TrainingError, match=r"rank 1 of 2 ended with status 1.*\(ImportError: not on this machine\)"):
+        launch(program(text), 2)
+    assert time.monotonic() - began < 50.0
+
+
 def test_what_the_first_process_has_said_is_not_said_again() -> None:
     assert launch(program("sys.exit(2)"), 2) == 2
 
 
 def test_signals_reach_everybody(tmp_path: Path) -> None:
-    text = """
-        signal.signal(signal.SIGUSR1, lambda *_: sys.exit(1))
+    text = f"""
+        signal.signal(signal.SIGUSR1, lambda *_: sys.exit({EXIT_PREEMPTED}))
         open(sys.argv[-1] + str(rank), 'w').close()
         time.sleep(60)
     """
@@ -91,7 +103,7 @@ def test_signals_reach_everybody(tmp_path: Path) -> None:
         assert launcher.poll() is None
         time.sleep(0.02)
     launcher.send_signal(signal.SIGUSR1)
-    assert launcher.wait(60) == 1
+    assert launcher.wait(60) == EXIT_PREEMPTED
 
 
 def test_when_the_launcher_is_killed_input_ends(tmp_path: Path) -> None:

@@ -12,9 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from distributed.ranks import Ranks
+from hornbook import assemble
 from hornbook.checkpoint.load import load_checkpoint
+from hornbook.config.run import Config
+from hornbook.distributed.process_group import Processes
+from hornbook.errors import HornbookError
 from hornbook.storage.run_dir import RunDir
-from tiny_project import make_project
+from tiny_project import load, make_project
 
 pytestmark = pytest.mark.medium
 
@@ -136,6 +141,26 @@ def test_a_signal_to_the_launcher_stops_all_and_saves(project: Path) -> None:
     run = run_of(project, "stopped")
     assert run.state == "preempted"
     assert load_checkpoint(run.root).kind == "full"
+
+
+def resume_unseen(processes: Processes, config: Config) -> str:
+    """What all say where the second process does not see the run that the first one does."""
+    with pytest.MonkeyPatch.context() as patch:
+        if processes.rank:
+            patch.setattr(assemble, "find_run", lambda *_: None)
+        try:
+            assemble._train(config, True, torch.device("cpu"), processes)
+        except HornbookError as error:
+            return str(error)
+    return "trained"
+
+
+def test_a_run_that_not_all_see_is_named(project: Path, pair: Ranks) -> None:
+    assert train(project, "begun", 1, crash="train:step@1").returncode != 0  # before its first checkpoint
+    values = {**SETTINGS, "train.fp32_products": "exact", "tracking.console": "none", "run.name": "begun"}
+    config = load(project, **{key.replace(".", "__"): value for key, value in values.items()})
+    for said in pair.call(resume_unseen, config):
+        assert "the run or checkpoint to go on from of rank 1 is another than that of rank 0" in said
 
 
 @pytest.mark.parametrize(

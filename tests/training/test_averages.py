@@ -76,6 +76,17 @@ def test_an_error_while_averages_are_shown_puts_the_trained_weights_back(config:
     assert_equal(full(learner), trained)
 
 
+@pytest.mark.parametrize("config", AVERAGING, ids=lambda config: config.kind)
+def test_after_an_error_nobody_waits_for_the_other_processes(config: OptimConfig) -> None:
+    learner, shared = build_learner(optim=config), []
+    with averaged(learner.optimizer, lambda: shared.append("share")):
+        pass
+    assert len(shared) == 2
+    with pytest.raises(OSError, match="disk"), averaged(learner.optimizer, lambda: shared.append("share")):
+        raise OSError("disk")
+    assert len(shared) == 3
+
+
 def test_memory_that_ends_while_averages_are_put_in_leaves_the_trained_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = build_learner(optim=ScheduleFreeAdamWConfig())
     build_trainer(learner, steps=3).run()

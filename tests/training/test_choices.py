@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hornbook.config.distributed import DistributedConfig
 from hornbook.config.run import Config
 from hornbook.distributed.process_group import Processes
 from hornbook.errors import CheckpointError, ConfigError
@@ -102,6 +103,17 @@ def test_an_average_of_the_weights_takes_memory_too(monkeypatch: pytest.MonkeyPa
     for optim in ({"kind": "lion"}, {"kind": "lion", "ema_decay": 0.9}, {"kind": "adamw", "ema_decay": 0.9}):
         made(Config.model_validate({**settings().model_dump(), "optim": optim}))
     assert sorted(set(counted)) == [1, 2, 3]
+
+
+def test_processes_share_the_memory_of_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[float] = []
+    monkeypatch.setattr(choosing, "training_memory", lambda _, **given: counted.append(given["state_tensors"]) or {})
+    config, four = settings(), Processes(world_size=4)
+    for shared in (True, False):
+        alike = config.model_copy(update={"distributed": DistributedConfig(shard_optimizer=shared)})
+        shape = config.model.complete(vocab_size=50)
+        choosing._micro_batch(alike, shape, CPU, four, plain=True)
+    assert set(counted) == {0.5, 2.0}
 
 
 def test_an_objective_that_reads_tokens_twice_takes_twice_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

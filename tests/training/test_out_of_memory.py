@@ -1,5 +1,7 @@
 """A step that does not fit is done again in smaller micro-batches, and nothing else changes."""
 
+import weakref
+
 import pytest
 import torch
 from torch._dynamo.exc import InternalTorchDynamoError
@@ -96,6 +98,25 @@ def test_the_run_equals_one_with_the_smaller_micro_batch_from_there(
     ).run()
     assert told == [(3, {"shrunk": ((2, ROWS),)})]
     assert_equal(full(learner), full(expected))
+
+
+def test_what_failed_has_left_memory_before_the_next_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, made, alive = NextToken.__call__, [], []
+
+    def limited(self: NextToken, model: torch.nn.Module, batch: TokenBatch) -> LossOutput:
+        alive.append([each for each in made if each() is not None])
+        output = whole(self, model, batch)
+        if batch.n_rows > ROWS:
+            made.append(weakref.ref(output))
+            raise RuntimeError(CPU_WORDS)
+        return output
+
+    monkeypatch.setattr(NextToken, "__call__", limited)
+    learner = build_learner()
+    build_trainer(learner, steps=1, batches=Joint()).run()
+    Validation(learner, [join(draw(9))], seed=0)()
+    assert len(made) == 2
+    assert not any(alive)
 
 
 def test_it_shrinks_as_often_as_it_must_and_then_stays(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 A burst of other load slows one block of either side and spoils one of the ratios; the median of seven does not care.
 Each side has an interpreter of its own (`serve`), so that another library can live in an environment of its own, and
-neither side pays for what the other has in memory. A side whose turn it is not is stopped and uses no processor.
+neither side pays for what the other has in memory; but sides may be parts of one. A side whose turn it is not is
+stopped and uses no processor.
 
     block        0            1            2
     turns    ours theirs  theirs ours  ours theirs  ...
@@ -121,15 +122,15 @@ def _one_process(case: Case, side: Side, result: Measured) -> None:
 
 
 def _standing(case: Case, results: list[Measured], blocks: int, say: Callable[[str], None]) -> None:
-    processes = {side.name: SideProcess(side) for side in case.sides}
+    processes = {_home(side): SideProcess(side) for side in case.sides}
     try:
         for side, result in _turns(case, results, 0):
             if side.warm_up and not side.once and not results[0].failure:
-                _one_block(case, side, result, processes[side.name], counted=False)
+                _one_block(case, side, result, processes[_home(side)], counted=False)
         start = time.perf_counter()
         for block in range(blocks):
             for side, result in _turns(case, results, block):
-                _one_block(case, side, result, processes[side.name], counted=True)
+                _one_block(case, side, result, processes[_home(side)], counted=True)
             if block == 0:
                 _estimate(start, blocks, say)
     finally:
@@ -137,16 +138,22 @@ def _standing(case: Case, results: list[Measured], blocks: int, say: Callable[[s
             process.close()
 
 
+def _home(side: Side) -> str:
+    """What sides that share a process have in common."""
+    return side.name if side.part is None else side.file
+
+
 def _one_block(case: Case, side: Side, result: Measured, process: SideProcess, *, counted: bool) -> None:
     """A block of a standing process, which is started when its first turn comes."""
     (name,) = case.passes
     first = not result.setup_seconds
     try:
-        if first:
+        if not process.is_running:
             process.start()
             process.set_up()
+        if first:
             result.setup_seconds.append(process.setup_seconds)
-        seconds = process.block()
+        seconds = process.block(side.part)
         _check(case, result, process, first=first)
     except SideFailedError as error:
         result.failure = str(error)

@@ -6,11 +6,11 @@ other libraries import nothing of hornbook. A side is a file with
     def setup(settings) -> (block, checks)
 
 where block() is what is timed and checks(what block returned) gives values to compare, which takes no part of the time.
-One message a line, as JSON:
+Where several sides are parts of one file, block(part) is told which. One message a line, as JSON:
 
     in     the settings                                first, once
     out    {"setup": seconds}
-    in     anything                                    each asks for a block
+    in     "block", or the name of a part              each asks for a block
     out    {"seconds": ...}                            at once, so that who waits can hold a clock too
     out    {"checks": ..., "memory": bytes, "idle": share of a core used while it waited}
     out    {"error": "one line"}                       instead of any of these; then the process ends
@@ -60,11 +60,12 @@ def _serve(side: str, say: Callable[..., None]) -> None:
     say(setup=time.perf_counter() - start)
     waited = used = 0.0
     wall, cpu = time.perf_counter(), time.process_time()
-    for _ in sys.stdin:
+    for line in sys.stdin:
         waited, used = waited + time.perf_counter() - wall, used + time.process_time() - cpu
         gc.collect()
+        part = json.loads(line)
         start = time.perf_counter()
-        result = block()
+        result = block() if part == "block" else block(part)
         say(seconds=time.perf_counter() - start)
         memory = peak_memory()
         say(checks=checks(result), memory=memory, idle=used / max(waited, 1.0))

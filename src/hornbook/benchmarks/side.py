@@ -36,6 +36,8 @@ class Side:
     """In a standing process, run a block that is not counted first: off for who neither compiles nor caches."""
     once: bool = False
     """Only in the first block, for its checks: who is too slow for all of them has no ratio."""
+    part: str | None = None
+    """Sides with a part run in one standing process where they name the same file: a block is told which part it is."""
     share: float = 1.0
     """Of the case's amount, what a block of it works through, for who would take the same time for every part: its
     seconds are divided by this."""
@@ -90,10 +92,15 @@ class SideProcess:
         self._send({**self._side.settings, "threads": self._side.threads})
         self.setup_seconds = self._answer()["setup"]
 
-    def block(self) -> float:
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and not closed since."""
+        return self._process is not None
+
+    def block(self, part: str | None = None) -> float:
         """Run one block; its seconds, as the side measured them. Until the next one the process stands still."""
         self._signal("SIGCONT")
-        self._send("block")
+        self._send(part or "block")
         seconds = float(self._answer()["seconds"])
         self.answered = time.perf_counter()
         after = self._answer()

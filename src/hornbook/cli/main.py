@@ -30,7 +30,7 @@ VERBS = {
     "generate": ("hornbook.cli.generate", "continue prompts"),
     "chat": ("hornbook.cli.chat", "talk to a model in the terminal"),
     "eval": ("hornbook.cli.eval", "measure a model: perplexity and bits per byte"),
-    "checkpoint": ("hornbook.cli.checkpoint", "inspect, verify and prune checkpoints"),
+    "checkpoint": ("hornbook.cli.checkpoint", "inspect, verify, prune and consolidate checkpoints"),
     "sweep": ("hornbook.cli.sweep", "many runs of one file, here or by SLURM and HTCondor; what came of them"),
     "report": ("hornbook.cli.report", "runs as one HTML page: curves, samples, configuration, branches"),
     "bench": ("hornbook.cli.bench", "ratios against ordinary libraries, side by side on this machine"),

@@ -75,9 +75,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("no configuration: name a TOML file, or --resume RUN to go on with a run")
     place = place_of(os.environ)
     if args.nproc is not None and place.world_size == 1 and args.nproc > 1:
-        from hornbook.distributed.launch import launch
+        from hornbook.distributed.launch import EXIT_PREEMPTED, launch
 
-        return launch([sys.executable, "-P", "-m", "hornbook", "train", *args.arguments], args.nproc)
+        status = launch([sys.executable, "-P", "-m", "hornbook", "train", *args.arguments], args.nproc)
+        return 1 if status == EXIT_PREEMPTED else status
     if args.nproc is not None and args.nproc != place.world_size:
         raise ConfigError(
             f"--nproc {args.nproc}: this is one of {place.world_size} processes already (WORLD_SIZE, or "
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 def _train(config: Config, resume: bool | Path, place: Place) -> int:
     """This process's part."""
     from hornbook import assemble
-    from hornbook.distributed.launch import EXIT_PEER_LOST
+    from hornbook.distributed.launch import EXIT_PEER_LOST, EXIT_PREEMPTED
     from hornbook.errors import PeerLostError
 
     try:
@@ -102,7 +103,9 @@ def _train(config: Config, resume: bool | Path, place: Place) -> int:
         return EXIT_PEER_LOST
     if place.rank == 0:
         _tell(trained, config)
-    return 1 if trained.result.stop_reason == "preempted" else 0
+    if trained.result.stop_reason != "preempted":
+        return 0
+    return EXIT_PREEMPTED if place.is_ours else 1
 
 
 def _branch(args: argparse.Namespace) -> Config:

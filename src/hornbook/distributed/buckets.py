@@ -29,12 +29,13 @@ _ALIGNED = 16
 
 @dataclass
 class Bucket:
-    """Parameters whose gradients travel together, those of one owner side by side; no memory before it is needed."""
+    """Parameters whose gradients travel together, those of one owner side by side.
+
+    Its memory is there from the start: what runs out later is that of activations, and smaller micro-batches help.
+    """
 
     parameters: list[nn.Parameter]
     owners: list[int]
-    flat: Tensor | None = None
-    views: list[Tensor] = field(default_factory=list)
     waiting: set[int] = field(default_factory=set)
     """Which gradients of this backward pass have not arrived yet."""
     work: dist.Work | None = None
@@ -53,27 +54,17 @@ class Bucket:
             (self.owners[first], slice(self.starts[first], ends[last]), range(first, last))
             for first, last in pairwise([*cuts, len(order)])
         ]
-
-    @property
-    def n_bytes(self) -> int:
-        """What travels."""
-        return (self.tail + len(self.parameters)) * self.parameters[0].element_size()
-
-    def memory(self) -> Tensor:
-        """The flat tensor, made at the first call."""
-        if self.flat is None:
-            like = self.parameters[0]
-            self.flat = torch.zeros(self.tail + len(self.parameters), dtype=like.dtype, device=like.device)
-            self.views = [
-                self.flat[start : start + parameter.numel()].view(parameter.shape)
-                for start, parameter in zip(self.starts, self.parameters, strict=True)
-            ]
-        return self.flat
+        like = self.parameters[0]
+        self.flat = torch.zeros(self.tail + len(order), dtype=like.dtype, device=like.device)
+        self.views = [
+            self.flat[start : start + parameter.numel()].view(parameter.shape)
+            for start, parameter in zip(self.starts, self.parameters, strict=True)
+        ]
 
     @torch.no_grad()
     def take(self, index: int) -> None:
         """Move the gradient of parameter `index` into the bucket, where it is not there already."""
-        parameter, _ = self.parameters[index], self.memory()
+        parameter = self.parameters[index]
         if parameter.grad is not None and parameter.grad is not self.views[index]:
             self.views[index].copy_(parameter.grad)
             parameter.grad = self.views[index]
@@ -81,21 +72,19 @@ class Bucket:
     @torch.no_grad()
     def send(self) -> None:
         """Start the sum over processes."""
-        flat = self.memory()
         used = [parameter.grad is not None for parameter in self.parameters]
         for index, is_used in enumerate(used):
             if is_used:
                 self.take(index)
             else:
                 self.views[index].zero_()
-        flat[self.tail :] = 1.0 if all(used) else torch.tensor(used, dtype=flat.dtype)
+        self.flat[self.tail :] = 1.0 if all(used) else torch.tensor(used, dtype=self.flat.dtype)
         with heard():
-            self.work = dist.all_reduce(flat, async_op=True)
+            self.work = dist.all_reduce(self.flat, async_op=True)
 
     def receive(self) -> None:
         """Wait for the sum, and give it to the parameters."""
         assert self.work is not None
-        assert self.flat is not None
         with heard():
             self.work.wait()
         unused = [index for index, parameter in enumerate(self.parameters) if parameter.grad is None]

@@ -10,6 +10,7 @@ Nothing is divided here: the step divides losses by weights that were summed ove
 
 import dataclasses
 from collections import defaultdict
+from collections.abc import Mapping
 
 import torch
 import torch.distributed as dist
@@ -28,11 +29,21 @@ from hornbook.errors import PeerLostError
 class DataParallel:
     """The Strategy of processes that have the whole model each. `prepare` comes first, and once."""
 
-    def __init__(self, processes: Processes, *, bucket_bytes: int, shard_optimizer: bool) -> None:
-        """`bucket_bytes`: the most in a bucket; 0: one bucket."""
+    cuts_up_model = False
+
+    def __init__(
+        self,
+        processes: Processes,
+        *,
+        bucket_bytes: int,
+        shard_optimizer: bool,
+        costs: Mapping[str, int] | None = None,
+    ) -> None:
+        """`bucket_bytes`: the most in a bucket; 0: one bucket. `costs` of updates, by which owners are chosen."""
         self.processes = processes
         self.bucket_bytes = bucket_bytes
         self.shard_optimizer = shard_optimizer
+        self.costs = costs
         self.buckets: GradientBuckets
         self.shards: OptimizerShards | None = None
 
@@ -56,19 +67,20 @@ class DataParallel:
         shapes = {name: (str(tensor.dtype), list(tensor.shape)) for name, tensor in tensors.items()}
         self.processes.check_same(str(shapes), what="the model")
         send_from_first(list(tensors.values()))
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        owners = owners_of(trained, self.world_size) if self.shard_optimizer else [0] * len(trained)
-        owner = dict(zip(trained, owners, strict=True))
+        named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        trained = list(named.values())
+        costs = None if self.costs is None else [self.costs[name] for name in named]
+        # With or without shards gradients lie alike: in which order three or more are added depends on where they lie.
+        owner = dict(zip(trained, owners_of(trained, self.world_size, costs), strict=True))
         self.buckets = GradientBuckets(trained, limit=self.bucket_bytes, owner=owner.__getitem__)
         if self.shard_optimizer:
             self.shards = OptimizerShards(self.processes, self.buckets.buckets)
 
     def optimizer(self, model: nn.Module, make: MakeOptimizer) -> Optimizer:
         """The optimizer of every parameter; with shards, only own ones have state."""
-        optimizer = make(model.named_parameters())
         if self.shards is not None:
-            self.shards.keep_own(optimizer)
-        return optimizer
+            return self.shards.optimizer(model, make)
+        return make(model.named_parameters())
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """Add this micro-batch's gradient; with `last`, sums start while it runs, and are there on return.

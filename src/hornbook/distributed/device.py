@@ -47,8 +47,8 @@ def device_of_rank(name: str, place: Place) -> torch.device:
     count = torch.cuda.device_count()
     if place.local_world_size > count:
         raise ConfigError(
-            f"{place.local_world_size} processes on a machine with {count} CUDA devices; start at most one each, or "
-            'use device = "cpu"'
+            f"{place.local_world_size} processes on a machine with {count} CUDA devices; start at most one each (and "
+            'let each see all of them: under SLURM --gpus-per-node, not --gpus-per-task), or use device = "cpu"'
         )
     device = torch.device("cuda", place.local_rank)
     torch.cuda.set_device(device)

@@ -40,11 +40,10 @@ def place_of(environ: Mapping[str, str]) -> Place:
     Raises:
         ConfigError: naming the variable that is missing or makes no sense.
     """
-    if "WORLD_SIZE" in environ:
+    is_slurm = _number(environ, "SLURM_STEP_NUM_TASKS", 1) > 1 and "SLURM_PROCID" in environ
+    if "WORLD_SIZE" in environ and ("RANK" in environ or not is_slurm):  # batch scripts like to export it alone
         return _checked(_of_torchrun(environ))
-    if _number(environ, "SLURM_STEP_NUM_TASKS", 1) > 1 and "SLURM_PROCID" in environ:
-        return _checked(_of_slurm(environ))
-    return Place()
+    return _checked(_of_slurm(environ)) if is_slurm else Place()
 
 
 def _of_torchrun(environ: Mapping[str, str]) -> Place:

@@ -29,8 +29,15 @@ EXITS_SAID = (2, 130, 141)
 """Of a first process that has told the user itself: what to mend, interrupted, nobody reads."""
 EXIT_PEER_LOST = 75
 """Of a process that ends because another one did."""
+EXIT_PREEMPTED = 99
+"""Of a process that saved because it was asked to stop; to Grid Engine, too, it says: queue me again.
+
+No other end has it: 1 is an error that nobody expected, 2 one that the user can mend, 128 and more are signals.
+"""
+FOLLOWS = "HORNBOOK_FOLLOWS"
+"""Set for a process that is to stop when its standard input ends."""
 GRACE_SECONDS = 10.0
-_ENDED_WELL = (0, 1)  # finished or preempted, as every process then does
+_ENDED_WELL = (0, EXIT_PREEMPTED)
 _POLL_SECONDS = 0.05
 _FORWARDED = ("SIGINT", "SIGTERM", "SIGUSR1")
 
@@ -45,7 +52,8 @@ class _Rank:
 
 
 def launch(command: Sequence[str], n: int, *, advice: str = ". Go on with --resume") -> int:
-    """Run `command` as `n` processes that train together; the exit status, equal on all of them.
+    """Run `command` as `n` processes that train together; the exit status: 0, EXIT_PREEMPTED, or what the first one
+    ended with after it told the user why.
 
     `advice` ends the message of an error.
 
@@ -67,6 +75,17 @@ def launch(command: Sequence[str], n: int, *, advice: str = ". Go on with --resu
     if _status(ranks[0]) in EXITS_SAID:
         return _status(ranks[0])
     raise TrainingError(_what_happened(ranks, first_failed) + advice)
+
+
+def stop_with_launcher() -> None:
+    """From now on, when what started this process is gone and its standard input ends, it stops as if preempted."""
+
+    def follow() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, name="launcher", daemon=True).start()
 
 
 def _start(command: Sequence[str], rank: int, n: int, folder: Path, at_end: contextlib.ExitStack) -> _Rank:
@@ -112,9 +131,7 @@ def _wait(ranks: Sequence[_Rank]) -> int | None:
 
 def _first_cause(ranks: Sequence[_Rank], failed: Sequence[int]) -> int | None:
     """Of those that failed, in the order in which they did: who did not merely lose another."""
-    causes = [index for index in failed if _status(ranks[index]) != EXIT_PEER_LOST]
-    if failed and not causes:  # Python's status of an error that nobody caught is that of a preempted run
-        causes = [index for index, rank in enumerate(ranks) if _status(rank) == 1] or list(failed)
+    causes = [index for index in failed if _status(ranks[index]) != EXIT_PEER_LOST] or failed
     return causes[0] if causes else None
 
 

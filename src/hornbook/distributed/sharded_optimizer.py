@@ -4,7 +4,8 @@
     update       a process moves what it owns: for the optimizer, parameters without gradient stay where they are
     afterwards   the owners send their parameters round, in the buckets' memory, which gradients no longer need
 
-Owners are chosen by size: the largest parameter that is left goes to the process with the least so far. State is saved
+Owners are chosen by size (or by what an update costs, where products make it dear): the largest parameter that is left
+goes to the process with the least so far. State is saved
 by parameter name and so fits any number of processes (Rajbhandari et al., 2020, "ZeRO", arXiv:1910.02054, section 5.1).
 """
 
@@ -18,17 +19,20 @@ from torch.optim import Optimizer
 from hornbook.distributed.buckets import Bucket
 from hornbook.distributed.full_state import optimizer_tensors
 from hornbook.distributed.process_group import Processes, heard
+from hornbook.distributed.strategy import MakeOptimizer
 
 
-def owners_of(parameters: Sequence[nn.Parameter], n: int) -> list[int]:
+def owners_of(parameters: Sequence[nn.Parameter], n: int, costs: Sequence[int] | None = None) -> list[int]:
     """Which of `n` processes owns each parameter; the same wherever it is asked.
 
-    No process has more than 4/3 of the least possible maximum, as Graham's rule (1969) has it.
+    `costs` are how long an update of each takes, by default its size. No process has more than 4/3 of the least
+    possible maximum, as Graham's rule (1969) has it.
     """
+    costs = [parameter.numel() for parameter in parameters] if costs is None else costs
     loads, owners = [0] * n, [0] * len(parameters)
-    for index in sorted(range(len(parameters)), key=lambda index: -parameters[index].numel()):
+    for index in sorted(range(len(parameters)), key=lambda index: -costs[index]):
         owners[index] = loads.index(min(loads))
-        loads[owners[index]] += parameters[index].numel()
+        loads[owners[index]] += costs[index]
     return owners
 
 
@@ -46,10 +50,22 @@ class OptimizerShards:
         }
         """Parameters that another process moves."""
 
-    def keep_own(self, optimizer: Optimizer) -> None:
-        """Forget the state of foreign parameters."""
+    def optimizer(self, model: nn.Module, make: MakeOptimizer) -> Optimizer:
+        """The optimizer of every parameter, with state of own ones alone.
+
+        It is made for parameters of which the foreign ones have a shape and no memory, and so has their state.
+        """
+        shown = {
+            parameter: nn.Parameter(parameter.detach().to("meta")) if parameter in self.foreign else parameter
+            for parameter in model.parameters()
+        }
+        optimizer = make((name, shown[parameter]) for name, parameter in model.named_parameters())
+        real = {each: parameter for parameter, each in shown.items()}
+        for group in optimizer.param_groups:
+            group["params"] = [real.get(each, each) for each in group["params"]]
         for parameter in self.foreign:
-            optimizer.state.pop(parameter, None)
+            optimizer.state.pop(shown[parameter], None)
+        return optimizer
 
     def update(self, optimizer: Optimizer) -> None:
         """Move own parameters; foreign ones lose their gradient."""
@@ -64,7 +80,6 @@ class OptimizerShards:
         All pieces are under way together: while one is packed or unpacked, others travel.
         """
         for bucket in self.buckets:
-            bucket.memory()
             for parameter in bucket.parameters:
                 parameter.grad = None
         sent = []
@@ -73,7 +88,7 @@ class OptimizerShards:
                 if owner == self.processes.rank:
                     _copy([bucket.views[i] for i in indices], [bucket.parameters[i] for i in indices])
                 with heard():
-                    sent.append(dist.broadcast(bucket.memory()[place], owner, async_op=True))
+                    sent.append(dist.broadcast(bucket.flat[place], owner, async_op=True))
         for bucket in self.buckets:
             for owner, _, indices in bucket.segments:
                 with heard():

@@ -20,14 +20,15 @@ def training_memory(
     *,
     rows: int,
     half: bool,
-    state_tensors: int,
+    state_tensors: float,
     chunk_tokens: int,
     activation_checkpointing: bool = False,
     plain_attention: bool = False,
 ) -> dict[str, int]:
     """Bytes by component for micro-batches of `rows` windows.
 
-    half: products in 16 bits. state_tensors: of the optimizer, each of the weights' size (AdamW has 2).
+    half: products in 16 bits. state_tensors: of the optimizer, each of the weights' size (AdamW has 2, and less on each
+    process where several share them).
     plain_attention: attention by its formula, which keeps all its weights.
     """
     n_parameters = sum(parameter_counts(config).values())
@@ -38,7 +39,7 @@ def training_memory(
     return {
         "weights": (6 if half else 4) * n_parameters,
         "gradients": 4 * n_parameters,
-        "optimizer": 4 * state_tensors * n_parameters,
+        "optimizer": round(4 * state_tensors * n_parameters),
         "activations": kept + per_layer if activation_checkpointing else config.n_layers * per_layer,
         "logits": 12 * chunk * config.vocab_size,
     }

@@ -27,7 +27,8 @@ def _nobody() -> None:
 def averaged(optimizer: torch.optim.Optimizer, share: Callable[[], None] = _nobody) -> Iterator[None]:
     """Inside, parameters are the averages, if the optimizer has any; afterwards the trained ones, whatever happened.
 
-    `share` is called whenever they have changed: where processes own parameters, averages are with their owners.
+    `share` is called whenever they have changed: where processes own parameters, averages are with their owners. After
+    an error only the owners have the trained weights back.
     """
     if not has_averages(optimizer) or _are_shown(optimizer):
         yield
@@ -36,9 +37,11 @@ def averaged(optimizer: torch.optim.Optimizer, share: Callable[[], None] = _nobo
         show_averages(optimizer)
         share()
         yield
-    finally:
-        resume_training(optimizer)
-        share()
+    except BaseException:
+        resume_training(optimizer)  # unshared: the other processes, if they have not failed too, would take no part
+        raise
+    resume_training(optimizer)
+    share()
 
 
 def has_averages(optimizer: torch.optim.Optimizer) -> bool:

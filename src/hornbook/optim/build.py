@@ -60,6 +60,13 @@ def make_optimizer(
     return RuledOptimizer(groups.values(), ema_decay=ema_decay)
 
 
+def update_costs(
+    named_parameters: Iterable[tuple[str, Parameter]], roles: Mapping[str, Role], config: OptimConfig
+) -> dict[str, int]:
+    """How long an update of each parameter takes, to deal them fairly: by size, but for matrices that Muon moves."""
+    return {name: rule_of(roles[name], config).cost(parameter) for name, parameter in named_parameters}
+
+
 def rule_of(role: Role, config: OptimConfig) -> Rule:
     """How parameters of that role move."""
     weight_decay = _setting(role, config, "weight_decay", config.weight_decay if role in config.decay else 0.0)

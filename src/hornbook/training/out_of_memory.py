@@ -2,12 +2,15 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import torch
 
 from hornbook.data.batch import TokenBatch
+from hornbook.distributed.process_group import is_lost, lost
 from hornbook.training.compiled import CompilerFailed, is_of_compiler
 
+E = TypeVar("E", bound=Exception)
 Shrunk = tuple[tuple[int, int], ...]
 """Each time that memory ran out: after how many steps, and the windows in a micro-batch from then on; in order."""
 _ALLOCATORS_SAY = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory")
@@ -26,11 +29,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def watched(*, memory: bool = True) -> Iterator[None]:
-    """Turn the complaints of allocators (if `memory`) and compilers into two exceptions; everything else passes.
+    """Turn the complaints of allocators (if `memory`), compilers and networks into exceptions; everything else passes.
 
     Raises:
-        MicroBatchTooLarge: catch it, leave the `except` block (it keeps the frames, and they the tensors), then retry.
+        MicroBatchTooLarge: catch it, take it `without_frames`, leave the `except` block, then retry.
         CompilerFailed: the same.
+        PeerLostError: another process is gone.
     """
     try:
         yield
@@ -40,7 +44,15 @@ def watched(*, memory: bool = True) -> Iterator[None]:
             raise MicroBatchTooLarge(first_line) from None
         if is_of_compiler(error):
             raise CompilerFailed(f"{type(error).__name__}: {first_line}"[:200]) from None
+        if is_lost(error):  # where a pass itself waits for others
+            raise lost(error) from error
         raise
+
+
+def without_frames(error: E) -> E:
+    """The error, without the frames it came through and that it was made from: they keep the tensors of what failed."""
+    error.__context__ = None
+    return error.with_traceback(None)
 
 
 def release_cached(device: torch.device) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from hornbook.distributed.parts import part_of
 from hornbook.distributed.precision import Precision, is_overflow, unscale
 from hornbook.distributed.strategy import Flags, Strategy
 from hornbook.models.transformer import Transformer
@@ -24,7 +25,7 @@ from hornbook.optim.groups import set_learning_rate
 from hornbook.optim.optimizer import RuledOptimizer
 from hornbook.training.compiled import CompilerFailed
 from hornbook.training.metrics import Sums, total_sums
-from hornbook.training.out_of_memory import MicroBatchTooLarge, watched
+from hornbook.training.out_of_memory import MicroBatchTooLarge, watched, without_frames
 from hornbook.training.skipping import SkipReason, SpikeLimits, why_skipped
 
 _DROPOUT = 1  # the purpose in the key of the default generator
@@ -108,7 +109,7 @@ def train_step(
     outputs = _all_accumulate(learner, batches, at, weights, loss_scale or 1.0)
     sums = total_sums(outputs, strategy)
     loss_value, _ = sums.pop("loss")
-    unscale((parameter.grad for parameter in learner.model.parameters()), loss_scale)
+    unscale((p.grad if p.grad is None else part_of(p.grad) for p in learner.model.parameters()), loss_scale)
     if learner.watch is not None:
         learner.watch.before_update(learner, batches, at)
     grad_norm = strategy.clip_grad_norm(learner.model, learner.clip_grad_norm or math.inf).item()
@@ -163,7 +164,7 @@ def _all_accumulate(
         with watched():
             outputs = _accumulate(learner, batches, at, weights, loss_scale)
     except (MicroBatchTooLarge, CompilerFailed) as error:
-        failure = error.with_traceback(None)  # whose frames keep the tensors
+        failure = without_frames(error)
         strategy.abandon()
     too_large, not_compiled = isinstance(failure, MicroBatchTooLarge), isinstance(failure, CompilerFailed)
     agreed = strategy.agree(Flags(too_large=too_large, not_compiled=not_compiled))

@@ -27,6 +27,7 @@ from hornbook.training.out_of_memory import (
     rows_at,
     shrunk_at,
     smaller,
+    without_frames,
 )
 from hornbook.training.preemption import Preemption
 from hornbook.training.skipping import SpikeLimits, spike_limits
@@ -162,7 +163,7 @@ class Trainer:
                     limits=self._limits(),
                 )
             except (MicroBatchTooLarge, CompilerFailed) as error:
-                failure = error.with_traceback(None)  # whose frames keep the tensors
+                failure = without_frames(error)
             if isinstance(failure, CompilerFailed):
                 self._retreat_from_compiling(failure, at.step)
             else:
