@@ -5,30 +5,9 @@ into a copy of src in a temporary directory. The test that is named beside each 
 Prints the table; the exit status is 1 if a bug goes unseen or can no longer be put in.
 """
 
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-SUITE = ROOT / "tests" / "diffusion_exactness"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mutation:
-    """One bug, and the test that must see it."""
-
-    name: str
-    file: str
-    """Below src/hornbook."""
-    changes: tuple[tuple[str, str], ...]
-    """(right, wrong); each right text stands in the file exactly once."""
-    test: str
-    """Below tests/diffusion_exactness."""
-
+from seeded_bugs import ROOT, Mutation, see_all
 
 MUTATIONS = (
     Mutation(
@@ -137,56 +116,5 @@ MUTATIONS = (
 )
 
 
-def main() -> int:
-    """Run all; 0 if every bug is seen."""
-    sound = run_tests([mutation.test for mutation in MUTATIONS], ROOT / "src")
-    if sound.returncode != 0:
-        print(sound.stdout + sound.stderr)
-        print("the tests fail without any bug put in; mend that first")
-        return 1
-    print(f"{'bug':<36}{'file':<36}{'':<10}test")
-    verdicts = [verdict(mutation) for mutation in MUTATIONS]
-    for mutation, (word, detail) in zip(MUTATIONS, verdicts, strict=True):
-        print(f"{mutation.name:<36}{mutation.file:<36}{word:<10}{mutation.test}{detail}")
-    caught = sum(word == "caught" for word, _ in verdicts)
-    print(f"{caught} of {len(MUTATIONS)} caught")
-    return 0 if caught == len(MUTATIONS) else 1
-
-
-def verdict(mutation: Mutation) -> tuple[str, str]:
-    """(a word, what else there is to say)."""
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "src"
-        shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
-        path = source / "hornbook" / mutation.file
-        text = path.read_text(encoding="utf-8")
-        for right, wrong in mutation.changes:
-            if text.count(right) != 1:
-                return "STALE", f": {right!r} stands {text.count(right)} times in {mutation.file}, expected once"
-            text = text.replace(right, wrong)
-        path.write_text(text, encoding="utf-8")
-        done = run_tests([mutation.test], source)
-    if done.returncode == 0:
-        return "MISSED", ""
-    said = [line for line in done.stdout.splitlines() if line.startswith(("E   assert ", "E   AssertionError"))]
-    if done.returncode != 1 or not said:  # it fails, but not because a number is wrong
-        return "BROKEN", ": the mutated code does not run\n" + done.stdout[-1500:]
-    return "caught", ""
-
-
-def run_tests(tests: list[str], source: Path) -> subprocess.CompletedProcess[str]:
-    """Run tests of the suite on the package that lies in `source`."""
-    ours = {name: value for name, value in os.environ.items() if name != "DIFFUSION_EXACTNESS"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-rf", "--tb=short", "-p", "no:cacheprovider"]
-    return subprocess.run(
-        [*command, *(f"{SUITE}/{test}" for test in tests)],
-        cwd=ROOT,
-        env={**ours, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(see_all(MUTATIONS, ROOT / "tests" / "diffusion_exactness", without=["DIFFUSION_EXACTNESS"]))

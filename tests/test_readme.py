@@ -46,13 +46,15 @@ def test_every_fence_runs(tmp_path, monkeypatch, capsys):
 def test_the_table_of_verbs_is_the_programs():
     table = README.partition("| verb | does |")[2].partition("\n\n")[0]
     named = {
-        verb for row in table.splitlines() for verb in re.findall(r"`(\w+)`", row.split("|")[1] if "|" in row else "")
+        verb
+        for row in table.splitlines()
+        for verb in re.findall(r"`([\w-]+)`", row.split("|")[1] if "|" in row else "")
     }
     assert named == set(VERBS)
 
 
 def test_every_command_of_the_readme_names_a_verb():
-    for verb in re.findall(r"^hornbook (\w+)", README, re.M):
+    for verb in re.findall(r"^hornbook ([\w-]+)", README, re.M):
         assert verb in VERBS
 
 

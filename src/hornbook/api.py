@@ -116,11 +116,13 @@ def train(
     else:
         loaded = load_config(config, values=overrides).config
     trained = assemble.train(loaded, resume=Path(resume) if isinstance(resume, str) else resume)
-    trained.model.eval()
+    path, model = resolve_checkpoint(trained.run_dir.root), trained.model
+    if any(hasattr(parameter, "to_local") for parameter in model.parameters()):  # cut up, by processes that part
+        model, _, _ = load_model(path)
     return Run(
-        model=trained.model,
+        model=model.eval(),
         tokenizer=trained.tokenizer,
-        path=resolve_checkpoint(trained.run_dir.root),
+        path=path,
         step=trained.result.state.step,
         objective=loaded.objective.model_dump(mode="json"),
         run_dir=trained.run_dir,

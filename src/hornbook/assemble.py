@@ -45,7 +45,7 @@ from hornbook.training.out_of_memory import rows_at
 from hornbook.training.reading import read
 from hornbook.training.resume import changed_rate, find_checkpoint, find_run, settings_of
 from hornbook.training.run_record import Beginning, failures_logged, recorded, silent
-from hornbook.training.saving import Artifacts, Sampler, Saver, restore
+from hornbook.training.saving import Artifacts, Sampler, Saver, restore, sharded_saves
 from hornbook.training.shares import Shares
 from hornbook.training.skip_record import RecordSkipped
 from hornbook.training.start import build_learner, build_model, shape_of, tokenizer_of
@@ -99,8 +99,7 @@ def _train(config: Config, resume: bool | Path, device: torch.device, processes:
     if before is not None and checkpoint is not None:
         job.remarks = [*job.remarks, *changed_rate(before, config, updates=state.updates)]
     if run_dir is None:
-        by_time = f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
-        name = config.run.name or by_time
+        name = config.run.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
         run_dir = RunDir(Path(processes.first(lambda: str(RunDir.create(config.run.out_dir, name).root))))
     return job.run(run_dir, state, resumed=checkpoint is not None)
 
@@ -134,8 +133,10 @@ def build_job(
     steps_left = config.train.steps - (0 if checkpoint is None else checkpoint.step)
     choices, remarks = choose(config, shape, device, kept=kept, steps_left=steps_left, processes=processes)
     torch.set_num_threads(choices.threads)
-    model = build_model(config, shape, choices, start).to(device)
-    job = Job(config, data, tokenizer, model, choices, remarks, processes)
+    model = build_model(config, shape, choices, start)
+    if not config.distributed.cuts_up_model(processes.world_size):  # else no device need hold all of it
+        model = model.to(device)
+    job = Job(config, data, tokenizer, model, choices, remarks, processes, device)
     state = TrainState() if checkpoint is None else restore(job.learner, checkpoint)
     return job, state if resumed else state.branched()
 
@@ -152,6 +153,7 @@ class Job:
         choices: Choices,
         remarks: Sequence[str],
         processes: Processes,
+        device: torch.device,
     ) -> None:
         self.config = config
         self.processes = processes
@@ -161,7 +163,9 @@ class Job:
         self.tokenizer = tokenizer
         self.model = model
         byte_lengths = torch.from_numpy(tokenizer.byte_lengths())
-        self.learner = build_learner(config, model, processes, mask_id=tokenizer.mask_id, byte_lengths=byte_lengths)
+        self.learner = build_learner(
+            config, model, processes, device=device, mask_id=tokenizer.mask_id, byte_lengths=byte_lengths
+        )
         self.strategy = self.learner.strategy
         if choices.compile:
             compile_updates(self.learner.optimizer)
@@ -283,6 +287,7 @@ class Job:
             tokenizer=self.tokenizer,
             objective=config.objective.model_dump(mode="json"),
             keep=config.checkpoint,
+            parts=sharded_saves(config.checkpoint, self.strategy, run_dir.checkpoints, self.processes),
         )
         hooks.append(SaveCheckpoint(save, tracker, config.checkpoint))
         return [*hooks, Artifacts(run_dir, tracker)] if is_first else hooks

@@ -114,3 +114,9 @@ def test_print_config_shows_the_runs_own(run, capsys):
 def test_refusals_say_what_to_do(run, capsys, arguments, message):
     assert main(["eval", "perplexity", *[str(run) if part == "RUN" else part for part in arguments]]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_files_have_no_splits(run, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["eval", "perplexity", str(run), "--text", "notes.txt", "--split", "valid"])
+    assert "--split: not allowed with argument --text" in capsys.readouterr().err

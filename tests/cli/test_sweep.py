@@ -3,24 +3,20 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hornbook.cli.main import main
+from hornbook.errors import PeerLostError
 from hornbook.sweeps.ledger import read_tries
 from hornbook.sweeps.status import standings
 from hornbook.sweeps.sweep import Sweep
+from sweeps.six_points import SIX, write_six
 from tiny_project import make_project
-
-SIX = """extends = "tiny.toml"
-[sweep.grid]
-optim.learning_rate = [1e-2, 3e-3, 1e-3]
-optim.betas = [[0.9, 0.95], [0.9, 0.99]]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +26,7 @@ def source(tmp_path_factory):
 
 @pytest.fixture
 def file(source, tmp_path):
-    """A sweep of six points over the prepared project, with runs of its own."""
-    runs = f"{source.parent.as_posix()}/runs"
-    text = source.read_text(encoding="utf-8").replace(runs, f"{tmp_path.as_posix()}/runs")
-    (tmp_path / "tiny.toml").write_text(text, encoding="utf-8")
-    path = tmp_path / "rates.toml"
-    path.write_text(SIX, encoding="utf-8")
-    return path
+    return write_six(source, tmp_path)
 
 
 def events(capsys):
@@ -75,6 +65,8 @@ def test_the_examples_are_sweeps(name, points, capsys):
         (["expand", "--set", "optim.beta1=3"], "optim.beta1"),
         (["best"], "no run has val/loss; there is: nothing yet"),
         (["best", "--metric", "val/nonsense"], "no run has val/nonsense"),
+        (["best", "--metric", "val/loss", "--metric", "train/loss"], "the best by one metric"),
+        (["submit", "--scheduler", "slurm", "--dry-run", "--set", "sweep.resources.gpu=true"], "for nothing"),
     ],
 )
 def test_what_cannot_be(file, capsys, arguments, words):
@@ -103,6 +95,7 @@ def test_one_point_is_trained_once(file, tmp_path, capsys):
     assert run.state == "finished"
     (event,) = events(capsys)
     assert (event["index"], event["state"], event["run"]) == (3, "finished", str(run.root))
+    assert Sweep.load(sweep.root).points == sweep.points  # its directory is that of a sweep
     before = run.metrics_file.read_bytes()
     assert main(command) == 0
     assert run.metrics_file.read_bytes() == before
@@ -116,6 +109,8 @@ def test_one_point_is_trained_once(file, tmp_path, capsys):
     assert [each.status for each in read_tries(sweep.ledger(point))] == ["finished", "finished"]
 
     assert main([*command[:-1], "train.tokens_per_step=32"]) == 2
+    assert "with other settings it would be another run: train.tokens_per_step" in capsys.readouterr().err
+    assert main(["sweep", "run", str(file), "--set", "train.tokens_per_step=32"]) == 2  # nor are others begun beside it
     assert "with other settings it would be another run: train.tokens_per_step" in capsys.readouterr().err
 
 
@@ -171,11 +166,128 @@ def test_asked_to_stop_it_saves_and_says_try_again(file, monkeypatch, before_tra
     assert [each.status for each in standings(sweep)[0].tries] == ["preempted", "finished"]
 
 
-def test_only_the_first_process_keeps_the_ledger(file, monkeypatch, capsys):
-    monkeypatch.setenv("RANK", "1")
-    assert main(["sweep", "run", str(file), "--index", "0", "--set", "train.steps=1"]) == 0
-    assert not Sweep.load(file).ledger(Sweep.load(file).points[0]).exists()
+TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+SRUN = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "2", "SLURM_LOCALID": "1", "SLURM_STEP_NODELIST": "n1"}
+
+
+@pytest.mark.parametrize("environment", [TORCHRUN, SRUN])
+def test_only_the_first_process_keeps_the_ledger(file, monkeypatch, capsys, environment):
+    from hornbook import assemble
+
+    result = SimpleNamespace(result=SimpleNamespace(stop_reason="finished"))
+    monkeypatch.setattr(assemble, "train", lambda *_, **__: result)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert main(["sweep", "run", str(file), "--index", "0", "--set", "sweep.resources.processes=2"]) == 0
+    assert not Sweep.load(file).root.exists()
     assert events(capsys) == []
+
+
+def test_who_lost_another_says_so_to_the_launcher(file, monkeypatch, tmp_path):
+    from hornbook import assemble
+    from hornbook.distributed.launch import EXIT_PEER_LOST
+
+    def lose(*_, **__):
+        raise PeerLostError("gone")
+
+    monkeypatch.setattr(assemble, "train", lose)
+    for name, value in {**TORCHRUN, "RANK": "0", "HORNBOOK_RENDEZVOUS": str(tmp_path / "x")}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["sweep", "run", str(file), "--index", "0"]) == EXIT_PEER_LOST
+    assert standings(Sweep.load(file))[0].state == "failed"
+    monkeypatch.delenv("HORNBOOK_RENDEZVOUS")
+    assert main(["sweep", "run", str(file), "--index", "0"]) == 2
+
+
+def test_a_point_of_several_processes_is_started_by_the_launcher(file, monkeypatch):
+    from hornbook.distributed import launch
+
+    started = []
+    monkeypatch.setattr(launch, "launch", lambda command, n: started.append((command, n)) or 99)
+    arguments = ["run", str(file), "--index", "1", "--set", "sweep.resources.processes=3"]
+    assert main(["sweep", *arguments]) == 99
+    assert started == [([sys.executable, "-P", "-m", "hornbook", "sweep", *arguments], 3)]
+
+
+def test_one_pool_at_a_time_and_what_it_runs_stays(file, monkeypatch, capsys):
+    from hornbook.sweeps import local
+
+    def another_starts(points, room, *, command, **_):
+        frozen = Path(command(points[3])[-3])
+        before = frozen.read_text()
+        assert main(["sweep", "run", str(file)]) == 2
+        file.write_text(SIX.replace("[1e-2,", "[2e-2, 1e-2,"))
+        assert main(["sweep", "submit", str(file), "--scheduler", "slurm", "--dry-run"]) == 0
+        assert frozen.read_text() == before
+        assert command(points[3])[-1] == "3"
+        return {}
+
+    monkeypatch.setattr(local, "run_points", another_starts)
+    assert main(["sweep", "run", str(file)]) == 1
+    assert "another `sweep run` or `retry` is at work on it" in capsys.readouterr().err
+
+
+def test_a_point_that_another_process_is_at_is_running(file, monkeypatch, capsys):
+    from hornbook.sweeps import local
+    from hornbook.sweeps.ledger import trying
+
+    sweep = Sweep.load(file)
+
+    def turned_away(points, room, *, tell, **_):
+        with trying(sweep.ledger(points[0]), points[0]):
+            tell(points[0], 2)
+        tell(points[1], -9)
+        tell(points[2], 2)
+        return {}
+
+    monkeypatch.setattr(local, "run_points", turned_away)
+    assert main(["sweep", "run", str(file)]) == 1
+    assert [event["state"] for event in events(capsys)] == ["running", "killed", "failed"]
+
+
+def test_a_directory_that_was_left_in_its_first_instant_is_in_nobodys_way(file):
+    sweep = Sweep.load(file)
+    (sweep.run_dir(sweep.points[0]).checkpoints).mkdir(parents=True)
+    assert main(["sweep", "run", str(file), "--index", "0", "--set", "train.steps=1"]) == 0
+    assert standings(sweep)[0].state == "finished"
+    (sweep.root / sweep.points[1].id).mkdir()
+    (sweep.root / sweep.points[1].id / "thesis.txt").write_text("mine")
+    assert main(["sweep", "run", str(file), "--index", "1"]) == 2
+    assert (sweep.root / sweep.points[1].id / "thesis.txt").read_text() == "mine"
+
+
+def test_tables_of_several_metrics(file, capsys, monkeypatch):
+    assert main(["sweep", "run", str(file), "--index", "0", "--set", "train.steps=2"]) == 0
+    capsys.readouterr()
+    asked = ["sweep", "table", str(file), "--metric", "train/loss", "--metric", "val/absent"]
+    assert main(asked) == 0
+    found = events(capsys)
+    assert [(event["index"], event["metric"]) for event in found[:3]] == [
+        (0, "train/loss"),
+        (0, "val/absent"),
+        (1, "train/loss"),
+    ]
+    assert found[0]["best"] > 0
+    assert (found[1]["best"], found[2]["best"]) == (None, None)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(asked) == 0
+    heads, first, *_ = capsys.readouterr().out.splitlines()
+    assert "best train/loss" in heads
+    assert "best val/absent" in heads
+    assert f"{found[0]['best']:.4f}" in first
+
+
+def test_status_where_the_scheduler_cannot_be_asked(file, monkeypatch, capsys):
+    from hornbook.sweeps import slurm
+
+    monkeypatch.setattr(slurm, "submit", lambda path: "77")
+    assert main(["sweep", "submit", str(file), "--scheduler", "slurm"]) == 0
+    monkeypatch.setenv("PATH", "/nowhere")
+    capsys.readouterr()
+    assert main(["sweep", "status", str(file)]) == 0
+    said = capsys.readouterr()
+    assert "squeue: not found" in said.err
+    assert [json.loads(line)["state"] for line in said.out.splitlines()] == ["waiting"] * 6
 
 
 def test_a_rehearsal_hands_nothing_in(file, tmp_path, capsys):
@@ -184,67 +296,3 @@ def test_a_rehearsal_hands_nothing_in(file, tmp_path, capsys):
     assert (event["job"], event["indices"]) == (None, [0, 1, 2, 3, 4, 5])
     assert Path(event["script"]).read_text().startswith("#!/bin/bash")
     assert main(["sweep", "status", str(file)]) == 0  # and asks no scheduler
-
-
-def start(*arguments):
-    return subprocess.Popen([sys.executable, "-m", "hornbook", "sweep", *arguments], stdout=subprocess.PIPE, text=True)
-
-
-def until(condition, process, seconds=900):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@pytest.mark.medium
-@pytest.mark.timeout(2400)  # half a minute, unless the machine is busy with something else
-def test_six_points_one_killed_and_retried(file, tmp_path, capsys):
-    longer = ["--set", "train.steps=200", "--set", "train.log_every=50", "--set", "checkpoint.light_every=0"]
-    process = start("run", str(file), *longer)
-    sweep = Sweep.load(file, longer[1::2])
-    victim = sweep.points[1]
-    latest = sweep.run_dir(victim).checkpoints / "LATEST"
-    until(latest.exists, process)
-    os.kill(read_tries(sweep.ledger(victim))[0].pid, signal.SIGKILL)
-    out, _ = process.communicate(timeout=1800)
-    assert process.returncode == 1
-    told = [json.loads(line) for line in out.splitlines()]
-    assert [event["state"] for event in told if event["index"] == 1] == ["running", "killed"]
-    assert [each.state for each in standings(sweep)] == ["finished", "killed", *["finished"] * 4]
-
-    assert main(["sweep", "retry", str(sweep.root), "--failed"]) == 0
-    found = standings(sweep)
-    assert {each.state for each in found} == {"finished"}
-    assert [each.status for each in found[1].tries] == [None, "finished"]
-    assert [len(each.tries) for each in found] == [1, 2, 1, 1, 1, 1]
-    assert "resumed" in sweep.run_dir(victim).metrics_file.read_text()
-    capsys.readouterr()
-
-    assert main(["sweep", "table", str(sweep.root)]) == 0
-    rows = events(capsys)
-    assert [row["step"] for row in rows] == [200] * 6
-    assert main(["sweep", "best", str(sweep.root)]) == 0
-    (best,) = events(capsys)
-    assert best["best"] == min(row["best"] for row in rows)
-    assert main(["sweep", "run", str(sweep.root)]) == 0  # nothing is left
-    assert events(capsys) == []
-    assert main(["report", str(sweep.root)]) == 0
-    page = (sweep.root / "report.html").read_text()
-    assert "learning_rate 0.003, betas [0.9, 0.99]" in page
-    assert "Settings that differ" in page
-
-
-@pytest.mark.medium
-@pytest.mark.timeout(2400)
-def test_stopped_as_a_whole_every_run_saves(file, tmp_path):
-    process = start("run", str(file), "--set", "train.steps=100_000", "--set", "sweep.resources.cpus=1")
-    sweep = Sweep.load(file)
-    until((sweep.run_dir(sweep.points[0]).checkpoints / "LATEST").exists, process)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=900)
-    assert process.returncode == 1
-    found = [each.state for each in standings(sweep)]
-    assert found[0] == "preempted"
-    assert set(found) <= {"preempted", "waiting"}

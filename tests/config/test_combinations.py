@@ -7,6 +7,7 @@ from hornbook.errors import ConfigError
 
 DIFFUSION = "[objective]\nkind = 'masked_diffusion'\n"
 BLOCKS = "[objective]\nkind = 'block_diffusion'\n"
+FSDP = "[distributed]\nstrategy = 'fsdp'\n"
 WSD = "[schedule]\nkind = 'wsd'\n"
 CASES = [
     # sizes
@@ -57,6 +58,21 @@ CASES = [
     (BLOCKS + "block_length = 24", "nearest: 16 or 32"),
     (BLOCKS + "block_length = 512", "nearest: 256"),
     (BLOCKS + "[model]\nngram_length = 2\nngram_rows = 99", "n-grams at the start of a block would be"),
+    # many processes
+    (
+        "[distributed]\nshard_group_size = 2",
+        'run.toml:2: [distributed] shard_group_size = 2 has no effect with strategy = "auto"',
+    ),
+    ("[distributed]\nshard_group_size = 1", "shard_group_size = 1: expected an integer of at least 2"),
+    (
+        FSDP + "shard_optimizer = false",
+        'run.toml:3: [distributed] shard_optimizer has no effect with strategy = "fsdp"',
+    ),
+    (FSDP + "bucket_size_mb = 1.0", 'run.toml:3: [distributed] bucket_size_mb has no effect with strategy = "fsdp"'),
+    (FSDP + "[train]\ncompile = 'on'", "run.toml:4: train.compile asks for compiled code"),
+    (FSDP + "[model]\nattention_backend = 'compiled'", "run.toml:4: model.attention_backend asks for compiled code"),
+    (FSDP + "[tracking]\nhistograms_every = 5\ntensorboard = true", "run.toml:4: tracking.histograms_every = 5 needs"),
+    ("[checkpoint]\nsharded = true", "run.toml:2: checkpoint.sharded = true writes the parts of a model"),
     # keys of another kind
     ("[schedule]\nkind = 'cosine'\ndecay_fraction = 0.1", "it belongs to [schedule] of kind wsd"),
     ("[schedule]\nkind = 'noam'\nwarmup_fraction = 0.1", "it belongs to [schedule] of kind"),
@@ -107,6 +123,7 @@ def test_it_is_refused(text, message, tmp_path):
         {"train.steps": 1, "schedule": {"kind": "wsd"}},
         {"train.steps": 1, "schedule": {"kind": "wsd", "warmup_fraction": 0.02}},
         {"eval": {"window": 64, "stride": 64}},
+        {"distributed": {"strategy": "fsdp", "shard_group_size": 2}, "checkpoint.sharded": True},
     ],
 )
 def test_what_just_fits_is_taken(settings):

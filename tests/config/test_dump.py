@@ -84,7 +84,9 @@ def configs(draw):
     values |= {"model": model}
     model |= {"depth": None}
     values["train"] |= {"micro_batch_size": 3, "tokens_per_step": 24 * draw(st.integers(1, 9)), "steps": 100}
-    values["data"] |= {"stride": draw(st.sampled_from([None, 1, 8]))}
+    n_parts = draw(st.sampled_from([0, 2]))
+    values["data"] |= {"stride": draw(st.sampled_from([None, 1, 8])), "valid_fraction": 0.1, "test_fraction": 0.2}
+    values["data"] |= {"mixture": ["a", "b"][:n_parts], "weights": [1.0, 0.3][:n_parts]}
     values["eval"] |= {"window": draw(st.sampled_from([None, 8])), "stride": draw(st.sampled_from([None, 8]))}
     if "spike_window" in values["train"]:
         values["train"] |= {"spike_sigma": 6.0}  # which alone gives it an effect
@@ -105,6 +107,14 @@ def configs(draw):
     if objective.get("kind") == "block_diffusion":
         objective |= {"block_length": draw(st.sampled_from([1, 4, 8]))}
         model |= {"ngram_length": 1, "ngram_rows": None, "ngram_dropout": 0.0}
+    if values["distributed"].get("strategy") == "fsdp":
+        values["distributed"] = {"strategy": "fsdp", "shard_group_size": draw(st.sampled_from([None, 2]))}
+        values["train"] |= {"compile": "auto"}
+        values["tracking"] |= {"histograms_every": 0}
+        model |= {"attention_backend": "auto"}
+    else:
+        values["distributed"].pop("shard_group_size", None)
+        values["checkpoint"].pop("sharded", None)
     config = agreeing(values)
     assume(config is not None)
     return config

@@ -19,3 +19,11 @@ def pair() -> Iterator[Ranks]:
     started = Ranks(2)
     yield started
     started.close()
+
+
+@pytest.fixture(scope="session")
+def four() -> Iterator[Ranks]:
+    """Four processes, which two cores serve slowly."""
+    started = Ranks(4)
+    yield started
+    started.close()

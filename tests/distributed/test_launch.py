@@ -41,7 +41,7 @@ def test_all_end_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_preempted_together() -> None:
-    assert launch(program(f"sys.exit({EXIT_PREEMPTED})"), 2) == 1
+    assert launch(program(f"sys.exit({EXIT_PREEMPTED})"), 2) == EXIT_PREEMPTED
 
 
 def test_a_killed_process_is_named_and_the_others_end() -> None:
@@ -103,7 +103,7 @@ def test_signals_reach_everybody(tmp_path: Path) -> None:
         assert launcher.poll() is None
         time.sleep(0.02)
     launcher.send_signal(signal.SIGUSR1)
-    assert launcher.wait(60) == 1
+    assert launcher.wait(60) == EXIT_PREEMPTED
 
 
 def test_when_the_launcher_is_killed_input_ends(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from hornbook.models.transformer import Transformer
 from hornbook.planning.calibration import fit_link, predictions
 from hornbook.planning.overlap import bucket_sizes
 from hornbook.planning.tables import measured_lines, prediction_lines
-from hornbook.selftest.parallel_timing import SUM_BYTES, measure
+from hornbook.selftest.parallel_timing import measure
+from hornbook.selftest.step_parts import SUM_BYTES
 
 SETTINGS = {
     "run": {"device": "cpu", "threads": 1},

@@ -38,6 +38,16 @@ class TestRunDir:
         with pytest.raises(CheckpointError, match=r"exists already.*--resume"):
             RunDir.create(run.root.parent, "tiny")
 
+    def test_what_was_killed_in_its_first_instant_is_taken_over(self, run: RunDir) -> None:
+        run.state_file.rename(run.root / ".tmp-0123ab-77-0123ab-0123ab-state")
+        run.evals.rmdir()
+        assert run.is_blank
+        assert RunDir.create(run.root.parent, "tiny").state == "starting"
+        assert not run.is_blank
+        run.state_file.unlink()
+        (run.checkpoints / "step-00000001").mkdir()
+        assert not run.is_blank
+
     @pytest.mark.parametrize("name", ["../out", "a/b", "/abs", ".", "..", ""])
     def test_name_is_a_name(self, tmp_path: Path, name: str) -> None:
         with pytest.raises(CheckpointError, match="plain name"):

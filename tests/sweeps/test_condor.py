@@ -1,5 +1,6 @@
 """The submit file against what condor_submit(1) documents."""
 
+import dataclasses
 import os
 import re
 import shlex
@@ -16,7 +17,7 @@ OPTIONS = ['+Project = "lab"', 'requirements = (Arch == "X86_64")']
 DOCUMENTED = {
     *("universe", "batch_name", "executable", "arguments", "initialdir", "environment", "should_transfer_files", "log"),
     *("request_cpus", "request_memory", "request_gpus", "kill_sig", "job_max_vacate_time", "on_exit_remove"),
-    *("requirements",),
+    *("requirements", "want_graceful_removal"),
 }
 
 
@@ -81,8 +82,15 @@ def test_many_gpus(tmp_path):
     assert (commands["request_cpus"], commands["request_gpus"], commands["request_memory"]) == ("24", "4", "6144MB")
     assert (commands["job_max_vacate_time"], commands["+Project"]) == ("300", '"lab"')
     program = condor.program(asked)
-    assert "-m torch.distributed.run --standalone --nproc-per-node=4 -m hornbook sweep run" in program
+    assert "torch.distributed.run" not in program  # `sweep run` itself starts the four
     assert program.index("module load cuda") < program.index("-m hornbook")
+
+
+def test_a_dollar_in_a_path_is_one(tmp_path):
+    asked = dataclasses.replace(request(tmp_path), directory=tmp_path / "$HOME $(x)", logs=tmp_path / "$(y)")
+    commands, _ = parsed(condor.script(asked))
+    assert commands["initialdir"] == f"{tmp_path}/$(DOLLAR)HOME $(DOLLAR)(x)"
+    assert commands["log"] == f"{tmp_path}/$(DOLLAR)(y)/condor.log"
 
 
 def test_the_environment_comes_along_whatever_it_holds(tmp_path, monkeypatch):

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
+from hornbook.distributed.launch import EXIT_PREEMPTED
 from hornbook.errors import DataError, TrainingError
 from hornbook.sweeps import ledger
 from hornbook.sweeps.grid import Point
-from hornbook.sweeps.jobs import PREEMPTED
 from hornbook.sweeps.ledger import is_held, read_tries, trying
 
 POINT = Point(index=3, id="abc", settings={"a": 1})
@@ -44,14 +44,16 @@ def test_every_end(tmp_path, monkeypatch):
     with trying(file, POINT) as outcome:
         outcome.status = "finished"
     with pytest.raises(SystemExit), trying(file, POINT):
-        raise SystemExit(PREEMPTED)
+        raise SystemExit(EXIT_PREEMPTED)
+    with pytest.raises(KeyboardInterrupt), trying(file, POINT):
+        raise KeyboardInterrupt
     with pytest.raises(DataError), trying(file, POINT):
         raise DataError("no such file")
     with pytest.raises(KeyError), trying(file, POINT):
         raise KeyError("x")
     tries = read_tries(file)
-    assert [each.status for each in tries] == ["finished", "preempted", "failed", "failed"]
-    assert [each.message for each in tries] == ["", "", "no such file", "KeyError: 'x'"]
+    assert [each.status for each in tries] == ["finished", "preempted", "preempted", "failed", "failed"]
+    assert [each.message for each in tries] == ["", "", "", "no such file", "KeyError: 'x'"]
     assert {(each.job, each.pid) for each in tries} == {("slurm:77_3", os.getpid())}
     assert all(each.started <= each.ended for each in tries)
     assert not is_held(file)

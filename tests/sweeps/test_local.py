@@ -1,7 +1,10 @@
 """Processes beside one another: how many, on which cores, and how they are stopped."""
 
 import os
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -87,6 +90,43 @@ def test_each_in_its_place_with_its_own_status_and_log(tmp_path):
         under_way += 1 if status is None else -1
         assert 0 <= under_way <= 2
     assert os.sched_getaffinity(0) >= {core}
+
+
+def test_a_run_without_a_gpu_of_its_own_sees_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert this_machine(with_gpus=True).gpus == ("0", "1")
+    room = [Slot(cores=tuple(this_machine(with_gpus=False).cores), gpus=())]
+    _, _, logs = run(tmp_path, "import os; print(repr(os.environ['CUDA_VISIBLE_DEVICES']))", room)
+    assert set(logs.values()) == {"''\n"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,-1,0")
+    assert this_machine(with_gpus=True).gpus == ("1",)
+
+
+def test_when_the_pool_is_killed_standard_input_ends(tmp_path):
+    said = [tmp_path / "0.log", tmp_path / "1.log"]
+    child = "import os, sys; print(os.environ['HORNBOOK_FOLLOWS'], flush=True); os.read(0, 1); print('end', flush=True)"
+    outer = f"""
+import os, signal, sys
+from pathlib import Path
+from hornbook.sweeps.grid import Point
+from hornbook.sweeps.local import Slot, run_points
+points = [Point(index=number, id=str(number), settings={{}}) for number in range(2)]
+room = [Slot(cores=tuple(os.sched_getaffinity(0)), gpus=())] * 2
+logs = {[str(path) for path in said]!r}
+
+def stopping():
+    if all(Path(log).exists() and "1" in Path(log).read_text() for log in logs):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return False
+
+run_points(points, room, command=lambda _: [sys.executable, "-S", "-c", {child!r}],
+    log=lambda point: Path(logs[point.index]), stopping=stopping, tell=lambda *_: None)
+"""
+    assert subprocess.run([sys.executable, "-c", outer], check=False, timeout=60).returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 60
+    while not all(path.read_text() == "1\nend\n" for path in said):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_asked_to_stop_all_save_and_none_is_started(tmp_path):

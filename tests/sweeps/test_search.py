@@ -46,6 +46,13 @@ def test_values_lie_in_their_ranges(method):
     assert {json.dumps(point["d"]) for point in found} == {"[1, 2]", "[3, 4]", '"x"'}
 
 
+def test_a_narrow_range_has_as_many_values_and_none_outside():
+    found = search(256, "sobol", **{"a.uniform": [1_000_000, 1_000_001], "b.log_uniform": [0.1234564, 0.1234565]})
+    assert sorted(int(256 * (point["a"] - 1_000_000)) for point in found) == list(range(256))
+    assert len({point["b"] for point in found}) == 256
+    assert all(0.1234564 <= point["b"] <= 0.1234565 for point in found)
+
+
 @pytest.mark.parametrize("method", ["random", "sobol"])
 def test_more_points_and_another_key_leave_those_that_were_there(method):
     few = search(4, method, **{"a.uniform": [0, 1]})

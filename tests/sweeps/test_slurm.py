@@ -1,5 +1,6 @@
 """The batch script against what sbatch(1) documents, and what is asked of SLURM against programs that stand for it."""
 
+import dataclasses
 import re
 import shlex
 import subprocess
@@ -54,9 +55,44 @@ def test_one_process_a_point(tmp_path):
     found = options(script)
     assert found["array"] == "0-2,4"
     assert found["ntasks-per-node"] == "1"
-    assert not {"gres", "mem", "time", "signal", "partition"} & found.keys()
+    assert found["signal"] == "USR1@120"  # the partition may have a limit
+    assert not {"gres", "mem", "time", "partition"} & found.keys()
     assert f'-m hornbook sweep run {shlex.quote(str(tmp_path / "a b" / "sweep.toml"))} --index "$SLURM_ARRAY' in script
-    assert "MASTER_ADDR" not in script
+
+
+def sbatch_word(text):
+    """The first word of a #SBATCH line, as sbatch parts it: either quote, and a backslash anywhere."""
+    word, quote, at = "", "", 0
+    while at < len(text) and (quote or not text[at].isspace()):
+        if text[at] == "\\":
+            at += 1
+            word += text[at]
+        elif quote and text[at] == quote:
+            quote = ""
+        elif not quote and text[at] in "\"'":
+            quote = text[at]
+        elif not quote and text[at] == "#":
+            break
+        else:
+            word += text[at]
+        at += 1
+    assert not quote
+    return word
+
+
+@pytest.mark.parametrize("name", ["plain", "two words", "it's", 'a "b"', "back\\slash", "#1", "50%"])
+def test_sbatch_reads_the_directories_as_they_are(tmp_path, name):
+    directory = tmp_path / name
+    asked = dataclasses.replace(request(tmp_path), directory=directory, logs=directory / "logs")
+    words = [
+        sbatch_word(line.removeprefix("#SBATCH ")) for line in slurm.script(asked).splitlines() if "#SBATCH" in line
+    ]
+    assert f"--chdir={directory}" in words
+    assert f"--output={str(directory).replace('%', '%%')}/logs/slurm-%A_%a.log" in words
+
+
+def test_a_little_memory_is_not_all_of_it(tmp_path):
+    assert options(slurm.script(request(tmp_path, resources={"memory_gb": 0.0001})))["mem"] == "1M"
 
 
 def test_many_gpus_and_nodes(tmp_path):
@@ -71,7 +107,6 @@ def test_many_gpus_and_nodes(tmp_path):
     assert (found["gres"], found["mem"], found["cpus-per-task"]) == ("gpu:4", "6144M", "6")
     assert (found["time"], found["signal"], found["constraint"]) == ("90", "USR1@300", "a100")
     assert script.index("module load cuda") < script.index("source ~/venv") < script.index("srun")
-    assert "MASTER_ADDR" in script
     assert "srun --wait=300 " in script  # what waits for a process that died is ended
 
 
@@ -142,4 +177,4 @@ def test_index_lists():
 
 
 def test_this_python_runs_the_points(tmp_path):
-    assert f"srun {shlex.quote(sys.executable)} -m hornbook" in slurm.script(request(tmp_path))
+    assert f"srun {shlex.quote(sys.executable)} -P -m hornbook" in slurm.script(request(tmp_path))

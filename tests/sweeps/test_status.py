@@ -7,7 +7,6 @@ import pytest
 from hornbook.errors import ConfigError
 from hornbook.storage.run_dir import RunDir
 from hornbook.sweeps import slurm
-from hornbook.sweeps.jobs import PREEMPTED
 from hornbook.sweeps.ledger import trying
 from hornbook.sweeps.status import standings
 from hornbook.sweeps.submission import choose_scheduler, hand_in, write_submission
@@ -67,7 +66,8 @@ def test_from_a_scheduler(sweep, monkeypatch):
     monkeypatch.setattr(
         slurm, "live_jobs", lambda: {"slurm:77_1": "queued", "slurm:77_2": "running", "slurm:9_4": "queued"}
     )
-    assert states(sweep) == ["waiting", "queued", "running", "waiting", "waiting"]
+    assert states(sweep) == ["waiting", "queued", "running", "killed", "killed"]  # these two are gone
+    assert "slurm:77_3 ended before it came to train" in standings(sweep)[3].message
     assert states(sweep, asking=False) == ["waiting"] * 5
     assert [each.job for each in standings(sweep)] == [None, "slurm:77_1", "slurm:77_2", "slurm:77_3", "slurm:77_4"]
     end(sweep, 1, "preempted")  # and was queued again
@@ -77,9 +77,21 @@ def test_from_a_scheduler(sweep, monkeypatch):
 def test_nobody_is_asked_about_what_is_finished(sweep, monkeypatch):
     monkeypatch.setattr(slurm, "submit", lambda path: "77")
     hand_in(write_submission(sweep, sweep.points[:1], "slurm"))
-    end(sweep, 0, "finished")
+    RunDir.create(sweep.root, sweep.points[0].id).set_state("finished")
+    with monkeypatch.context() as patch:
+        patch.setenv("SLURM_JOB_ID", "77_0")
+        end(sweep, 0, "finished")
     monkeypatch.setenv("PATH", "/nowhere")
     assert states(sweep)[0] == "finished"
+
+
+def test_a_finished_run_that_is_to_go_on_waits(sweep, monkeypatch):
+    RunDir.create(sweep.root, sweep.points[0].id).set_state("finished")
+    end(sweep, 0, "finished")
+    monkeypatch.setattr(slurm, "submit", lambda path: "78")
+    hand_in(write_submission(sweep, sweep.points[:1], "slurm"))
+    monkeypatch.setattr(slurm, "live_jobs", lambda: {"slurm:78_0": "queued"})
+    assert states(sweep)[0] == "queued"
 
 
 def test_submissions_are_numbered_and_frozen(sweep, tmp_path):
@@ -122,7 +134,3 @@ def test_otherwise_it_must_be_named(tmp_path, monkeypatch, here, words):
         (tmp_path / name).chmod(0o755)
     with pytest.raises(ConfigError, match=words):
         choose_scheduler(None)
-
-
-def test_the_status_of_a_preempted_run_is_its_own():
-    assert PREEMPTED == 99

@@ -1,5 +1,7 @@
 """A sweep read from its file: configurations of points, the frozen copy, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 
 from hornbook.errors import ConfigError
@@ -91,3 +93,55 @@ def test_an_unknown_key_is_explained(file):
     file.write_text(AXES.replace("optim.betas", "optim.beta"))
     with pytest.raises(ConfigError, match=r"did you mean optim\.betas"):
         Sweep.load(file).check()
+
+
+def test_a_directory_is_a_sweep_wherever_it_lies(file, tmp_path, monkeypatch):
+    sweep = Sweep.load(file, ["run.out_dir='runs'"])
+    monkeypatch.chdir(tmp_path)
+    sweep.prepare()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert Sweep.load(tmp_path / "runs/rates").root == tmp_path / "runs/rates"
+    monkeypatch.chdir(tmp_path / "runs/rates")
+    assert Sweep.load(Path()).root == tmp_path / "runs/rates"
+    (tmp_path / "runs/rates").rename(tmp_path / "moved")
+    moved = Sweep.load(tmp_path / "moved")
+    assert moved.config(moved.points[0]).run.out_dir == tmp_path / "moved"
+    (tmp_path / "again.toml").write_text(moved.frozen())
+    assert Sweep.load(tmp_path / "again.toml").root == tmp_path / "moved"
+
+
+def test_the_name_is_one_that_a_job_can_have(file, tmp_path):
+    file = file.rename(tmp_path / "my rates.toml")
+    with pytest.raises(ConfigError, match=r"'my rates' is no name for a sweep.*sweep\.name"):
+        Sweep.load(file)
+    assert Sweep.load(file, ["sweep.name='my-rates'"]).root.name == "my-rates"
+
+
+@pytest.mark.parametrize(("device", "gpu", "words"), [("cuda", "false", "gpu = true"), ("cpu", "true", "for nothing")])
+def test_gpus_are_asked_for_where_they_are_used(file, device, gpu, words):
+    with pytest.raises(ConfigError, match=words):
+        Sweep.load(file, [f"run.device='{device}'", f"sweep.resources.gpu={gpu}"]).check()
+    Sweep.load(file, ["run.device='auto'", f"sweep.resources.gpu={gpu}"]).check()
+
+
+def test_what_a_sweep_would_fill_in_may_vary(file):
+    base = file.with_name("tiny.toml")
+    base.write_text(base.read_text().replace("threads = 1\n", ""))
+    sweep = Sweep.load(file, ["sweep.zip={run.notes=['x','y'], run.threads=[3, 4]}"])
+    config = sweep.config(sweep.points[2])
+    assert (config.run.notes, config.run.threads) == ("y", 4)
+
+
+def test_the_frozen_file_survives_empty_tables(file, tmp_path):
+    (tmp_path / "tiny.toml").write_text((tmp_path / "tiny.toml").read_text() + "[eval]\n")
+    file.write_text("[run]\n" + AXES.replace('extends = "tiny.toml"', "").replace("[sweep.grid]", "[sweep.grid]", 1))
+    sweep = Sweep.load(file)
+    (tmp_path / "again.toml").write_text(sweep.frozen())
+    assert Sweep.load(tmp_path / "again.toml").points == sweep.points
+
+
+def test_a_key_in_two_spellings_is_told(file):
+    file.write_text(AXES.replace("optim.betas", '"optim.learning_rate" = [1]\noptim.betas'))
+    with pytest.raises(ConfigError, match=r"optim\.learning_rate stands there twice"):
+        Sweep.load(file)

@@ -39,7 +39,7 @@ def play(hooks: list[Hook], *, steps: int, last: StopReason = "finished") -> Tra
 
 
 def saver(saves: SAVES) -> object:
-    def save(state: TrainState, *, kind: str, best: bool) -> Path:
+    def save(state: TrainState, *, kind: str, best: bool, is_last: bool) -> Path:
         saves.append((state.step, kind, best))
         return Path(f"step-{state.step:08d}")
 

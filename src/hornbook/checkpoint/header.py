@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hornbook.errors import CheckpointError
 
@@ -38,15 +39,33 @@ def read_header(path: Path) -> dict[str, TensorRecord]:
         CheckpointError: if the header is damaged, or its tensors do not fill the file exactly.
     """
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            text = file.read(length) if length <= _LONGEST_HEADER else b""
-            content = json.loads(text)
+        length, content = _content(path)
         records = {name: _parse(record) for name, record in content.items() if name != "__metadata__"}
         _check_layout(records, data_bytes=path.stat().st_size - 8 - length)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"{path}: damaged safetensors header: {error}; use another checkpoint") from error
     return dict(sorted(records.items(), key=lambda item: item[1].begin))
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What else the writer of a safetensors file has put into its header.
+
+    Raises:
+        CheckpointError: if the header is damaged.
+    """
+    try:
+        found = _content(path)[1].get("__metadata__", {})
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: damaged safetensors header: {error}; use another checkpoint") from error
+    return {str(name): str(value) for name, value in found.items()}
+
+
+def _content(path: Path) -> tuple[int, dict[str, Any]]:
+    """The header's length in bytes, and what it says."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        text = file.read(length) if length <= _LONGEST_HEADER else b""
+    return length, json.loads(text)
 
 
 def _parse(record: object) -> TensorRecord:

@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hornbook.checkpoint.header import read_header
-from hornbook.checkpoint.manifest import MODEL_FILE, MODEL_JSON, STATE_JSON, read_manifest, read_object, verify_files
+from hornbook.checkpoint.manifest import (
+    MODEL_FILE,
+    MODEL_JSON,
+    SHARDS_FOLDER,
+    STATE_JSON,
+    Manifest,
+    read_manifest,
+    read_object,
+    verify_files,
+)
 from hornbook.errors import CheckpointError
 from hornbook.storage.atomic import is_temporary
 from hornbook.storage.run_dir import (
@@ -75,12 +84,19 @@ def summarise(path: Path) -> Summary:
         step=manifest.step,
         kind=manifest.kind,
         marks=tuple(name for name in _POINTERS if pointed(path.parent, name) == path),
-        parameters=sum(record.size for record in read_header(path / MODEL_FILE).values()),
+        parameters=_parameters(path, manifest),
         files={name: record.bytes for name, record in manifest.files.items()},
         model=model if isinstance(model, dict) else {},
         objective=objective if isinstance(objective, dict) else {},
         state=read_object(path / STATE_JSON),
     )
+
+
+def _parameters(path: Path, manifest: Manifest) -> int:
+    if not manifest.is_sharded:
+        return sum(record.size for record in read_header(path / MODEL_FILE).values())
+    headers = (read_header(path / name) for name in manifest.files if name.startswith(f"{SHARDS_FOLDER}/"))
+    return sum(record.size for header in headers for name, record in header.items() if name.startswith("model/"))
 
 
 def find_problems(path: Path) -> dict[Path, str | None]:

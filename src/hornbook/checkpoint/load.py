@@ -20,6 +20,7 @@ from hornbook.checkpoint.manifest import (
     read_object,
     verify_files,
 )
+from hornbook.checkpoint.pieces import MODEL, OPTIMIZER, Pieces
 from hornbook.checkpoint.tensors import read_tensors
 from hornbook.config.model import ModelConfig
 from hornbook.distributed.full_state import misfits
@@ -31,15 +32,18 @@ from hornbook.tokenizer.tokenizer import Tokenizer
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """All that a checkpoint holds; tensors on the CPU. `optimizer` is None in light ones or when not asked for."""
+    """All that a checkpoint holds; tensors on the CPU. `optimizer` is None in light ones or when not asked for.
+
+    Those of a sharded one are read whenever they are asked for.
+    """
 
     path: Path
     step: int
     kind: Kind
     model_config: ModelConfig
     objective: dict[str, object]
-    weights: dict[str, Tensor]
-    optimizer: dict[str, Tensor] | None
+    weights: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor] | None
     state: dict[str, object]
     tokenizer: Tokenizer | None
 
@@ -56,6 +60,7 @@ def load_checkpoint(path: Path, *, verify: bool = True, with_optimizer: bool = T
     path = resolve_checkpoint(path)
     manifest = read_manifest(path)
     names = set(manifest.files) - (set() if with_optimizer else {OPTIMIZER_FILE})
+    has_optimizer = with_optimizer and manifest.kind == "full"
     _require(path, manifest)
     verify_files(path, manifest, names=names, digests=verify)
     model_config, objective = _read_model_json(path / MODEL_JSON)
@@ -66,8 +71,8 @@ def load_checkpoint(path: Path, *, verify: bool = True, with_optimizer: bool = T
         kind=manifest.kind,
         model_config=model_config,
         objective=objective,
-        weights=read_tensors(path / MODEL_FILE),
-        optimizer=read_tensors(path / OPTIMIZER_FILE) if OPTIMIZER_FILE in names else None,
+        weights=_tensors(path, manifest, MODEL_FILE, MODEL),
+        optimizer=_tensors(path, manifest, OPTIMIZER_FILE, OPTIMIZER) if has_optimizer else None,
         state=read_object(path / STATE_JSON),
         tokenizer=Tokenizer.load(path / TOKENIZER_FOLDER) if has_tokenizer else None,
     )
@@ -135,8 +140,13 @@ def start_from(model: Transformer, checkpoint: Checkpoint) -> None:
     load_weights_into(model, checkpoint.weights, checkpoint.path)
 
 
+def _tensors(path: Path, manifest: Manifest, file: str, prefix: str) -> Mapping[str, Tensor]:
+    return Pieces(path, prefix) if manifest.is_sharded else read_tensors(path / file)
+
+
 def _require(path: Path, manifest: Manifest) -> None:
-    needed = [MODEL_FILE, MODEL_JSON, STATE_JSON] + [OPTIMIZER_FILE] * (manifest.kind == "full")
+    tensors = [] if manifest.is_sharded else [MODEL_FILE] + [OPTIMIZER_FILE] * (manifest.kind == "full")
+    needed = [*tensors, MODEL_JSON, STATE_JSON]
     absent = [name for name in needed if name not in manifest.files]
     if absent:
         raise CheckpointError(f"{path}: the manifest lists no {', '.join(absent)}; use another checkpoint")

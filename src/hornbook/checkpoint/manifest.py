@@ -24,6 +24,8 @@ OPTIMIZER_FILE = "optimizer.safetensors"
 MODEL_JSON = "model.json"
 STATE_JSON = "state.json"
 TOKENIZER_FOLDER = "tokenizer"
+SHARDS_FOLDER = "shards"
+"""Of a sharded checkpoint: what each process wrote, in the place of both safetensors files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,11 @@ class Manifest:
     step: int
     kind: Kind
     files: Mapping[str, FileRecord]
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether its tensors are in parts that several processes wrote."""
+        return any(name.startswith(f"{SHARDS_FOLDER}/") for name in self.files)
 
 
 def write_manifest(directory: Path, *, step: int, kind: Kind) -> Manifest:

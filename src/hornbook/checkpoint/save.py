@@ -19,6 +19,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from hornbook.checkpoint.load import Checkpoint
 from hornbook.checkpoint.manifest import (
     MODEL_FILE,
     MODEL_JSON,
@@ -66,7 +67,7 @@ def save_checkpoint(
     with explained(directory):
         directory.mkdir(parents=True, exist_ok=True)
     sweep_temporaries(directory)
-    final = _place(directory, step)
+    final = place_of_step(directory, step)
     if kind == "light" and _is_full_with(final, weights):
         if best:
             mark_best(directory, step)
@@ -74,12 +75,7 @@ def save_checkpoint(
     with commit_directory(final, replace=True) as temporary:
         crash_point("checkpoint:model")
         write_tensors(temporary / MODEL_FILE, weights)
-        _write_json(
-            temporary / MODEL_JSON, {"model": model_config.model_dump(mode="json"), "objective": dict(objective)}
-        )
-        _write_json(temporary / STATE_JSON, dict(state))
-        if tokenizer is not None:
-            tokenizer.save(temporary / TOKENIZER_FOLDER)
+        write_description(temporary, model_config, objective, state, tokenizer)
         crash_point("checkpoint:model")
         if kind == "full" and optimizer is not None:
             crash_point("checkpoint:optimizer")
@@ -90,9 +86,58 @@ def save_checkpoint(
         crash_point("checkpoint:manifest")
         crash_point("checkpoint:rename")
     crash_point("checkpoint:rename")
+    point(directory, final, step=step, kind=kind, best=best)
+    return final
+
+
+def write_description(
+    directory: Path,
+    model_config: ModelConfig,
+    objective: Mapping[str, object],
+    state: Mapping[str, object],
+    tokenizer: Tokenizer | None,
+) -> None:
+    """Write all of a checkpoint but its tensors and its manifest.
+
+    Raises:
+        StorageError: if the disk refuses.
+    """
+    described = {"model": model_config.model_dump(mode="json"), "objective": dict(objective)}
+    _write_json(directory / MODEL_JSON, described)
+    _write_json(directory / STATE_JSON, dict(state))
+    if tokenizer is not None:
+        tokenizer.save(directory / TOKENIZER_FOLDER)
+
+
+def point(directory: Path, final: Path, *, step: int, kind: Kind, best: bool) -> None:
+    """Make BEST and LATEST name the checkpoint `final` of `directory`, as its kind deserves.
+
+    Raises:
+        StorageError: if the disk refuses.
+    """
     if best:
         mark_best(directory, step)
     _point_latest(directory, final, kind=kind)
+
+
+def consolidate(checkpoint: Checkpoint, out: Path | None = None) -> Path:
+    """Write a sharded checkpoint as an ordinary one, in its place or at `out`, which must not exist; returns where.
+
+    Pointers that name it go on naming it.
+
+    Raises:
+        StorageError: if the disk refuses, or `out` exists; what stood there is as it was.
+    """
+    final = out or checkpoint.path
+    with explained(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+    with commit_directory(final, replace=out is None) as temporary:
+        write_tensors(temporary / MODEL_FILE, checkpoint.weights)
+        if checkpoint.optimizer is not None:
+            write_tensors(temporary / OPTIMIZER_FILE, checkpoint.optimizer)
+        described = (checkpoint.model_config, checkpoint.objective, checkpoint.state, checkpoint.tokenizer)
+        write_description(temporary, *described)
+        write_manifest(temporary, step=checkpoint.step, kind=checkpoint.kind)
     return final
 
 
@@ -107,14 +152,16 @@ def mark_best(directory: Path, step: int) -> Path:
     found = [entry.path for entry in list_checkpoints(directory) if entry.step == step]
     if not found:
         raise CheckpointError(f"{directory}: no complete checkpoint of step {step} to mark as best; save it first")
-    best = _place(directory, step) if _place(directory, step) in found else found[0]  # one that somebody renamed
+    usual = place_of_step(directory, step)
+    best = usual if usual in found else found[0]  # one that somebody renamed
     crash_point("checkpoint:best")
     replace_file(pointer_file(directory, "best"), best.name + "\n")
     crash_point("checkpoint:best")
     return best
 
 
-def _place(directory: Path, step: int) -> Path:
+def place_of_step(directory: Path, step: int) -> Path:
+    """Where the checkpoint of a step is written."""
     return directory / f"step-{step:08d}"
 
 

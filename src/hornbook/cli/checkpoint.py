@@ -1,6 +1,6 @@
-"""`hornbook checkpoint inspect / verify / prune`: what a run has saved, whether it is whole, and less of it.
+"""`hornbook checkpoint inspect / verify / prune / consolidate`: what a run has saved, whether it is whole, less of it.
 
-Works where torch is not installed: only manifests, headers and JSON are read.
+All but `consolidate` works where torch is not installed: only manifests, headers and JSON are read.
 """
 
 import argparse
@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         text = f"newest {kind} ones to keep, at least {least}; default: as the run's config.toml says"
         prune.add_argument(f"--keep-{kind}", type=_at_least(least), metavar="N", help=text)
     prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    text = "make an ordinary checkpoint of a sharded one (checkpoint.sharded), in its place"
+    consolidate = actions.add_parser("consolidate", help=text, description=text)
+    consolidate.add_argument(
+        "path", type=Path, metavar="CHECKPOINT", help="a checkpoint; of a run, its newest full one"
+    )
+    consolidate.add_argument("--out", type=Path, metavar="DIR", help="write it there, and leave the sharded one alone")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
             _verify(args.path)
         case "prune":
             _prune(args.path, keep_light=args.keep_light, keep_full=args.keep_full, dry_run=args.dry_run)
+        case "consolidate":
+            _consolidate(args.path, args.out)
     return 0
 
 
@@ -95,6 +103,23 @@ def _prune(path: Path, *, keep_light: int | None, keep_full: int | None, dry_run
         print(*(f"{done} {checkpoint}" for checkpoint in doomed), sep="\n")
         print(f"{done} {len(doomed)} checkpoints, {_size(freed)}")
     emit("prune", dry_run=dry_run, removed=[str(checkpoint) for checkpoint in doomed], bytes=freed)
+
+
+def _consolidate(path: Path, out: Path | None) -> None:
+    from hornbook.checkpoint.load import load_checkpoint
+    from hornbook.checkpoint.manifest import read_manifest
+    from hornbook.checkpoint.save import consolidate
+    from hornbook.errors import CheckpointError
+    from hornbook.storage.run_dir import resolve_checkpoint
+    from hornbook.tracking.console import emit, speaks_to_people
+
+    path = resolve_checkpoint(path)
+    if not read_manifest(path).is_sharded:
+        raise CheckpointError(f"{path}: an ordinary checkpoint already; there is nothing to do")
+    written = consolidate(load_checkpoint(path), out)
+    if speaks_to_people():
+        print(f"wrote {written}")
+    emit("consolidate", path=str(path), out=str(written))
 
 
 def _retention_of(config_file: Path) -> "CheckpointConfig":

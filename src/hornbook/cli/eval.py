@@ -56,8 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_text_arguments(parser: argparse.ArgumentParser, *, stride: str, batch: str) -> None:
     """What every measure takes: a model, a text, and how to read it."""
     from_checkpoint.add_checkpoint_arguments(parser)
-    parser.add_argument("--text", nargs="+", metavar="FILE", help="score these text files, not a prepared split")
-    parser.add_argument("--split", choices=("train", "valid", "test"), help="of the data set at data.path")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--text", nargs="+", metavar="FILE", help="score these text files, not a prepared split")
+    what.add_argument("--split", choices=("train", "valid", "test"), help="of the data set at data.path")
     parser.add_argument("--window", type=int, metavar="TOKENS", help="default: the model's context_length")
     parser.add_argument("--stride", type=int, metavar="TOKENS", help=f"default: {stride}")
     parser.add_argument("--batch-size", type=int, metavar=batch.upper(), help=f"{batch} at a time; changes speed only")

@@ -26,10 +26,11 @@ VERBS = {
     "tokenizer": ("hornbook.cli.tokenizer", "train a tokenizer; encode, decode, inspect, compare, import and export"),
     "data": ("hornbook.cli.data", "turn documents into token shards; count, inspect and fetch them"),
     "train": ("hornbook.cli.train", "train a model, or resume a run"),
+    "verify-parallel": ("hornbook.cli.verify_parallel", "whether many processes train as one; how they scale"),
     "generate": ("hornbook.cli.generate", "continue prompts"),
     "chat": ("hornbook.cli.chat", "talk to a model in the terminal"),
     "eval": ("hornbook.cli.eval", "measure a model: perplexity and bits per byte"),
-    "checkpoint": ("hornbook.cli.checkpoint", "inspect, verify and prune checkpoints"),
+    "checkpoint": ("hornbook.cli.checkpoint", "inspect, verify, prune and consolidate checkpoints"),
     "sweep": ("hornbook.cli.sweep", "many runs of one file, here or by SLURM and HTCondor; what came of them"),
     "report": ("hornbook.cli.report", "runs as one HTML page: curves, samples, configuration, branches"),
     "bench": ("hornbook.cli.bench", "ratios against ordinary libraries, side by side on this machine"),
@@ -141,7 +142,7 @@ class _VersionAction(argparse.Action):
 
 
 def _top_parser() -> argparse.ArgumentParser:
-    verbs = "\n".join(f"  {name:<12}{summary}" for name, (_, summary) in VERBS.items())
+    verbs = "\n".join(f"  {name:<17}{summary}" for name, (_, summary) in VERBS.items())
     parser = argparse.ArgumentParser(
         prog="hornbook",
         usage="hornbook VERB [arguments]",

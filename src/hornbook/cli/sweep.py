@@ -37,7 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_scheduler(retry, required=False)
     for name, what in (("table", "what every point reached"), ("best", "the run that reached most")):
         verb = _add(verbs, name, what)
-        verb.add_argument("--metric", metavar="NAME", help="such as val/loss or train/tokens_per_second (sweep.metric)")
+        verb.add_argument(
+            "--metric",
+            metavar="NAME",
+            action="append",
+            default=[],
+            help="such as val/loss or train/tokens_per_second (sweep.metric)"
+            + ("; may be given several times" if name == "table" else ""),
+        )
 
 
 def _add(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str) -> argparse.ArgumentParser:
@@ -68,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         case "expand":
             return _expand(sweep)
         case "run" if args.index is not None:
-            return sweep_run.run_one(sweep, args.index)
+            return sweep_run.run_one(sweep, args.index, args.arguments)
         case "run":
             return sweep_run.run_all(sweep)
         case "submit":
@@ -97,10 +104,9 @@ def _expand(sweep: Sweep) -> int:
 
 
 def _status(sweep: Sweep) -> int:
-    from hornbook.sweeps.status import standings
     from hornbook.tracking.console import emit, speaks_to_people
 
-    found = standings(sweep)
+    found = known_standings(sweep)
     for each in found:
         point = each.point
         emit(
@@ -118,9 +124,22 @@ def _status(sweep: Sweep) -> int:
         write_aligned([["index", "id", "state", "tries", "job", *sweep.swept], *(_status_row(sweep, s) for s in found)])
         for each in found:
             if each.message:
-                print(f"point {each.point.index} failed: {each.message}")
+                print(f"point {each.point.index} {each.state}: {each.message}")
         print(summary(sweep, found))
     return 0
+
+
+def known_standings(sweep: Sweep) -> list[Standing]:
+    """How far every point is, by its scheduler too if that can be asked."""
+    from hornbook.cli.from_checkpoint import note
+    from hornbook.sweeps.jobs import SchedulerError
+    from hornbook.sweeps.status import standings
+
+    try:
+        return standings(sweep)
+    except SchedulerError as error:
+        note(f"{error}: whether jobs wait is not known")
+        return standings(sweep, asking=False)
 
 
 def _status_row(sweep: Sweep, standing: Standing) -> list[str]:

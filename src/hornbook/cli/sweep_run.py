@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,59 +14,120 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # these import pydantic, which no --help may wait for
     from hornbook.config.run import Config
+    from hornbook.distributed.environment import Place
     from hornbook.storage.run_dir import RunDir
     from hornbook.sweeps.grid import Point
-    from hornbook.sweeps.ledger import Outcome
+    from hornbook.sweeps.local import Slot
     from hornbook.sweeps.status import Standing
     from hornbook.sweeps.sweep import Sweep
 
 
-def run_one(sweep: Sweep, index: int) -> int:
-    """Train one point, or go on with it; the exit status is 99 if it saved because it was asked to stop."""
+def run_one(sweep: Sweep, index: int, arguments: Sequence[str]) -> int:
+    """Train one point, or go on with it; the exit status is 99 if it saved because it was asked to stop.
+
+    `arguments` are the verb's, for the processes of a point that has several.
+    """
+    from hornbook.distributed import launch
+    from hornbook.distributed.environment import place_of
     from hornbook.sweeps.grid import chosen_point
-    from hornbook.sweeps.jobs import PREEMPTED
 
-    point = chosen_point(sweep.points, index)
-    config, run = sweep.config(point), sweep.run_dir(point)
-    if is_done(run, config):
-        _tell_point(sweep, point, "finished")
+    point, place = chosen_point(sweep.points, index), place_of(os.environ)
+    if launch.FOLLOWS in os.environ and not place.is_ours:
+        launch.stop_with_launcher()
+    if is_done(sweep.run_dir(point), sweep.config(point)):
+        if place.rank == 0:
+            _tell_point(sweep, point, "finished")
         return 0
-    with _leaving_at_once(), _trying(sweep, point) as outcome:
-        from hornbook import assemble
+    n = sweep.table.resources.processes
+    if n > 1 and place.world_size == 1:
+        return launch.launch([sys.executable, "-P", "-m", "hornbook", "sweep", *arguments], n)
+    return _train(sweep, point, place)
 
-        trained = assemble.train(config, resume=True)
-        outcome.status = "preempted" if trained.result.stop_reason == "preempted" else "finished"
-    if _is_first_process():
+
+def _train(sweep: Sweep, point: Point, place: Place) -> int:
+    """This process's part; the first one keeps the ledger and speaks."""
+    from hornbook.distributed.launch import EXIT_PEER_LOST, EXIT_PREEMPTED
+    from hornbook.errors import PeerLostError
+    from hornbook.sweeps.ledger import Outcome, trying
+    from hornbook.sweeps.sweep import FILE
+
+    if place.rank == 0 and not (sweep.root / FILE).exists():
+        sweep.prepare()
+    try:
+        with contextlib.ExitStack() as inside:
+            if place.world_size == 1:
+                inside.enter_context(_leaving_at_once())
+            outcome = inside.enter_context(trying(sweep.ledger(point), point)) if place.rank == 0 else Outcome()
+            from hornbook import assemble
+
+            trained = assemble.train(sweep.config(point), resume=True)
+            outcome.status = "preempted" if trained.result.stop_reason == "preempted" else "finished"
+    except PeerLostError as error:
+        if not place.is_ours:
+            raise
+        if place.rank:  # the first one speaks to the terminal, where the launcher tells what became of the other
+            print(f"hornbook sweep: {error}", file=sys.stderr)
+        return EXIT_PEER_LOST
+    if place.rank == 0:
         _tell_point(sweep, point, outcome.status)
-    return PREEMPTED if outcome.status == "preempted" else 0
+    return EXIT_PREEMPTED if outcome.status == "preempted" else 0
 
 
 def run_all(sweep: Sweep, states: Sequence[str] | None = None) -> int:
     """Train the points in one of the `states` (by default, all that are neither finished, failed nor under way)."""
-    from hornbook.sweeps.local import run_points, slots, this_machine
+    from hornbook.errors import TrainingError
+    from hornbook.storage.lock import alone
+    from hornbook.sweeps.local import slots, this_machine
     from hornbook.sweeps.status import standings
     from hornbook.tracking.console import speaks_to_people
-    from hornbook.training.preemption import Preemption
 
     chosen = points_to_run(sweep, states)
+    if not chosen:
+        return nothing_to_do(sweep)
     wanted = sweep.table.resources
     room = slots(this_machine(with_gpus=wanted.gpu), wanted)
-    file = sweep.prepare()
     if speaks_to_people():
         print(f"{sweep.root}: {len(chosen)} of {len(sweep.points)} points to train, {len(room)} at a time")
-    with Preemption() as preemption:
-        run_points(
-            chosen,
-            room,
-            command=lambda point: _command(str(file), point.index, wanted.processes),
-            log=sweep.log,
-            stopping=lambda: preemption.requested is not None,
-            tell=lambda point, status: _tell_point(sweep, point, _state_of(status)),
-        )
+        if not wanted.gpu and shutil.which("nvidia-smi"):
+            print("They see no GPU; for one each: sweep.resources.gpu = true")
+    sweep.prepare()
+    busy = TrainingError(f"{sweep.root}: another `sweep run` or `retry` is at work on it here; wait for it, or stop it")
+    with alone(sweep.root, otherwise=busy):
+        _run_points(sweep, chosen, room)
     found = standings(sweep, asking=False)
     _tell_end(sweep, [each for each in found if each.point in chosen])
     is_finished = {each.point.id: each.state == "finished" for each in found}
     return 0 if all(is_finished[point.id] for point in chosen) else 1
+
+
+def _run_points(sweep: Sweep, chosen: Sequence[Point], room: Sequence[Slot]) -> None:
+    """Each in processes of its own, until all are done or this one is asked to stop."""
+    from hornbook.sweeps.jobs import point_command
+    from hornbook.sweeps.local import run_points
+    from hornbook.sweeps.submission import frozen_file
+    from hornbook.training.preemption import Preemption
+
+    command = point_command(frozen_file(sweep))
+    with Preemption() as preemption:
+        run_points(
+            chosen,
+            room,
+            command=lambda point: [*command, str(point.index)],
+            log=sweep.log,
+            stopping=lambda: preemption.requested is not None,
+            tell=lambda point, status: _tell_point(sweep, point, _state_of(sweep, point, status)),
+        )
+
+
+def nothing_to_do(sweep: Sweep) -> int:
+    """Say why no point was chosen."""
+    from hornbook.cli.sweep import summary
+    from hornbook.sweeps.status import standings
+    from hornbook.tracking.console import speaks_to_people
+
+    if speaks_to_people():
+        print(f"nothing to do: {summary(sweep, standings(sweep, asking=False))}")
+    return 0
 
 
 def points_to_run(sweep: Sweep, states: Sequence[str] | None = None, *, asking: bool = True) -> list[Point]:
@@ -83,9 +145,7 @@ def points_to_run(sweep: Sweep, states: Sequence[str] | None = None, *, asking: 
     for each in standings(sweep, asking=asking):
         config, run = sweep.config(each.point), sweep.run_dir(each.point)
         if run.root.exists():
-            from hornbook.training.resume import find_run
-
-            find_run(config, True)
+            _begun(config)
         longer = states is None and each.state == "finished" and not is_done(run, config)
         if longer or each.state in (RUNNABLE if states is None else states):
             chosen.append(each.point)
@@ -98,23 +158,34 @@ def is_done(run: RunDir, config: Config) -> bool:
     Raises:
         CheckpointError: if the run was begun with other settings.
     """
-    from hornbook.config.load import load_config
-
     if not run.state_file.is_file() or run.state != "finished":
         return False
-    from hornbook.training.resume import find_run
+    before = _begun(config)
+    return before is not None and before.train.steps >= config.train.steps
 
-    find_run(config, True)
-    return load_config(run.config_file).config.train.steps >= config.train.steps
+
+def _begun(config: Config) -> Config | None:
+    """What the run of a configuration was trained with so far; None if it is nothing yet.
+
+    Raises:
+        CheckpointError: if that are other settings, or what stands in its place is no run.
+    """
+    from hornbook.training.resume import find_run, settings_of
+
+    run = find_run(config, True)
+    return None if run is None else settings_of(run, config)
 
 
 @contextlib.contextmanager
 def _leaving_at_once() -> Iterator[None]:
-    """Until training listens to signals itself, and has something to save, being asked to stop ends the process."""
-    from hornbook.sweeps.jobs import PREEMPTED
+    """Until training listens to signals itself, and has something to save, being asked to stop ends the process.
+
+    For a process that trains alone: one that waits for others would not come to handle a signal.
+    """
+    from hornbook.distributed.launch import EXIT_PREEMPTED
 
     def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(PREEMPTED)
+        raise SystemExit(EXIT_PREEMPTED)
 
     numbers = [signal.Signals[name] for name in ("SIGTERM", "SIGUSR1") if name in signal.Signals.__members__]
     before = {number: signal.signal(number, leave) for number in numbers}
@@ -125,32 +196,19 @@ def _leaving_at_once() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _trying(sweep: Sweep, point: Point) -> contextlib.AbstractContextManager[Outcome]:
-    """Only the first of a run's processes keeps the ledger."""
-    from hornbook.sweeps.ledger import Outcome, trying
-
-    return trying(sweep.ledger(point), point) if _is_first_process() else contextlib.nullcontext(Outcome())
-
-
-def _is_first_process() -> bool:
-    """By what torchrun or srun says of it."""
-    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
-
-
-def _command(file: str, index: int, processes: int) -> list[str]:
-    from hornbook.sweeps.jobs import torchrun_words
-
-    return [sys.executable, *torchrun_words(processes), "-m", "hornbook", "sweep", "run", file, "--index", str(index)]
-
-
-def _state_of(status: int | None) -> str:
-    from hornbook.sweeps.jobs import PREEMPTED
+def _state_of(sweep: Sweep, point: Point, status: int | None) -> str:
+    """What to say of a point whose process has this exit status, None while it runs."""
+    from hornbook.distributed.launch import EXIT_PREEMPTED
+    from hornbook.sweeps.status import standing
 
     if status is None:
         return "running"
-    if status < 0:
-        return "killed"
-    return {0: "finished", PREEMPTED: "preempted"}.get(status, "failed")
+    if status in (0, EXIT_PREEMPTED):
+        return "preempted" if status else "finished"
+    state = standing(sweep, point).state
+    if state in ("running", "killed"):  # another process was at it; or it was one of several processes that was killed
+        return state
+    return "killed" if status < 0 else "failed"
 
 
 def _tell_point(sweep: Sweep, point: Point, state: str) -> None:

@@ -14,7 +14,7 @@ BEGUN = (*FAILED, "preempted")
 
 def submit(sweep: Sweep, scheduler: str | None, *, dry_run: bool = False, states: Sequence[str] | None = None) -> int:
     """Write a job script for the points in one of the `states`, and hand it in unless this is only a rehearsal."""
-    from hornbook.cli.sweep_run import points_to_run
+    from hornbook.cli.sweep_run import nothing_to_do, points_to_run
     from hornbook.sweeps.jobs import index_list
     from hornbook.sweeps.submission import choose_scheduler, hand_in, write_submission
     from hornbook.tracking.console import emit, speaks_to_people
@@ -34,22 +34,9 @@ def submit(sweep: Sweep, scheduler: str | None, *, dry_run: bool = False, states
 
 def retry(sweep: Sweep, scheduler: str | None, *, only_failed: bool) -> int:
     """Go on with what began and is not finished, here or by a scheduler."""
-    from hornbook.cli.sweep_run import points_to_run, run_all
+    from hornbook.cli.sweep_run import run_all
 
     states = FAILED if only_failed else BEGUN
     if scheduler is not None:
         return submit(sweep, scheduler, states=states)
-    if not points_to_run(sweep, states):
-        return nothing_to_do(sweep)
     return run_all(sweep, states)
-
-
-def nothing_to_do(sweep: Sweep) -> int:
-    """Say why no point was chosen."""
-    from hornbook.cli.sweep import summary
-    from hornbook.sweeps.status import standings
-    from hornbook.tracking.console import speaks_to_people
-
-    if speaks_to_people():
-        print(f"nothing to do: {summary(sweep, standings(sweep, asking=False))}")
-    return 0

@@ -75,9 +75,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("no configuration: name a TOML file, or --resume RUN to go on with a run")
     place = place_of(os.environ)
     if args.nproc is not None and place.world_size == 1 and args.nproc > 1:
-        from hornbook.distributed.launch import launch
+        from hornbook.distributed.launch import EXIT_PREEMPTED, launch
 
-        return launch([sys.executable, "-P", "-m", "hornbook", "train", *args.arguments], args.nproc)
+        status = launch([sys.executable, "-P", "-m", "hornbook", "train", *args.arguments], args.nproc)
+        return 1 if status == EXIT_PREEMPTED else status
     if args.nproc is not None and args.nproc != place.world_size:
         raise ConfigError(
             f"--nproc {args.nproc}: this is one of {place.world_size} processes already (WORLD_SIZE, or "

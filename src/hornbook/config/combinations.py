@@ -29,6 +29,7 @@ def check(config: Config) -> None:
         _attention(config),
         _blocks(config),
         _objective_steps(config),
+        _parts(config),
     ):
         if problem is not None:
             raise ValueError(problem)
@@ -84,6 +85,26 @@ def _objective_steps(config: Config) -> str | None:
                 f"objective.{name} = {steps} is more than train.steps = {config.train.steps}: the run would end before "
                 f"it does; choose at most {config.train.steps}"
             )
+    return None
+
+
+def _parts(config: Config) -> str | None:
+    """What needs whole parameters where every process has parts of them."""
+    if config.distributed.strategy != "fsdp":
+        if not config.checkpoint.sharded:
+            return None
+        return (
+            "checkpoint.sharded = true writes the parts of a model that every process has, and distributed.strategy = "
+            f'"{config.distributed.strategy}" has whole ones; set that to "fsdp", or leave sharded out'
+        )
+    if config.train.compile == "on" or config.model.attention_backend == "compiled":
+        key = "train.compile" if config.train.compile == "on" else "model.attention_backend"
+        return f'{key} asks for compiled code, and distributed.strategy = "fsdp" runs without; set it to "auto"'
+    if config.tracking.histograms_every:
+        return (
+            f"tracking.histograms_every = {config.tracking.histograms_every} needs whole parameters, and with "
+            'distributed.strategy = "fsdp" no process has them; set it to 0 (norms_every works)'
+        )
     return None
 
 

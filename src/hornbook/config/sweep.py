@@ -15,6 +15,8 @@ DISTRIBUTIONS = ("uniform", "log_uniform", "integers", "choice")
 """What may stand behind a key of `search.space`."""
 MOST_SOBOL_KEYS = 21
 """For so many there are direction numbers."""
+NAME = r"^\w[\w.-]*$"
+"""What a sweep may be called: schedulers take it as the name of their jobs."""
 _OURS = ("run.name", "run.out_dir", "sweep", "extends")
 """What a sweep decides itself."""
 
@@ -27,7 +29,10 @@ def flat(values: object) -> dict[str, object]:
     """
     if not isinstance(values, Mapping):
         raise ValueError("expected a table of keys such as optim.learning_rate = [1e-3, 1e-2]")
-    return dict(_leaves("", values))
+    leaves = list(_leaves("", values))
+    if twice := [key for key, _ in leaves if sum(key == other for other, _ in leaves) > 1]:
+        raise ValueError(f"{twice[0]} stands there twice, once in quotes; leave one of them out")
+    return dict(leaves)
 
 
 def _leaves(prefix: str, values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
@@ -72,7 +77,7 @@ class ResourcesConfig(Table):
     cpus: PositiveInt = 1
     """Cores of each process."""
     gpu: bool = False
-    """A GPU of its own for each process."""
+    """A GPU of its own for each process; without, it sees none."""
     memory_gb: PositiveFloat | None = None
     """Memory of each process. Default: not asked for."""
 
@@ -85,7 +90,7 @@ class SlurmConfig(Table):
     minutes: PositiveInt | None = None
     """Time limit of a job, which is queued again when it comes near and goes on where it saved."""
     grace_seconds: Annotated[int, Field(ge=1, le=65_535)] = 120
-    """So long before the limit a job is told to save."""
+    """So long before the limit, or the partition's, a job is told to save."""
     nodes: PositiveInt = 1
     """Of each run."""
     max_running: PositiveInt | None = None
@@ -118,7 +123,7 @@ class SweepConfig(Table):
     """Many runs of one file. `grid`, `zip`, `list` and `search` may be combined: every point of one with every point of
     the others, the last one varying fastest."""
 
-    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$", description="letters, digits, . _ and -")] | None = None
+    name: Annotated[str, Field(pattern=NAME, description="letters, digits, . _ and -")] | None = None
     """Its directory in run.out_dir. Default: the file's name without .toml."""
     metric: str = "val/loss"
     """What `hornbook sweep table` and `best` compare: the best value of each run."""

@@ -68,3 +68,6 @@ class CheckpointConfig(Table):
     full_keep: PositiveInt = 2
     best: bool = True
     """Keep the best checkpoint by validation loss, outside retention."""
+    sharded: bool = False
+    """With distributed.strategy = "fsdp": every process writes its own part, while training goes on. Everything reads
+    such checkpoints; `hornbook checkpoint consolidate` makes ordinary ones of them."""

@@ -29,6 +29,8 @@ from hornbook.errors import PeerLostError
 class DataParallel:
     """The Strategy of processes that have the whole model each. `prepare` comes first, and once."""
 
+    cuts_up_model = False
+
     def __init__(
         self,
         processes: Processes,

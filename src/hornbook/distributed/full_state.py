@@ -14,12 +14,18 @@ from torch.optim import Optimizer
 from hornbook.errors import CheckpointError
 
 
+class StoredTensors(Mapping[str, Tensor]):
+    """Tensors that are read whenever they are asked for, and whose shapes are known without."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class FullState:
-    """CPU copies of the model's and the optimizer's tensors."""
+    """The model's and the optimizer's tensors on the CPU."""
 
-    model: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
+    model: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
@@ -71,10 +77,14 @@ def misfits(live: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> list[str
     """One phrase for each tensor of `saved` that cannot be put into `live`, and for each that is not there."""
     missing = [f"missing {name}" for name in live if name not in saved]
     unexpected = [f"unexpected {name}" for name in saved if name not in live]
+    if isinstance(saved, StoredTensors):
+        found = saved.shapes
+    else:
+        found = {name: tuple(tensor.shape) for name, tensor in saved.items()}
     shapes = [
-        f"{name} has shape {tuple(saved[name].shape)}, expected {tuple(tensor.shape)}"
+        f"{name} has shape {found[name]}, expected {tuple(tensor.shape)}"
         for name, tensor in live.items()
-        if name in saved and saved[name].shape != tensor.shape
+        if name in found and found[name] != tuple(tensor.shape)
     ]
     return missing + unexpected + shapes
 

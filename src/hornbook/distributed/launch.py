@@ -29,8 +29,13 @@ EXITS_SAID = (2, 130, 141)
 """Of a first process that has told the user itself: what to mend, interrupted, nobody reads."""
 EXIT_PEER_LOST = 75
 """Of a process that ends because another one did."""
-EXIT_PREEMPTED = 76
-"""Of a process that saved and ended as it was asked to; not 1 as without a launcher, which is an uncaught error's."""
+EXIT_PREEMPTED = 99
+"""Of a process that saved because it was asked to stop; to Grid Engine, too, it says: queue me again.
+
+No other end has it: 1 is an error that nobody expected, 2 one that the user can mend, 128 and more are signals.
+"""
+FOLLOWS = "HORNBOOK_FOLLOWS"
+"""Set for a process that is to stop when its standard input ends."""
 GRACE_SECONDS = 10.0
 _ENDED_WELL = (0, EXIT_PREEMPTED)
 _POLL_SECONDS = 0.05
@@ -46,9 +51,11 @@ class _Rank:
     """By us, because another had failed."""
 
 
-def launch(command: Sequence[str], n: int) -> int:
-    """Run `command` as `n` processes that train together; the exit status: 0, 1 if they were preempted, or what the
-    first one ended with after it told the user why.
+def launch(command: Sequence[str], n: int, *, advice: str = ". Go on with --resume") -> int:
+    """Run `command` as `n` processes that train together; the exit status: 0, EXIT_PREEMPTED, or what the first one
+    ended with after it told the user why.
+
+    `advice` ends the message of an error.
 
     Raises:
         TrainingError: naming the process that failed first, how, and the file with what it said, unless that is on the
@@ -63,11 +70,22 @@ def launch(command: Sequence[str], n: int) -> int:
         first_failed = _wait(ranks)
     if first_failed is None:
         shutil.rmtree(folder, ignore_errors=True)
-        return 1 if _status(ranks[0]) == EXIT_PREEMPTED else 0
+        return _status(ranks[0])
     (folder / "rendezvous").unlink(missing_ok=True)
     if _status(ranks[0]) in EXITS_SAID:
         return _status(ranks[0])
-    raise TrainingError(_what_happened(ranks, first_failed))
+    raise TrainingError(_what_happened(ranks, first_failed) + advice)
+
+
+def stop_with_launcher() -> None:
+    """From now on, when what started this process is gone and its standard input ends, it stops as if preempted."""
+
+    def follow() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, name="launcher", daemon=True).start()
 
 
 def _start(command: Sequence[str], rank: int, n: int, folder: Path, at_end: contextlib.ExitStack) -> _Rank:
@@ -160,7 +178,7 @@ def _what_happened(ranks: Sequence[_Rank], index: int) -> str:
     else:
         how = f"ended with status {status}"
     said = "what it said stands above" if rank.log is None else f"what it said is in {rank.log}{_last_line(rank.log)}"
-    return f"rank {index} of {len(ranks)} {how}, so the others were ended too; {said}. Go on with --resume"
+    return f"rank {index} of {len(ranks)} {how}, so the others were ended too; {said}"
 
 
 def _last_line(log: Path) -> str:

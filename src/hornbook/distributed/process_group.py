@@ -8,9 +8,6 @@ tensors through NCCL (or gloo, if that was asked for).
 import contextlib
 import datetime as dt
 import json
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +18,7 @@ from torch import Tensor
 
 from hornbook.config.distributed import DistributedConfig
 from hornbook.distributed.environment import Place
+from hornbook.distributed.launch import stop_with_launcher
 from hornbook.errors import ConfigError, HornbookError, PeerLostError, TrainingError
 
 
@@ -118,10 +116,20 @@ def heard() -> Iterator[None]:
     except torch.OutOfMemoryError:  # is a RuntimeError too, and our own affair
         raise
     except RuntimeError as error:  # DistBackendError, DistNetworkError and gloo's own are all of this kind
-        reason = str(error).strip().partition("\n")[0][:300]
-        raise PeerLostError(
-            f"lost contact with another process of this run ({reason}); see why it ended, then go on with --resume"
-        ) from error
+        raise lost(error) from error
+
+
+def lost(error: BaseException) -> PeerLostError:
+    """What to say of an error of torch.distributed."""
+    reason = str(error).strip().partition("\n")[0][:300]
+    return PeerLostError(
+        f"lost contact with another process of this run ({reason}); see why it ended, then go on with --resume"
+    )
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether torch.distributed raised it, where other code might have."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "/gloo/" in str(error))
 
 
 @contextlib.contextmanager
@@ -141,7 +149,7 @@ def joined(place: Place, config: DistributedConfig, device: torch.device) -> Ite
         yield ALONE
         return
     if place.is_ours:
-        threading.Thread(target=_follow_launcher, name="launcher", daemon=True).start()
+        stop_with_launcher()
     backend = backend_for(config.backend, device)
     try:
         dist.init_process_group(
@@ -171,13 +179,6 @@ def backend_for(name: str, device: torch.device) -> str:
     if name == "nccl" and device.type != "cuda":
         raise ConfigError(f'distributed.backend = "nccl" is for CUDA devices, and this run is on {device}; use "auto"')
     return "cpu:gloo,cuda:nccl" if device.type == "cuda" and name != "gloo" else "gloo"
-
-
-def _follow_launcher() -> None:
-    """When the launcher is gone, standard input ends, and this process stops as if preempted."""
-    while os.read(0, 1):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def all_reduced(value: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ class SingleProcess:
 
     rank = 0
     world_size = 1
+    cuts_up_model = False
 
     def prepare(self, model: nn.Module) -> None:
         """Nothing to do."""

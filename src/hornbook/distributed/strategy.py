@@ -45,6 +45,11 @@ class Strategy(Protocol):
         """How many processes train together."""
         ...
 
+    @property
+    def cuts_up_model(self) -> bool:
+        """Whether each rank has only parts of the model: then a pass is made by all ranks at once, or by none."""
+        ...
+
     def prepare(self, model: nn.Module) -> None:
         """Make the model ready, in place, before the optimizer is built."""
         ...

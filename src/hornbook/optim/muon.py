@@ -60,9 +60,11 @@ class Muon(Rule):
         if self.nesterov:
             directions = list(torch._foreach_mul(buffers, numbers["momentum"]))
             torch._foreach_add_(directions, fresh)
-        moves = [
-            move.to(parameter) for move, parameter in zip(self._orthogonal(directions), tensors.parameters, strict=True)
-        ]
+        if tensors.on_whole is None:
+            moves = self._orthogonal(directions)
+        else:
+            moves = tensors.on_whole(tensors.parameters, directions, self._orthogonal)
+        moves = [move.to(parameter) for move, parameter in zip(moves, tensors.parameters, strict=True)]
         torch._foreach_mul_(moves, numbers["rate"])
         if self.weight_decay:
             torch._foreach_mul_(tensors.parameters, numbers["kept"])

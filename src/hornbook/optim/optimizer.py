@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hornbook.optim.averaging import AVERAGE, TRAINED
 from hornbook.optim.groups import ParameterGroup
-from hornbook.optim.rule import Counts, Number, Numbers, Rule, Tensors
+from hornbook.optim.rule import Counts, Number, Numbers, OnWhole, Rule, Tensors
 from hornbook.optim.slices import slices
 
 Move = tuple[Rule, Tensors, Numbers]
@@ -25,6 +25,8 @@ class RuledOptimizer(torch.optim.Optimizer):
         """`ema_decay` keeps an average of the weights beside them, for `hornbook.optim.averaging`."""
         super().__init__([dict(group) for group in groups], {})
         self.ema_decay = ema_decay
+        self.on_whole: OnWhole | None = None
+        """For a strategy to set whose processes have parts of each parameter."""
         self._run: Callable[[Sequence[Move]], None] = move_in_slices
         self._as_number: Callable[[float], Number] = float
         for group in self.param_groups:
@@ -80,6 +82,7 @@ class RuledOptimizer(torch.optim.Optimizer):
             parameters=parameters,
             gradients=[parameter.grad for parameter in parameters if parameter.grad is not None],
             state={key: [self.state[parameter][key] for parameter in parameters] for key in keys},
+            on_whole=self.on_whole,
         )
 
     def _ema_numbers(self, step: float) -> dict[str, float]:

@@ -6,7 +6,7 @@ them; what changes from update to update (rates, corrections) is worked out on t
 would be compiled anew for every new float. Both round the same numbers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +20,10 @@ Counts = Mapping[str, float]
 """A parameter's state in single numbers: how many updates it has had ("step", in every rule), and sums over them."""
 
 
+OnWhole = Callable[[Sequence[Tensor], Sequence[Tensor], Callable[[list[Tensor]], list[Tensor]]], list[Tensor]]
+"""Given parameters, tensors of the same rows, and what makes moves of whole tensors: the moves of those rows."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tensors:
     """Parameters that move together, with gradient and state of each, in parallel lists."""
@@ -28,6 +32,8 @@ class Tensors:
     gradients: list[Tensor]
     state: dict[str, list[Tensor]]
     """{key: one tensor a parameter}, each of its parameter's shape."""
+    on_whole: OnWhole | None = None
+    """Where other processes have the other rows of each parameter: how a rule that is not elementwise sees them all."""
 
 
 class Rule(Protocol):

@@ -1,4 +1,7 @@
-"""One process at a time in a directory."""
+"""One process at a time in a directory, or at a file.
+
+On Windows, and on file systems that know no locks, nothing is kept.
+"""
 
 import contextlib
 import os
@@ -10,10 +13,9 @@ from hornbook.storage.disk import explained
 
 
 @contextlib.contextmanager
-def alone(directory: Path, *, otherwise: HornbookError) -> Iterator[None]:
-    """Keep other processes that ask alike out of an existing directory; the system ends that with this process.
-
-    On Windows, and on file systems that know no locks, nothing is kept.
+def alone(place: Path, *, otherwise: HornbookError) -> Iterator[None]:
+    """Keep other processes that ask alike out of an existing directory, or off a file; the system ends that with this
+    process.
 
     Raises:
         HornbookError: `otherwise`, if another process is there.
@@ -23,8 +25,7 @@ def alone(directory: Path, *, otherwise: HornbookError) -> Iterator[None]:
     except ImportError:
         yield
         return
-    with explained(directory):
-        descriptor = os.open(directory, os.O_RDONLY)
+    descriptor = _opened(place)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -36,3 +37,30 @@ def alone(directory: Path, *, otherwise: HornbookError) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def is_taken(place: Path) -> bool:
+    """Whether a process is there by `alone` now; any number may ask at once. False where it cannot be known."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    descriptor = _opened(place)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # no locks here
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _opened(place: Path) -> int:
+    """For writing, where that can be: over NFS nothing else can be locked."""
+    with explained(place):
+        try:
+            return os.open(place, os.O_RDWR)
+        except OSError:  # a directory, or not ours
+            return os.open(place, os.O_RDONLY)

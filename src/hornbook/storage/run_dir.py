@@ -48,12 +48,13 @@ class RunDir:
             try:
                 run.root.mkdir()
             except FileExistsError:
-                raise CheckpointError(
-                    f"{run.root}: this run exists already; choose another run.name, "
-                    f"or go on with it: --resume {run.root}"
-                ) from None
-            for folder in (run.checkpoints, run.samples, run.evals):
-                folder.mkdir()
+                if not run.is_blank:
+                    raise CheckpointError(
+                        f"{run.root}: this run exists already; choose another run.name, "
+                        f"or go on with it: --resume {run.root}"
+                    ) from None
+            for folder in run._folders:
+                folder.mkdir(exist_ok=True)
         run.set_state("starting")
         return run
 
@@ -73,6 +74,17 @@ class RunDir:
             f"{path}: not a run; expected a directory with {cls(path).state_file.name} and checkpoints/, "
             f"found {_content(path)}"
         )
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether nothing is in it: whoever made it was killed in its first instant, before it had a state."""
+        return self.root.is_dir() and all(
+            is_temporary(path) or (path in self._folders and not any(path.iterdir())) for path in self.root.iterdir()
+        )
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return (self.checkpoints, self.samples, self.evals)
 
     @property
     def config_file(self) -> Path:

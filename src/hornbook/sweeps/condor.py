@@ -10,8 +10,9 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from hornbook.distributed.launch import EXIT_PREEMPTED
 from hornbook.sweeps.grid import Point
-from hornbook.sweeps.jobs import PREEMPTED, JobRequest, JobState, asked, point_command
+from hornbook.sweeps.jobs import JobRequest, JobState, asked, mebibytes, point_command
 
 COMMAND = "condor_submit"
 SCRIPT = "job.sub"
@@ -38,13 +39,11 @@ queue index from (
 def program(request: JobRequest) -> str:
     """The shell script that a job runs, with a point's index as its argument."""
     setup = "".join(f"{line}\n" for line in request.table.setup)
-    resources = request.table.resources
-    command = point_command(request.file, '"$1"', processes=resources.processes)
     return f"""#!/bin/bash
 # One point of the sweep {request.name}: {PROGRAM} INDEX
 exec >>{shlex.quote(str(request.logs))}/"${{HORNBOOK_JOB/:/-}}".log 2>&1
-{setup}export OMP_NUM_THREADS={resources.cpus}
-exec {command}
+{setup}export OMP_NUM_THREADS={request.table.resources.cpus}
+exec {shlex.join(point_command(request.file))} "$1"
 """
 
 
@@ -79,25 +78,31 @@ def _commands(request: JobRequest) -> Iterator[tuple[str, str]]:
     resources = request.table.resources
     yield "universe", "vanilla"
     yield "batch_name", request.name
-    yield "executable", str(request.file.parent / PROGRAM)
+    yield "executable", _plain(request.file.parent / PROGRAM)
     yield "arguments", "$(index)"
-    yield "initialdir", str(request.directory)
+    yield "initialdir", _plain(request.directory)
     yield "environment", _environment()
     yield "should_transfer_files", "NO"
-    yield "log", str(request.logs / "condor.log")
+    yield "log", _plain(request.logs / "condor.log")
     yield "request_cpus", str(resources.cpus * resources.processes)
     if resources.memory_gb is not None:
-        yield "request_memory", f"{round(1024 * resources.memory_gb * resources.processes)}MB"
+        yield "request_memory", f"{mebibytes(resources.memory_gb * resources.processes)}MB"
     if resources.gpu:
         yield "request_gpus", str(resources.processes)
     yield "kill_sig", "SIGTERM"
     yield "job_max_vacate_time", str(request.table.condor.grace_seconds)
-    yield "on_exit_remove", f"ExitCode =!= {PREEMPTED}"  # which of a job that a signal ended is undefined: it goes
+    yield "want_graceful_removal", "True"  # condor_rm too lets it save
+    yield "on_exit_remove", f"ExitCode =!= {EXIT_PREEMPTED}"  # which of a job that a signal ended is undefined: it goes
+
+
+def _plain(text: Path | str) -> str:
+    """A dollar sign that stands for itself."""
+    return str(text).replace("$", "$(DOLLAR)")
 
 
 def _environment() -> str:
     """Variables that the jobs need, in the new syntax: all in double quotes, each value in single ones."""
-    known = {name: value.replace("$", "$(DOLLAR)") for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
+    known = {name: _plain(value) for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
     pairs = {**known, "HORNBOOK_JOB": "condor:$(ClusterId).$(ProcId)"}
     words = (f"{name}='{value}'" for name, value in ((n, v.replace("'", "''")) for n, v in pairs.items()))
     return '"' + " ".join(words).replace('"', '""') + '"'

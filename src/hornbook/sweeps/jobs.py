@@ -1,5 +1,6 @@
 """What a scheduler is asked to do, in no scheduler's language; and what all of their job scripts have in common."""
 
+import math
 import re
 import shlex
 import shutil
@@ -14,11 +15,6 @@ from hornbook.config.sweep import SweepConfig
 from hornbook.errors import HornbookError
 from hornbook.sweeps.grid import Point
 
-PREEMPTED = 99
-"""Exit status of a run that saved because it was asked to stop; to Grid Engine, too, it says: queue me again.
-
-No other end has it: 1 is an error that nobody expected, 2 one that the user can mend, 128 and more are signals.
-"""
 JobState = Literal["queued", "running"]
 _SECONDS = 60
 
@@ -62,15 +58,14 @@ class Scheduler(Protocol):
         """What such a name is for the point at a place in the script."""
 
 
-def point_command(file: Path, index: str, *, processes: int = 1) -> str:
-    """The command line that trains one point; `index` may be a shell's variable."""
-    words = [sys.executable, *torchrun_words(processes), "-m", "hornbook", "sweep", "run", str(file), "--index"]
-    return f"{shlex.join(words)} {index}"
+def point_command(file: Path) -> list[str]:
+    """The words that train one point, but for the last one, its index."""
+    return [sys.executable, "-P", "-m", "hornbook", "sweep", "run", str(file), "--index"]
 
 
-def torchrun_words(processes: int) -> list[str]:
-    """What stands between Python and the module where a run has several processes on one machine."""
-    return ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+def mebibytes(memory_gb: float) -> int:
+    """Memory as schedulers are asked for it; at least 1, since 0 is all that there is."""
+    return max(1, math.ceil(1024 * memory_gb))
 
 
 def index_list(indices: Sequence[int]) -> str:

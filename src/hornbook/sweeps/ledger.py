@@ -17,15 +17,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from hornbook.distributed.launch import EXIT_PREEMPTED
 from hornbook.errors import HornbookError, TrainingError
-from hornbook.storage.lock import alone
+from hornbook.storage.lock import alone, is_taken
 from hornbook.sweeps.grid import Point
-from hornbook.sweeps.jobs import PREEMPTED
 from hornbook.tracking.jsonl import MetricsFile, json_line
 
 Status = Literal["finished", "preempted", "failed"]
 _MOST_WORDS = 500
-_LOOKS, _SECONDS_OF_A_LOOK = 10, 0.1  # is_held has the lock for an instant, which must not end a job that starts then
+_LOOKS, _SECONDS_OF_A_LOOK = 10, 0.1  # who asks has the lock for an instant, which must not end a job that starts then
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,10 @@ def trying(file: Path, point: Point) -> Iterator[Outcome]:
         try:
             yield outcome
         except SystemExit as error:
-            outcome.status = "preempted" if error.code == PREEMPTED else "failed"
+            outcome.status = "preempted" if error.code == EXIT_PREEMPTED else "failed"
+            raise
+        except KeyboardInterrupt:
+            outcome.status = "preempted"
             raise
         except BaseException as error:
             outcome.status = "failed"
@@ -99,14 +102,7 @@ def read_tries(file: Path) -> list[Try]:
 
 def is_held(file: Path) -> bool:
     """Whether a process is at this point now, as far as the file system can tell."""
-    if not file.exists():
-        return False
-    held = TrainingError(f"{file}: held")
-    try:
-        with alone(file, otherwise=held):
-            return False
-    except TrainingError:
-        return True
+    return file.exists() and is_taken(file)
 
 
 def scheduler_job() -> str | None:

@@ -5,6 +5,7 @@ threads of one wait for one another while the other one computes.
 """
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hornbook.config.sweep import ResourcesConfig
+from hornbook.distributed.launch import FOLLOWS
 from hornbook.errors import TrainingError
 from hornbook.storage.cores import available_cores
 from hornbook.sweeps.grid import Point
@@ -93,15 +95,17 @@ def run_points(
     """Run each point's command in a process of its own; {index: exit status} of those that were started.
 
     As soon as `stopping`, no more are started, and those that run get SIGTERM, so that they save; they are waited for.
+    When this process is killed, their standard input ends, upon which they save as well.
     """
     waiting, running, statuses = list(points), dict[int, tuple[Point, subprocess.Popen[bytes]]](), dict[int, int]()
     told_to_stop = False
+    ends_with_us, held = os.pipe()
     try:
         while running or (waiting and not stopping()):
             for number in range(len(room)):
                 if number not in running and waiting and not stopping():
                     point = waiting.pop(0)
-                    running[number] = (point, _start(command(point), log(point), room[number]))
+                    running[number] = (point, _start(command(point), log(point), room[number], ends_with_us))
                     tell(point, None)
             if stopping() and not told_to_stop:
                 told_to_stop = True
@@ -117,18 +121,18 @@ def run_points(
         _signal(left, signal.SIGKILL)
         for process in left:
             process.wait()
+        os.close(held)
+        os.close(ends_with_us)
     return statuses
 
 
-def _start(command: Sequence[str], log: Path, slot: Slot) -> subprocess.Popen[bytes]:
-    environment = dict(os.environ)
-    if slot.gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(slot.gpus)
+def _start(command: Sequence[str], log: Path, slot: Slot, stdin: int) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, FOLLOWS: "1", "CUDA_VISIBLE_DEVICES": ",".join(slot.gpus)}
     with log.open("ab") as output, _on(slot.cores):
         # A session of its own: Ctrl-C reaches this process alone, which then tells the others.
         return subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
@@ -159,7 +163,8 @@ def _signal(processes: Sequence[subprocess.Popen[bytes]], number: signal.Signals
 def _gpus() -> tuple[str, ...]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return tuple(name.strip() for name in visible.split(",") if name.strip())
+        names = (name.strip() for name in visible.split(","))
+        return tuple(itertools.takewhile(lambda name: name not in ("", "-1"), names))  # as CUDA reads it
     import torch
 
     return tuple(map(str, range(torch.cuda.device_count())))

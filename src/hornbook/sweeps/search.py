@@ -9,7 +9,8 @@ from hornbook.config.sweep import SearchConfig
 from hornbook.sweeps.sobol import BITS, sobol
 
 _DIGITS = 6
-"""Significant digits of a drawn number, so that it can be read, and is the same on every machine."""
+"""Significant digits of a drawn number, so that it can be read, and is the same on every machine. In a range that is
+narrow for where it lies, there are as many more."""
 
 
 def drawn_points(search: SearchConfig) -> list[dict[str, object]]:
@@ -40,14 +41,8 @@ def _value(kind: str, values: Sequence[object], fraction: float) -> object:
     if kind == "choice":
         return values[int(fraction * len(values))]
     low, high = (each for each in values if isinstance(each, int | float))
-    match kind:
-        case "integers":
-            return int(low) + int(fraction * (int(high) - int(low) + 1))
-        case "log_uniform":
-            return _rounded(low * math.pow(high / low, fraction))
-        case _:
-            return _rounded(low + (high - low) * fraction)
-
-
-def _rounded(number: float) -> float:
-    return float(f"{number:.{_DIGITS}g}")
+    if kind == "integers":
+        return int(low) + int(fraction * (int(high) - int(low) + 1))
+    number = low * math.pow(high / low, fraction) if kind == "log_uniform" else low + (high - low) * fraction
+    digits = _DIGITS + max(0, math.floor(math.log10(max(abs(low), abs(high)) / (high - low))))
+    return float(min(max(float(f"{number:.{digits}g}"), low), high))

@@ -5,21 +5,18 @@ script queues it again; a preempted one (SIGTERM) is queued by SLURM itself, and
 """
 
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from hornbook.distributed.launch import EXIT_PREEMPTED
 from hornbook.sweeps.grid import Point
-from hornbook.sweeps.jobs import PREEMPTED, JobRequest, JobState, asked, index_list, point_command
+from hornbook.sweeps.jobs import JobRequest, JobState, asked, index_list, mebibytes, point_command
 
 COMMAND = "sbatch"
 SCRIPT = "job.sh"
 _SECONDS_AFTER_THE_FIRST = 300  # of a run's processes ended, the others are ended too: they may wait for one that died
-_MEETING_POINT = """\
-# Where the processes of a run find one another.
-export MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
-export MASTER_PORT="$((20000 + SLURM_JOB_ID % 20000))"
-"""
 _WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD", "REQUEUE_FED")
 
 
@@ -27,7 +24,7 @@ def script(request: JobRequest) -> str:
     """The batch script: one task of an array for each point, its number the point's index."""
     setup = "".join(f"{line}\n" for line in request.table.setup)
     options = "".join(f"#SBATCH {option}\n" for option in _options(request))
-    command = point_command(request.file, '"$SLURM_ARRAY_TASK_ID"')
+    command = f'{shlex.join(point_command(request.file))} "$SLURM_ARRAY_TASK_ID"'
     several = request.table.slurm.nodes * request.table.resources.processes > 1
     srun = f"srun --wait={_SECONDS_AFTER_THE_FIRST}" if several else "srun"
     return f"""#!/bin/bash
@@ -35,11 +32,11 @@ def script(request: JobRequest) -> str:
 {options}
 {setup}export OMP_NUM_THREADS="$SLURM_CPUS_PER_TASK"
 export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"   # srun does not take it from the job
-{_MEETING_POINT if several else ""}trap 'cancelled=1' TERM   # by scancel, or by SLURM, which then queues it itself
+trap 'cancelled=1' TERM   # by scancel, or by SLURM, which then queues it itself
 
 {srun} {command}
 status=$?
-if [ "$status" -eq {PREEMPTED} ] && [ -z "$cancelled" ]; then   # it saved before the time limit: go on in another job
+if [ "$status" -eq {EXIT_PREEMPTED} ] && [ -z "$cancelled" ]; then   # it saved before its time was up: queue it again
     scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$status"
@@ -83,16 +80,21 @@ def _options(request: JobRequest) -> Iterator[str]:
     if resources.gpu:  # of the node, not of a task: a process takes the one of its local rank
         yield f"--gres=gpu:{resources.processes}"
     if resources.memory_gb is not None:
-        yield f"--mem={round(1024 * resources.memory_gb * resources.processes)}M"
+        yield f"--mem={mebibytes(resources.memory_gb * resources.processes)}M"
     if slurm.partition is not None:
         yield f"--partition={slurm.partition}"
     if slurm.account is not None:
         yield f"--account={slurm.account}"
     if slurm.minutes is not None:
         yield f"--time={slurm.minutes}"
-        yield f"--signal=USR1@{slurm.grace_seconds}"
+    yield f"--signal=USR1@{slurm.grace_seconds}"  # a partition may have a limit of its own
     yield "--requeue"
     yield "--open-mode=append"
-    yield f"--chdir={shlex.quote(str(request.directory))}"
-    yield f"--output={shlex.quote(str(request.logs).replace('%', '%%'))}/slurm-%A_%a.log"
+    yield f"--chdir={_quoted(request.directory)}"
+    yield f"--output={_quoted(str(request.logs).replace('%', '%%'))}/slurm-%A_%a.log"
     yield from slurm.options
+
+
+def _quoted(word: Path | str) -> str:
+    """As #SBATCH lines have it: a backslash means the next letter between quotes of either kind, unlike in a shell."""
+    return '"' + re.sub(r'(["\\])', r"\\\1", str(word)) + '"'

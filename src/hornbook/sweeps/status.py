@@ -34,6 +34,8 @@ class Standing:
     @property
     def message(self) -> str:
         """Why it failed, if it did."""
+        if self.state == "killed" and not self.tries:
+            return f"{self.job} ended before it came to train; see the scheduler's log"
         return self.tries[-1].message if self.state == "failed" and self.tries else ""
 
 
@@ -46,14 +48,14 @@ def standings(sweep: Sweep, *, asking: bool = True) -> list[Standing]:
     jobs: dict[str, list[str]] = {}
     for job, point_id in _submitted_jobs(sweep):
         jobs.setdefault(point_id, []).append(job)
-    found = [_standing(sweep, point, jobs.get(point.id, ()), {}) for point in sweep.points]
-    open_jobs = [job for each in found if each.state != "finished" for job in jobs.get(each.point.id, ())]
+    found = [standing(sweep, point, jobs.get(point.id, ())) for point in sweep.points]
+    open_jobs = [job for each in found for job in _open(each, jobs.get(each.point.id, []))]
     if not asking or not open_jobs:
         return found
     live: dict[str, JobState] = {}
     for scheduler in {job.partition(":")[0] for job in open_jobs}:
         live |= SCHEDULERS[scheduler].live_jobs()
-    return [_standing(sweep, point, jobs.get(point.id, ()), live) for point in sweep.points]
+    return [standing(sweep, point, jobs.get(point.id, ()), live) for point in sweep.points]
 
 
 def note_submission(folder: Path, scheduler: str, job: str, points: Sequence[Point]) -> None:
@@ -77,28 +79,38 @@ def _submitted_jobs(sweep: Sweep) -> Iterator[tuple[str, str]]:
         yield from ((job, point_id) for point_id, job in said["jobs"].items())
 
 
-def _standing(sweep: Sweep, point: Point, jobs: Sequence[str], live: Mapping[str, JobState]) -> Standing:
+def standing(
+    sweep: Sweep, point: Point, jobs: Sequence[str] = (), live: Mapping[str, JobState] | None = None
+) -> Standing:
+    """How far a point is for which `jobs` were submitted, where the `live` ones are known."""
     ledger = sweep.ledger(point)
     tries = tuple(read_tries(ledger))
-    alive = next((job for job in jobs if job in live), None)
+    alive = next((job for job in jobs if job in (live or {})), None)
     last_job = tries[-1].job if tries else None
     state: State
     if is_held(ledger):
         state = "running"
-    elif alive is not None:
+    elif live is not None and alive is not None:
         state = live[alive]
     else:
-        state = _past(sweep, point, tries)
+        state = _past(sweep, point, tries, was_lost=bool(jobs) and live is not None)
     return Standing(point=point, state=state, tries=tries, job=alive or last_job or next(iter(jobs[-1:]), None))
 
 
-def _past(sweep: Sweep, point: Point, tries: Sequence[Try]) -> State:
-    """Of a point that nobody is at now."""
+def _open(standing: Standing, jobs: Sequence[str]) -> Sequence[str]:
+    """Jobs of a point that may still wait or run: of a finished one only a later one, which makes it longer."""
+    if standing.state != "finished":
+        return jobs
+    return [job for job in jobs[-1:] if job not in {each.job for each in standing.tries}]
+
+
+def _past(sweep: Sweep, point: Point, tries: Sequence[Try], *, was_lost: bool) -> State:
+    """Of a point that nobody is at now; `was_lost` if a job of it is gone."""
     try:
         if sweep.run_dir(point).state == "finished":
             return "finished"
     except HornbookError:
         pass  # no run yet
     if not tries:
-        return "waiting"
+        return "killed" if was_lost else "waiting"
     return tries[-1].status or "killed"

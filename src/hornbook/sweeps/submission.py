@@ -1,6 +1,7 @@
 """Handing a sweep to a scheduler: a folder with what it is given, and then the request itself."""
 
 import itertools
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class Submission:
     @property
     def command(self) -> str:
         """What hands the script in."""
-        return f"{SCHEDULERS[self.scheduler].COMMAND} {self.script}"
+        return shlex.join([SCHEDULERS[self.scheduler].COMMAND, str(self.script)])
 
 
 def choose_scheduler(named: str | None) -> str:
@@ -56,12 +57,11 @@ def write_submission(sweep: Sweep, points: Sequence[Point], scheduler: str) -> S
         raise ConfigError(
             "sweep.slurm.nodes is for SLURM; with HTCondor a run has one machine, and its processes there"
         )
-    sweep.prepare()
-    folder = _new_folder(sweep.submissions)
-    replace_file(folder / FILE, sweep.frozen())
+    file = frozen_file(sweep)
+    folder = file.parent
     request = JobRequest(
         name=sweep.root.name,
-        file=folder.absolute() / FILE,
+        file=file.absolute(),
         points=tuple(points),
         table=sweep.table,
         logs=(sweep.root / "logs").absolute(),
@@ -75,6 +75,18 @@ def write_submission(sweep: Sweep, points: Sequence[Point], scheduler: str) -> S
     else:
         replace_file(script, slurm.script(request))
     return Submission(scheduler=scheduler, script=script, points=tuple(points))
+
+
+def frozen_file(sweep: Sweep) -> Path:
+    """Write the sweep into a new folder of its `submissions`, where no later start changes it; returns the file.
+
+    Raises:
+        StorageError: if the disk refuses.
+    """
+    sweep.prepare()
+    file = _new_folder(sweep.submissions) / FILE
+    replace_file(file, sweep.frozen())
+    return file
 
 
 def hand_in(submission: Submission) -> str:

@@ -5,11 +5,12 @@
       ID/               a run's directory, one a point
       ledger/ID.jsonl   what was tried, and what came of it
       logs/ID.log       what its processes said
-      submissions/N/    what a scheduler was given: sweep.toml as it was then, and the job script
+      submissions/N/    what was started at one time: sweep.toml as it was then, and the job script
 
 Nothing in it is ever deleted or written over but sweep.toml.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ from hornbook.config.layers import Layer, Origin, stack
 from hornbook.config.load import resolve, written_layer
 from hornbook.config.read import error_of, read_assignments, read_mapping
 from hornbook.config.run import Config
-from hornbook.config.sweep import SweepConfig
+from hornbook.config.sweep import NAME, SweepConfig
 from hornbook.errors import ConfigError
 from hornbook.storage.atomic import replace_file
 from hornbook.storage.run_dir import RunDir
@@ -62,6 +63,13 @@ class Sweep:
                 f"{source}: no [sweep]; say what varies, as in [sweep.grid] optim.learning_rate = [1e-3, 3e-3]"
             )
         found, root = points(base.sweep), base.run.out_dir / (base.sweep.name or source.stem)
+        if path.is_dir():  # wherever it lies by now
+            root = path if path.name not in ("", "..") else path.resolve()
+        if not re.fullmatch(NAME, root.name):
+            raise ConfigError(
+                f"{source}: {root.name!r} is no name for a sweep, expected letters, digits, . _ and -; give it one: "
+                'sweep.name = "..."'
+            )
         _check_overrides(overrides, found)
         return cls(source=source, written=written, base=base, table=base.sweep, points=found, root=root)
 
@@ -73,11 +81,11 @@ class Sweep:
         """
         values: dict[str, object] = {**point.settings, "sweep": None, "run.out_dir": self.root, "run.name": point.id}
         if not self.base.run.notes:
-            values["run.notes"] = point.label
+            values.setdefault("run.notes", point.label)
         if self.base.run.threads is None:
-            values["run.threads"] = self.table.resources.cpus
+            values.setdefault("run.threads", self.table.resources.cpus)
         if self.base.tracking.wandb is not None and self.base.tracking.wandb.group is None:
-            values["tracking.wandb.group"] = self.root.name
+            values.setdefault("tracking.wandb.group", self.root.name)
         try:
             return resolve(stack(self.written, read_mapping(values)), otherwise=Origin(str(self.source))).config
         except ConfigError as error:
@@ -92,7 +100,7 @@ class Sweep:
         problems = []
         for point in self.points:
             try:
-                self.config(point)
+                _check_device(self.config(point).run.device, point, gpu=self.table.resources.gpu)
             except ConfigError as error:
                 problems.append(str(error))
         if len(problems) > _MOST_PROBLEMS:
@@ -138,10 +146,10 @@ class Sweep:
 
         What waits for a scheduler keeps its index and settings, whatever becomes of the file that it came from.
         """
-        kept = {key: entry.value for key, entry in self.written.items() if key[:2] not in _POINTS}
-        named = {**kept, ("sweep", "name"): self.root.name}
+        kept = {key: entry for key, entry in self.written.items() if key[:2] not in _POINTS}
+        named = stack(kept, read_mapping({"sweep.name": self.root.name, "run.out_dir": self.root.parent}))
         listed = ",\n".join(f"  {toml_value(dict(point.settings))}" for point in self.points)
-        settings = "".join(f"{dotted(key)} = {_value(value)}\n" for key, value in named.items())
+        settings = "".join(f"{dotted(key)} = {_value(entry.value)}\n" for key, entry in named.items())
         return f"# Written by hornbook sweep, from {self.source}.\n{settings}sweep.list = [\n{listed},\n]\n"
 
 
@@ -151,6 +159,13 @@ def _check_overrides(overrides: Sequence[str], found: Sequence[Point]) -> None:
     for key in map(dotted, read_assignments(overrides)):
         if any(f"{key}.".startswith(other) or other.startswith(f"{key}.") for other in swept):
             raise ConfigError(f"--set {key}: the sweep varies it, so this would have no effect; take it out of [sweep]")
+
+
+def _check_device(device: str, point: Point, *, gpu: bool) -> None:
+    if device.startswith("cuda") and not gpu:
+        raise ConfigError(f'{point}: run.device = "{device}", but no GPU is asked for; say sweep.resources.gpu = true')
+    if device == "cpu" and gpu:
+        raise ConfigError(f'{point}: run.device = "cpu", so sweep.resources.gpu = true would be for nothing; say false')
 
 
 def _value(value: object) -> str:

@@ -23,6 +23,8 @@ AUTO_SHARE = 0.8
 """Of the free memory that micro_batch_size = "auto" fills by the estimate, which is good to about a third."""
 STATE_TENSORS = {"sgd": 1, "lion": 1, "sign_sgd": 1}
 """Tensors of the weights' size that an optimizer keeps, its average of the weights aside; AdamW and its kin have 2."""
+CUT_UP = ("weights", "gradients", "optimizer")
+"""What fully sharded processes share, of the parts of the estimate; the layer or two that are whole are left out."""
 
 
 def choose(
@@ -48,6 +50,8 @@ def choose(
         return choices.to_json(), remarks
 
     chosen, remarks = processes.first(decide)
+    if config.distributed.strategy == "fsdp" and processes.world_size == 1:
+        remarks = [*remarks, 'distributed.strategy = "fsdp" has no effect with one process']
     return Choices.from_json(chosen), remarks
 
 
@@ -69,7 +73,10 @@ def _choose(
     plain, why_plain = _plain_max_keys(config, device, products)
     plain_attention = plain >= shape.context_length
     rows, why_rows, warnings = _micro_batch(config, shape, device, processes, plain=plain_attention)
-    compiles, why_compile = _compile(config, shape, device, rows=rows, steps_left=steps_left)
+    if config.distributed.cuts_up_model(processes.world_size):
+        compiles, why_compile = False, 'distributed.strategy = "fsdp"'
+    else:
+        compiles, why_compile = _compile(config, shape, device, rows=rows, steps_left=steps_left)
     choices = Choices(
         device=device.type,
         threads=config.run.threads or torch.get_num_threads(),
@@ -101,7 +108,10 @@ def _kept(config: Config, kept: Choices, world_size: int) -> Choices:
         fitting = (size for size in range(1, kept.micro_batch_size + 1) if share % size == 0)
         rows = kept.micro_batch_size if same else max(fitting)
     threads = kept.threads if same else torch.get_num_threads()
-    return kept.replaced(threads=config.run.threads or threads, micro_batch_size=rows, world_size=world_size)
+    compiles = kept.compile and not config.distributed.cuts_up_model(world_size)
+    return kept.replaced(
+        threads=config.run.threads or threads, micro_batch_size=rows, world_size=world_size, compile=compiles
+    )
 
 
 def check_shares(config: Config, world_size: int) -> None:
@@ -177,20 +187,21 @@ def _micro_batch(
     if free is not None and device.type == "cpu":
         free //= processes.local_world_size
     averages = getattr(config.optim, "ema_decay", None) is not None
-    owners = processes.world_size if config.distributed.shard_optimizer else 1
+    cuts_up = config.distributed.cuts_up_model(processes.world_size)
+    parts = (config.distributed.shard_group_size or processes.world_size) if cuts_up else 1
+    owners = processes.world_size if config.distributed.shard_optimizer and not cuts_up else 1
 
     def needed(rows: int) -> int:
-        return sum(
-            training_memory(
-                shape,
-                rows=rows * config.objective.tokens_read,
-                half=config.train.precision != "fp32",
-                state_tensors=(STATE_TENSORS.get(config.optim.kind, 2) + averages) / owners,
-                chunk_tokens=config.train.nll_chunk_tokens,
-                activation_checkpointing=config.train.activation_checkpointing,
-                plain_attention=plain,
-            ).values()
+        memory = training_memory(
+            shape,
+            rows=rows * config.objective.tokens_read,
+            half=config.train.precision != "fp32",
+            state_tensors=(STATE_TENSORS.get(config.optim.kind, 2) + averages) / owners,
+            chunk_tokens=config.train.nll_chunk_tokens,
+            activation_checkpointing=config.train.activation_checkpointing,
+            plain_attention=plain,
         )
+        return sum(size // parts if name in CUT_UP else size for name, size in memory.items())
 
     if free is not None and needed(1) > free:
         advice = "" if config.train.activation_checkpointing else "train.activation_checkpointing = true, "

@@ -175,8 +175,8 @@ class Sample:
 class Save(Protocol):
     """Writes a checkpoint and returns where; None where another process writes."""
 
-    def __call__(self, state: TrainState, *, kind: Literal["light", "full"], best: bool) -> Path | None:
-        """`best`: this is the lowest validation loss so far."""
+    def __call__(self, state: TrainState, *, kind: Literal["light", "full"], best: bool, is_last: bool) -> Path | None:
+        """`best`: this is the lowest validation loss so far. `is_last`: the run ends here, and all must be written."""
         ...
 
 
@@ -199,6 +199,6 @@ class SaveCheckpoint:
         kind: Literal["light", "full"] = "full" if is_full else "light"
         if is_full:
             at.state.full_checkpoint_step = at.step
-        path = self.save(at.state, kind=kind, best=best)
+        path = self.save(at.state, kind=kind, best=best, is_last=at.stop is not None)
         values = {"checkpoint/kind": kind, "checkpoint/best": best, "checkpoint/path": str(path)}
         self.tracker.log("checkpoint", at.step, values)

@@ -10,7 +10,7 @@ A step that is not due costs two comparisons. A due one costs a copy of the weig
 micro-batch (by the bare model, without dropout and gradients: a compiled one is not touched) and one transfer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hornbook.config.tracking import TrackingConfig
 from hornbook.data.batch import TokenBatch
+from hornbook.distributed.parts import part_of
 from hornbook.objectives.objective import B, StepContext
 from hornbook.profiling.histograms import histogram
 from hornbook.profiling.norms import activation_sizes, by_module, module_of, tensor_norms
@@ -46,12 +47,12 @@ class NormWatch(Generic[B]):
         self.norms, self.histograms = {}, {}
         if not (self._due(self.norms_every, at) or self._due(self.histograms_every, at)):
             return
-        gradients = {name: p.grad for name, p in learner.model.named_parameters() if p.grad is not None}
+        parameters = dict(learner.model.named_parameters())
+        gradients = {name: part_of(p.grad) for name, p in parameters.items() if p.grad is not None}
         if self._due(self.norms_every, at):
-            self._gradients = tensor_norms(gradients.values())
+            self._gradients = _norms(learner, gradients.values())
             self._activations = self._sizes(learner, batches[0])
-            weights = dict(learner.model.named_parameters())
-            self._before = {name: weights[name].detach().clone() for name in gradients}
+            self._before = {name: part_of(parameters[name]).clone() for name in gradients}
         if self._due(self.histograms_every, at):
             self.histograms |= _histograms("histograms/grad", gradients)
 
@@ -73,12 +74,12 @@ class NormWatch(Generic[B]):
     def _collect(self, learner: Learner[B], *, skipped: bool) -> dict[str, float]:
         names = list(self._before)
         parameters = dict(learner.model.named_parameters())
-        before, after = [self._before[name] for name in names], [parameters[name].detach() for name in names]
+        before, after = [self._before[name] for name in names], [part_of(parameters[name]) for name in names]
         columns = {
             "grad": self._gradients,
-            "weight": tensor_norms(after),
-            "before": tensor_norms(before),
-            "moved": tensor_norms(torch._foreach_sub(after, before)),
+            "weight": _norms(learner, after),
+            "before": _norms(learner, before),
+            "moved": _norms(learner, torch._foreach_sub(after, before)),
         }
         self._before = {}
         numbers = torch.cat([*columns.values(), *(size[None] for size in self._activations.values())]).tolist()
@@ -90,6 +91,17 @@ class NormWatch(Generic[B]):
             found |= {f"norms/update_ratio/{module}": moved[module] / norm for module, norm in old.items() if norm}
         sizes = zip(self._activations, numbers[4 * n :], strict=True)
         return found | {f"norms/activation/{module}": size for module, size in sizes}
+
+
+def _norms(learner: Learner[B], tensors: Iterable[Tensor]) -> Tensor:
+    """(n,) float32: the 2-norm of each tensor, or of the whole one where these are parts."""
+    norms, strategy = tensor_norms(tensors), learner.strategy
+    if not strategy.cuts_up_model:
+        return norms
+    from hornbook.distributed.fsdp import FullySharded  # a second of imports, which few runs need
+
+    assert isinstance(strategy, FullySharded)
+    return strategy.norms(norms).float()
 
 
 def _histograms(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Histogram]:

@@ -7,6 +7,7 @@ from typing import TypeVar
 import torch
 
 from hornbook.data.batch import TokenBatch
+from hornbook.distributed.process_group import is_lost, lost
 from hornbook.training.compiled import CompilerFailed, is_of_compiler
 
 E = TypeVar("E", bound=Exception)
@@ -28,11 +29,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def watched(*, memory: bool = True) -> Iterator[None]:
-    """Turn the complaints of allocators (if `memory`) and compilers into two exceptions; everything else passes.
+    """Turn the complaints of allocators (if `memory`), compilers and networks into exceptions; everything else passes.
 
     Raises:
         MicroBatchTooLarge: catch it, take it `without_frames`, leave the `except` block, then retry.
         CompilerFailed: the same.
+        PeerLostError: another process is gone.
     """
     try:
         yield
@@ -42,6 +44,8 @@ def watched(*, memory: bool = True) -> Iterator[None]:
             raise MicroBatchTooLarge(first_line) from None
         if is_of_compiler(error):
             raise CompilerFailed(f"{type(error).__name__}: {first_line}"[:200]) from None
+        if is_lost(error):  # where a pass itself waits for others
+            raise lost(error) from error
         raise
 
 

@@ -39,7 +39,7 @@ def find_run(config: Config, resume: bool | Path) -> RunDir | None:
             wanted = config_hash(config)
             return latest_run(config.run.out_dir, lambda run: run.provenance().get("config_hash") == wanted)
         resume = config.run.out_dir / config.run.name
-        if not resume.exists():
+        if not resume.exists() or RunDir(resume).is_blank:
             return None
     return RunDir.open(resume)
 

@@ -3,18 +3,23 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from hornbook.checkpoint.load import Checkpoint
+import torch
+
+from hornbook.checkpoint.load import Checkpoint, load_weights_into
 from hornbook.checkpoint.manifest import TOKENIZER_FOLDER
 from hornbook.checkpoint.retention import prune
-from hornbook.checkpoint.save import save_checkpoint
+from hornbook.checkpoint.save import save_checkpoint, write_description
 from hornbook.config.generate import GenerateConfig
 from hornbook.config.train import CheckpointConfig
 from hornbook.data.batch import TokenBatch
 from hornbook.distributed.full_state import FullState
+from hornbook.distributed.process_group import Processes
+from hornbook.distributed.strategy import Strategy
 from hornbook.errors import ConfigError, GenerationError
 from hornbook.generation.text import check_requests, generate_text
+from hornbook.models.transformer import Transformer
 from hornbook.optim.averaging import averaged
 from hornbook.storage.run_dir import RunDir, pointed
 from hornbook.tokenizer.tokenizer import Tokenizer
@@ -22,6 +27,10 @@ from hornbook.tracking.tracker import Tracker
 from hornbook.training.hooks import Moment
 from hornbook.training.state import TrainState
 from hornbook.training.step import Learner
+
+if TYPE_CHECKING:  # a second of imports, which few runs need
+    from hornbook.checkpoint.sharded import ShardedSaves
+    from hornbook.distributed.fsdp import FullySharded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +47,19 @@ class Saver:
     objective: Mapping[str, object]
     """Its settings, as JSON values."""
     keep: CheckpointConfig
+    parts: "ShardedSaves | None" = None
+    """Where every process writes its own parts, in the background."""
 
-    def __call__(self, state: TrainState, *, kind: Literal["light", "full"], best: bool) -> Path | None:
-        """Save, and return where; every rank calls this, and the first one writes."""
+    def __call__(
+        self, state: TrainState, *, kind: Literal["light", "full"], best: bool, is_last: bool = False
+    ) -> Path | None:
+        """Save, and return where; every rank calls this, and the first one writes. The last save is waited for."""
         learner = self.learner
+        if self.parts is not None:
+            path = self._save_parts(self.parts, state, kind=kind, best=best)
+            if is_last:
+                self.parts.finish()
+            return path
         with averaged(learner.optimizer, learner.strategy.share):
             full = learner.strategy.full_state(learner.model, learner.optimizer)
         if full is None:
@@ -58,8 +76,43 @@ class Saver:
             tokenizer=self.tokenizer,
             best=best,
         )
-        prune(self.directory, light_keep=self.keep.light_keep, full_keep=self.keep.full_keep)
+        self._prune()
         return path
+
+    def _save_parts(
+        self, parts: "ShardedSaves", state: TrainState, *, kind: Literal["light", "full"], best: bool
+    ) -> Path:
+        learner, strategy = self.learner, _fully_sharded(self.learner)
+        numbers = state.to_json()
+
+        def describe(directory: Path) -> None:
+            write_description(directory, learner.model.config, self.objective, numbers, self.tokenizer)
+
+        with averaged(learner.optimizer, strategy.share):
+            model, optimizer = strategy.pieces(learner.model, learner.optimizer)
+            return parts.save(
+                model,
+                optimizer if kind == "full" else None,
+                step=state.step,
+                kind=kind,
+                best=best,
+                describe=describe,
+                then=self._prune,
+            )
+
+    def _prune(self) -> None:
+        prune(self.directory, light_keep=self.keep.light_keep, full_keep=self.keep.full_keep)
+
+
+def sharded_saves(
+    config: CheckpointConfig, strategy: Strategy, directory: Path, processes: Processes
+) -> "ShardedSaves | None":
+    """What writes every process's own parts into `directory`, where that is asked for and there are parts."""
+    if not (config.sharded and strategy.cuts_up_model):
+        return None
+    from hornbook.checkpoint.sharded import ShardedSaves
+
+    return ShardedSaves(directory, processes)
 
 
 def restore(learner: Learner[TokenBatch], checkpoint: Checkpoint) -> TrainState:
@@ -74,6 +127,13 @@ def restore(learner: Learner[TokenBatch], checkpoint: Checkpoint) -> TrainState:
     with averaged(learner.optimizer, learner.strategy.share):
         learner.strategy.load_full_state(learner.model, learner.optimizer, saved)
     return state
+
+
+def _fully_sharded(learner: Learner[TokenBatch]) -> "FullySharded":
+    from hornbook.distributed.fsdp import FullySharded
+
+    assert isinstance(learner.strategy, FullySharded)
+    return learner.strategy
 
 
 class Artifacts:
@@ -128,9 +188,26 @@ class Sampler:
     def __call__(self) -> list[str]:
         """Each prompt and its continuation; none but on the first rank, whom the others wait for."""
         with averaged(self.learner.optimizer, self.learner.strategy.share):
-            if self.learner.strategy.rank:
+            model = whole_model(self.learner)
+            if model is None:
                 return []
-            made = generate_text(
-                self.learner.model, self.tokenizer, self.prompts, self.config, objective=self.objective
-            )
+            made = generate_text(model, self.tokenizer, self.prompts, self.config, objective=self.objective)
         return [generation.prompt + generation.text for generation in made]
+
+
+def whole_model(learner: Learner[TokenBatch]) -> Transformer | None:
+    """The model that the first rank can use alone, a copy where it is cut up; None on the others. All ranks call this.
+
+    By itself since passes of a model that is cut up need all ranks at once, and texts end when they end.
+    """
+    model = learner.model
+    if not learner.strategy.cuts_up_model:
+        return None if learner.strategy.rank else model
+    weights = _fully_sharded(learner).weights(model)
+    if weights is None:
+        return None
+    with torch.device("meta"):
+        copy = Transformer(model.config)
+    copy.to_empty(device=learner.precision.device)
+    load_weights_into(copy.to(next(iter(weights.values())).dtype), weights, "the model in training")
+    return copy.train(model.training)

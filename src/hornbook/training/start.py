@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from hornbook.checkpoint.load import Checkpoint, start_from
@@ -12,7 +13,7 @@ from hornbook.config.run import Config
 from hornbook.data.batch import TokenBatch
 from hornbook.data.mixture import Mixture
 from hornbook.distributed.ddp import DataParallel
-from hornbook.distributed.precision import Precision
+from hornbook.distributed.precision import DTYPES, Kind, Precision
 from hornbook.distributed.process_group import ALONE, Processes
 from hornbook.distributed.single import SingleProcess
 from hornbook.distributed.strategy import Strategy
@@ -92,11 +93,28 @@ def build_objective(
 
 
 def build_strategy(
-    config: DistributedConfig, processes: Processes, *, costs: Mapping[str, int] | None = None
+    config: DistributedConfig,
+    processes: Processes,
+    *,
+    device: torch.device = torch.device("cpu"),  # noqa: B008  # a value
+    precision: Kind = "fp32",
+    costs: Mapping[str, int] | None = None,
 ) -> Strategy:
-    """How these processes train together; `costs` of each parameter's update, where they are not as its size."""
+    """How these processes train together.
+
+    device, precision: for a strategy that moves and cuts up the model.
+    costs: of each parameter's update, where they are not as its size.
+
+    Raises:
+        ConfigError: if the processes cannot be grouped as the settings say.
+    """
     if processes.world_size == 1:
         return SingleProcess()
+    if config.cuts_up_model(processes.world_size):
+        from hornbook.distributed.fsdp import FullySharded  # a second of imports, which few runs need
+
+        products = None if precision == "fp32" else DTYPES[precision]
+        return FullySharded(processes, device=device, group_size=config.shard_group_size, products=products)
     return DataParallel(
         processes,
         bucket_bytes=round(config.bucket_size_mb * 2**20),
@@ -110,23 +128,28 @@ def build_learner(
     model: Transformer,
     processes: Processes = ALONE,
     *,
+    device: torch.device | None = None,
     mask_id: int | None = None,
     byte_lengths: Tensor | None = None,
 ) -> Learner[TokenBatch]:
     """What the steps of a run work on and with: `model` on its device, and objective, optimizer, precision for it.
 
     processes: those that train together; all call this at the same time.
+    device: where the model is to be, if it is not there yet; only a strategy that cuts it up moves it.
     mask_id: the tokenizer's mask token, if it has one.
     byte_lengths: (vocab_size,) bytes that each token stands for; they add the metric of bytes.
 
     Raises:
         ConfigError: if the device cannot multiply in train.precision, or the objective needs a mask token.
     """
-    costs = update_costs(model.named_parameters(), roles(model), config.optim)
-    strategy = build_strategy(config.distributed, processes, costs=costs)
-    strategy.prepare(model)
-    precision = Precision(config.train.precision, next(model.parameters()).device)
+    device = device or next(model.parameters()).device
+    precision = Precision(config.train.precision, device)
     precision.check()
+    costs = update_costs(model.named_parameters(), roles(model), config.optim)
+    strategy = build_strategy(
+        config.distributed, processes, device=device, precision=config.train.precision, costs=costs
+    )
+    strategy.prepare(model)
     return Learner[TokenBatch](
         model=model,
         objective=build_objective(config, mask_id=mask_id, byte_lengths=byte_lengths),

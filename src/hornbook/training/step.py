@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from hornbook.distributed.parts import part_of
 from hornbook.distributed.precision import Precision, is_overflow, unscale
 from hornbook.distributed.strategy import Flags, Strategy
 from hornbook.models.transformer import Transformer
@@ -108,7 +109,7 @@ def train_step(
     outputs = _all_accumulate(learner, batches, at, weights, loss_scale or 1.0)
     sums = total_sums(outputs, strategy)
     loss_value, _ = sums.pop("loss")
-    unscale((parameter.grad for parameter in learner.model.parameters()), loss_scale)
+    unscale((p.grad if p.grad is None else part_of(p.grad) for p in learner.model.parameters()), loss_scale)
     if learner.watch is not None:
         learner.watch.before_update(learner, batches, at)
     grad_norm = strategy.clip_grad_norm(learner.model, learner.clip_grad_norm or math.inf).item()

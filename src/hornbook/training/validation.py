@@ -5,11 +5,13 @@ What counts is the plain nll by token: smoothing and z-loss are means of trainin
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from hornbook.data.batch import TokenBatch
+from hornbook.distributed.strategy import Strategy
 from hornbook.errors import TrainingError
 from hornbook.objectives.objective import StepContext
 from hornbook.optim.averaging import averaged
@@ -43,6 +45,7 @@ class Validation:
         """
         assert batches
         assert parts is None or len(parts) == len(batches)
+        batches, parts = _as_many(batches, parts, learner.strategy, learner.precision.device)
         self.parts = parts
         self.progress = progress
         self.learner = learner
@@ -82,6 +85,8 @@ class Validation:
                 with watched(), self.learner.precision.autocast():
                     return [self._piece(piece) for piece in pieces]
             except MicroBatchTooLarge as error:
+                if self.learner.strategy.cuts_up_model:
+                    self.learner.strategy.abandon()
                 failure = without_frames(error)
             fewer = smaller(pieces[0].n_rows)
             if fewer is None:
@@ -96,6 +101,18 @@ class Validation:
         learner = self.learner
         prepared = learner.objective.prepare(piece, self.at).to(learner.precision.device)
         return learner.objective(learner.model, prepared).metrics
+
+
+def _as_many(
+    batches: Sequence[TokenBatch], parts: Sequence[str] | None, strategy: Strategy, device: torch.device
+) -> tuple[Sequence[TokenBatch], Sequence[str] | None]:
+    """As many batches as the rank with the most has, by some more without a target: a pass may need every rank."""
+    counts = torch.zeros(strategy.world_size, dtype=torch.int64, device=device)
+    counts[strategy.rank] = len(batches)
+    missing = int(strategy.sum(counts).max()) - len(batches)
+    last = batches[-1]
+    blank = replace(last, loss_mask=torch.zeros_like(last.loss_mask))
+    return [*batches, *[blank] * missing], parts and [*parts, *[parts[-1]] * missing]
 
 
 @contextmanager

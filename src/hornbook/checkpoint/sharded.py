@@ -1,0 +1,142 @@
+"""Saving a checkpoint in parts: every process writes what it has, while training goes on.
+
+    1  model.json, state.json and tokenizer/ into a temporary directory, by the first process
+    2  every process copies its parts to the host, and training goes on
+    3  in the background, each writes its parts to shards/ and syncs them             (torch.distributed.checkpoint)
+    4  when all have, the first process writes manifest.json with every digest, last
+    5  sync, rename, BEST, LATEST, retention, as hornbook.checkpoint.save has it
+
+Killed before 5, whichever process it was, the old state stands. One save is under way at a time: the next one, and the
+end of training, wait for it and hear what went wrong with it.
+"""
+
+import concurrent.futures
+import contextlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_saver import async_save
+
+from hornbook.checkpoint.manifest import SHARDS_FOLDER, write_manifest
+from hornbook.checkpoint.pieces import MODEL, OPTIMIZER
+from hornbook.checkpoint.save import place_of_step, point
+from hornbook.distributed.process_group import Processes, heard
+from hornbook.errors import CheckpointError, HornbookError
+from hornbook.storage.atomic import commit_directory, sweep_temporaries
+from hornbook.storage.disk import explained
+from hornbook.storage.faults import crash_point
+from hornbook.storage.run_dir import Kind
+
+
+class ShardedSaves:
+    """The saves of a run, made by all its processes alike."""
+
+    def __init__(self, directory: Path, processes: Processes) -> None:
+        """`directory` is the run's checkpoints/."""
+        self.directory = directory
+        self.processes = processes
+        with heard():  # what the writers tell one another must not mix with what training does at the same time
+            self.group = dist.new_group(backend="gloo")
+        self.background = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self.written: Future[Any] | None = None
+        """Of the newest save: this process's parts, and with them everybody's."""
+        self.completed: Future[None] | None = None
+        """Of the newest save, on the first process: the checkpoint stands."""
+
+    def save(
+        self,
+        model: Mapping[str, Tensor],
+        optimizer: Mapping[str, Tensor] | None,
+        *,
+        step: int,
+        kind: Kind,
+        best: bool,
+        describe: Callable[[Path], None],
+        then: Callable[[], object],
+    ) -> Path:
+        """Begin to save these live tensors, which may change once this returns; says where the checkpoint will be.
+
+        `describe` writes all but tensors and manifest into a directory; `then` runs in the background, when all is
+        done. Both on the first process only.
+
+        Raises:
+            HornbookError: on every process, if this save or the one before could not be made.
+        """
+        self.finish()
+        final, until_complete = place_of_step(self.directory, step), contextlib.ExitStack()
+
+        def begin() -> str:
+            with explained(self.directory):
+                self.directory.mkdir(parents=True, exist_ok=True)
+            sweep_temporaries(self.directory)
+            with contextlib.ExitStack() as stack:
+                temporary = stack.enter_context(commit_directory(final, replace=True))
+                crash_point("checkpoint:model")
+                describe(temporary)
+                until_complete.push(stack.pop_all())
+            return str(temporary)
+
+        temporary = Path(self.processes.first(begin))
+        tensors = {MODEL + name: tensor for name, tensor in model.items()}
+        tensors |= {OPTIMIZER + name: tensor for name, tensor in (optimizer or {}).items()}
+        writer = HuggingFaceStorageWriter(str(temporary / SHARDS_FOLDER), save_distributed=True)
+        written = self.written = cast(Future[Any], async_save(tensors, storage_writer=writer, process_group=self.group))
+
+        def complete() -> None:
+            with until_complete:
+                _complete(written, temporary, final, step=step, kind=kind)
+            crash_point("checkpoint:rename")
+            point(self.directory, final, step=step, kind=kind, best=best)
+            then()
+
+        if self.processes.is_first:
+            self.completed = self.background.submit(complete)
+        return final
+
+    def finish(self) -> None:
+        """Wait until the newest save is complete, if there is one; every process calls this.
+
+        Raises:
+            HornbookError: on every process, if it could not be made.
+        """
+        if self.written is None:
+            return
+        concurrent.futures.wait([self.written])  # what it raised, the first process knows too
+
+        def end() -> None:
+            assert self.completed is not None
+            self.completed.result()
+
+        try:
+            self.processes.first(end)
+        finally:
+            self.written = self.completed = None
+
+
+def _complete(written: Future[Any], temporary: Path, final: Path, *, step: int, kind: Kind) -> None:
+    """Wait until every process has written its parts, then describe them all."""
+    try:
+        written.result()
+    except (Exception, CheckpointException) as error:
+        raise CheckpointError(f"{final}: could not be written: {_reason(error)}") from error
+    crash_point("checkpoint:manifest")
+    write_manifest(temporary, step=step, kind=kind)
+    crash_point("checkpoint:manifest")
+    crash_point("checkpoint:rename")
+
+
+def _reason(error: BaseException) -> str:
+    """The first words of what went wrong on any process: torch gives each one's error in a dictionary."""
+    failures = getattr(error, "failures", None)
+    if isinstance(failures, dict) and failures:
+        rank, (cause, _) = next(iter(failures.items()))
+        return f"rank {rank}: {cause}"
+    if isinstance(error, HornbookError):
+        return str(error)
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:300]}"

@@ -1,0 +1,57 @@
+"""Real processes, compared with one; what keeps a comparison from meaning something is said."""
+
+import pytest
+
+from hornbook.config.load import load_config
+from hornbook.errors import ConfigError, HornbookError
+from hornbook.selftest.verify_parallel import Settings, verify
+from tiny_project import make_project
+
+CPU = {"run.device": "cpu", "run.threads": 1}
+
+
+def loaded(**values):
+    return load_config(None, values={**CPU, **values}).config
+
+
+@pytest.mark.medium
+def test_two_processes_train_as_one_does():
+    said = []
+    found = verify(loaded(), Settings(world_sizes=(2,), steps=6, numbers=("float64",)), said.append)
+    assert [each.case.name for each in found[:5]] == ["one process", *["DDP"] * 2, *["DDP, sharded optimizer"] * 2]
+    assert [each.case.accumulation for each in found[:5]] == [3, 1, 3, 1, 3]
+    assert [each.verdict for each in found] == ["within"] * len(found)
+    assert max(each.worst for each in found) > 0.0  # sums in another order: nothing was compared with itself
+    assert "cut down to 2 layers, d_model 32" in said[0]
+    assert any("float64, one process, 3 micro-batch(es)" in line for line in said)
+
+
+@pytest.mark.medium
+def test_a_data_set_in_float32(tmp_path):
+    config = load_config(make_project(tmp_path)).config
+    said = []
+    found = verify(config, Settings(world_sizes=(2,), steps=4, numbers=("float32",), full_size=True), said.append)
+    assert str(tmp_path / "data") in said[0]
+    assert [each.verdict for each in found] == ["within"] * len(found)
+
+
+@pytest.mark.medium
+def test_masked_diffusion_with_muon():
+    config = loaded(**{"objective.kind": "masked_diffusion", "optim.kind": "muon"})
+    found = verify(config, Settings(world_sizes=(2,), steps=4, numbers=("float64",)), lambda line: None)
+    assert [each.verdict for each in found] == ["within"] * len(found)
+
+
+def test_where_nothing_is_learned_nothing_is_compared():
+    config = loaded(**{"optim.learning_rate": 1e-9})
+    with pytest.raises(ConfigError, match=r"no tensor moved by more than .*raise optim.learning_rate or --steps"):
+        verify(config, Settings(world_sizes=(2,), steps=1, numbers=("float64",)), lambda line: None)
+
+
+@pytest.mark.medium
+def test_what_a_case_cannot_do_is_one_message():
+    """More NCCL than there is: found by the processes, told by the one that started them."""
+    config = loaded(**{"distributed.backend": "nccl"})
+    with pytest.raises(HornbookError, match=r'distributed\.backend = "nccl" is for CUDA devices') as caught:
+        verify(config, Settings(world_sizes=(2,), steps=2, numbers=("float64",)), lambda line: None)
+    assert "\n" not in str(caught.value)
