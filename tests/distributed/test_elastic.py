@@ -112,6 +112,7 @@ def train(
         "run.name": json.dumps(name),
         "model.dropout": 0.1,
         "train.tokens_per_step": 128,
+        "train.fp32_products": json.dumps("exact"),  # else each run chooses by the clock
         "train.eval_every": 0,
         "checkpoint.full_every": 3,
     }
