@@ -4,8 +4,8 @@ import json
 import os
 import signal
 import sys
-import tomllib
 import time
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
