@@ -48,6 +48,8 @@ class Settings:
     dropout: float = 0.0
     seed: int = 0
     activation_checkpointing: bool = False
+    head_dim: int = 8
+    qk_norm: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
 
 
@@ -66,9 +68,8 @@ def draw(step: int, micro_batches: int) -> list[TokenBatch]:
 
 def build(processes: Processes, settings: Settings) -> Learner[TokenBatch]:
     shape = {"vocab_size": VOCAB, "context_length": CONTEXT, "d_model": 16, "n_layers": 2, "n_heads": 2}
-    config = ModelConfig(
-        **shape, n_kv_heads=2, head_dim=8, d_ff=32, tie_embeddings=settings.tied, dropout=settings.dropout
-    )
+    heads = {"n_kv_heads": 2, "head_dim": settings.head_dim, "qk_norm": settings.qk_norm}
+    config = ModelConfig(**shape, **heads, d_ff=32, tie_embeddings=settings.tied, dropout=settings.dropout)
     model = Transformer(config, seed=settings.seed + processes.rank).to(settings.dtype)  # rank 0's is what counts
     model.activation_checkpointing = settings.activation_checkpointing
     strategy = build_strategy(processes, settings)

@@ -1,10 +1,12 @@
 """What the processes of the tests of fully sharded training do; each function is called on all of them."""
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
 from distributed.cases import VOCAB, Settings, build, draw, steps, weights
@@ -13,6 +15,7 @@ from hornbook.checkpoint.sharded import ShardedSaves
 from hornbook.config.objective import JointConfig
 from hornbook.config.train import CheckpointConfig
 from hornbook.distributed.fsdp import FullySharded
+from hornbook.distributed.parts import WholeMatrices, rows_of
 from hornbook.distributed.process_group import Processes
 from hornbook.errors import HornbookError, TrainingError
 from hornbook.objectives.joint import Joint
@@ -54,6 +57,31 @@ def two_passes(processes: Processes, settings: Settings) -> dict[str, Any]:
         at = StepContext(seed=5, step=step, samples_per_step=12)
         losses.append(train_step(learner, own, at, multiplier=1.0).loss)
     return {"losses": losses, "weights": weights(learner)}
+
+
+def whole_matrices(processes: Processes, rows: int) -> dict[str, Any]:
+    """Doubles matrices of so many rows as a whole; the most of them that this rank had at once."""
+    group, size = dist.group.WORLD, torch.Size((rows, 64))
+    assert group is not None
+    own = rows_of(rows, processes.rank, processes.world_size)
+    whole = [torch.arange(float(size.numel())).view(size) + index for index in range(2 * processes.world_size + 1)]
+    parts = [matrix[own].clone() for matrix in whole]
+    n_bytes = whole.pop().nbytes
+    whole.clear()
+
+    def large() -> int:
+        tensors = [each for each in gc.get_objects() if type(each) is torch.Tensor]
+        return len({t.untyped_storage().data_ptr() for t in tensors if t.untyped_storage().nbytes() >= n_bytes})
+
+    def make(given: list[torch.Tensor]) -> list[torch.Tensor]:
+        at_once.append(large() - before)
+        return [2.0 * matrix for matrix in given]
+
+    at_once: list[int] = []
+    before = large()
+    moves = WholeMatrices(group, dict.fromkeys(parts, size))(parts, parts, make)
+    right = all(torch.equal(move, 2.0 * part) for move, part in zip(moves, parts, strict=True))
+    return {"right": right, "at_once": max(at_once)}
 
 
 def all_fail_in_backward(processes: Processes, settings: Settings) -> dict[str, Any]:

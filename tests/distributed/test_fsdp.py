@@ -1,6 +1,7 @@
 """Fully sharded training against one process: real processes, parts of uneven size, two groups that are replicas."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from distributed import cases, fsdp_cases
 from distributed.cases import Settings
 from distributed.ranks import Ranks
 from distributed.test_ddp import OPTIMIZERS, STEPS, assert_close, assert_same
-from hornbook.config.optim import LionConfig, NAdamWConfig
+from hornbook.config.optim import LionConfig, MuonConfig, NAdamWConfig
 from hornbook.distributed.parts import rows_of
 from hornbook.distributed.process_group import ALONE
 
@@ -60,6 +61,25 @@ def test_however_the_step_is_made(ranks: Ranks, change: dict[str, object]) -> No
     expected = cases.train(ALONE, settings, STEPS)
     for each in ranks.call(cases.train, settings, STEPS):
         assert_close(each["weights"], expected["weights"], tolerance)
+
+
+@pytest.mark.parametrize("rows", [9, 6, 4])  # even parts, uneven ones, and of four over three the last has none
+def test_no_process_has_two_whole_matrices(ranks: Ranks, rows: int) -> None:
+    for each in ranks.call(fsdp_cases.whole_matrices, rows):
+        assert each == {"right": True, "at_once": 1}
+
+
+def test_a_process_may_have_no_row_of_a_parameter(ranks: Ranks, tmp_path: Path) -> None:
+    settings = replace(CUT_UP, optim=MuonConfig(ema_decay=0.9), qk_norm=True, head_dim=4)
+    rows = ranks.call(fsdp_cases.what_is_where, settings)[-1]["rows"]
+    assert (0 in rows.values()) == (ranks.n == 3)  # gains of four numbers
+    expected = cases.train(ALONE, settings, STEPS)
+    for each in ranks.call(cases.train, settings, STEPS):
+        assert_close(each["weights"], expected["weights"], 1e-11)
+        assert each["norms"] == pytest.approx(expected["norms"], rel=1e-11)
+    ranks.call(fsdp_cases.save, settings, tmp_path, ["full"])
+    resumed = ranks.call(fsdp_cases.go_on, settings, tmp_path, STEPS)
+    assert_close(resumed[0]["weights"], expected["weights"], 1e-11)
 
 
 def test_two_groups_of_two_are_replicas(four: Ranks) -> None:
