@@ -287,7 +287,7 @@ class Job:
             tokenizer=self.tokenizer,
             objective=config.objective.model_dump(mode="json"),
             keep=config.checkpoint,
-            parts=sharded_saves(config.checkpoint, self.strategy, run_dir.checkpoints, self.processes),
+            parts=sharded_saves(config, self.strategy, run_dir.checkpoints, self.processes),
         )
         hooks.append(SaveCheckpoint(save, tracker, config.checkpoint))
         return [*hooks, Artifacts(run_dir, tracker)] if is_first else hooks

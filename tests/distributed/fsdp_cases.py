@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
 from distributed.cases import VOCAB, Settings, build, draw, steps, weights
+from hornbook.checkpoint import sharded
 from hornbook.checkpoint.load import load_checkpoint
 from hornbook.checkpoint.sharded import ShardedSaves
 from hornbook.config.objective import JointConfig
@@ -142,7 +144,7 @@ def save(processes: Processes, settings: Settings, folder: Path, kinds: list[str
         tokenizer=None,
         objective={"kind": "next_token"},
         keep=CheckpointConfig(light_keep=5, full_keep=5),
-        parts=ShardedSaves(folder, processes),
+        parts=ShardedSaves(folder, processes, timeout_minutes=5.0),
     )
     found: dict[str, Any] = {"weights": [], "state": [], "error": ""}
     try:
@@ -159,6 +161,24 @@ def save(processes: Processes, settings: Settings, folder: Path, kinds: list[str
     except HornbookError as error:
         found["error"] = str(error)
     return found
+
+
+def save_elsewhere(processes: Processes, settings: Settings, folder: Path) -> dict[str, Any]:
+    """The last process sees another file system under the same name: the folder of parts is its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharded, "SEEN_WITHIN_SECONDS", 0.1)
+        if processes.rank == processes.world_size - 1:
+            writer = sharded.HuggingFaceStorageWriter
+            patch.setattr(sharded, "HuggingFaceStorageWriter", lambda path, **more: writer(f"{folder}-own", **more))
+        found: dict[str, Any] = save(processes, settings, folder, ["full"])
+    return found
+
+
+def patience_of_writers(processes: Processes, folder: Path, minutes: float) -> float:
+    """Minutes that they wait for one another."""
+    saves = ShardedSaves(folder, processes, timeout_minutes=minutes)
+    backend = saves.group._get_backend(torch.device("cpu"))  # type: ignore[union-attr]
+    return backend.options._timeout.total_seconds() / 60.0
 
 
 def _spoiled(parts: ShardedSaves) -> Any:

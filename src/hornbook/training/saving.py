@@ -12,6 +12,7 @@ from hornbook.checkpoint.manifest import TOKENIZER_FOLDER
 from hornbook.checkpoint.retention import prune
 from hornbook.checkpoint.save import save_checkpoint, write_description
 from hornbook.config.generate import GenerateConfig
+from hornbook.config.run import Config
 from hornbook.config.train import CheckpointConfig
 from hornbook.data.batch import TokenBatch
 from hornbook.distributed.full_state import FullState
@@ -104,15 +105,13 @@ class Saver:
         prune(self.directory, light_keep=self.keep.light_keep, full_keep=self.keep.full_keep)
 
 
-def sharded_saves(
-    config: CheckpointConfig, strategy: Strategy, directory: Path, processes: Processes
-) -> "ShardedSaves | None":
+def sharded_saves(config: Config, strategy: Strategy, directory: Path, processes: Processes) -> "ShardedSaves | None":
     """What writes every process's own parts into `directory`, where that is asked for and there are parts."""
-    if not (config.sharded and strategy.cuts_up_model):
+    if not (config.checkpoint.sharded and strategy.cuts_up_model):
         return None
     from hornbook.checkpoint.sharded import ShardedSaves
 
-    return ShardedSaves(directory, processes)
+    return ShardedSaves(directory, processes, timeout_minutes=config.distributed.timeout_minutes)
 
 
 def restore(learner: Learner[TokenBatch], checkpoint: Checkpoint) -> TrainState:
