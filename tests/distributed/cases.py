@@ -17,7 +17,7 @@ from hornbook.data.batch import TokenBatch
 from hornbook.distributed.ddp import DataParallel
 from hornbook.distributed.full_state import FullState
 from hornbook.distributed.parts import gathered_rows, part_of
-from hornbook.distributed.precision import Precision
+from hornbook.distributed.precision import DTYPES, Precision
 from hornbook.distributed.process_group import Processes
 from hornbook.distributed.single import SingleProcess
 from hornbook.distributed.strategy import Strategy
@@ -50,7 +50,7 @@ class Settings:
     activation_checkpointing: bool = False
     head_dim: int = 8
     qk_norm: bool = False
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
 
 def draw(step: int, micro_batches: int) -> list[TokenBatch]:
@@ -108,7 +108,7 @@ def build_strategy(processes: Processes, settings: Settings) -> Strategy:
         return DataParallel(processes, bucket_bytes=settings.bucket_bytes, shard_optimizer=settings.shard_optimizer)
     from hornbook.distributed.fsdp import FullySharded
 
-    products = None if settings.precision == "fp32" else torch.bfloat16
+    products = None if settings.precision == "fp32" else DTYPES[settings.precision]
     return FullySharded(processes, device=torch.device("cpu"), group_size=settings.group_size, products=products)
 
 

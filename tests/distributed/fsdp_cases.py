@@ -61,6 +61,23 @@ def two_passes(processes: Processes, settings: Settings) -> dict[str, Any]:
     return {"losses": losses, "weights": weights(learner)}
 
 
+def scaled_steps(processes: Processes, settings: Settings) -> dict[str, Any]:
+    """A step whose scale is too large for float16, then one that fits."""
+    learner = build(processes, settings)
+    own = draw(0, 6)[processes.rank :: processes.world_size]
+    at = StepContext(seed=5, step=0, samples_per_step=12)
+    before = weights(learner)
+    reports = [train_step(learner, own, at, multiplier=1.0, loss_scale=2.0**60)]
+    unmoved = all(torch.equal(tensor, before[name]) for name, tensor in weights(learner).items())
+    reports.append(train_step(learner, own, at, multiplier=1.0, loss_scale=2.0**10))
+    return {
+        "overflowed": [report.overflowed for report in reports],
+        "unmoved": unmoved,
+        "norm": reports[1].grad_norm,
+        "weights": weights(learner),
+    }
+
+
 def whole_matrices(processes: Processes, rows: int) -> dict[str, Any]:
     """Doubles matrices of so many rows as a whole; the most of them that this rank had at once."""
     group, size = dist.group.WORLD, torch.Size((rows, 64))

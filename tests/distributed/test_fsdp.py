@@ -116,6 +116,16 @@ def test_bfloat16_products_keep_float32_weights(pair: Ranks) -> None:
     assert_same(found[0]["weights"], found[1]["weights"])
 
 
+def test_float16_gradients_are_scaled_and_an_overflow_moves_nobody(pair: Ranks) -> None:
+    settings = replace(CUT_UP, dtype=torch.float32, precision="fp16")
+    expected = fsdp_cases.scaled_steps(ALONE, settings)
+    found = pair.call(fsdp_cases.scaled_steps, settings)
+    assert_same(found[0]["weights"], found[1]["weights"])
+    for each in (expected, *found):
+        assert (each["overflowed"], each["unmoved"]) == ([True, False], True)
+        assert each["norm"] == pytest.approx(expected["norm"], rel=2.0**-8)  # float16 has 11 bits
+
+
 def test_the_same_twice_bit_for_bit_and_resumed(ranks: Ranks) -> None:
     settings = replace(CUT_UP, dtype=torch.float32, dropout=0.1)
     saved = ranks.call(cases.train, settings, 3)[0]["state"]

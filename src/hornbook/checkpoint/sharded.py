@@ -77,19 +77,7 @@ class ShardedSaves:
         """
         self.finish()
         final, until_complete = place_of_step(self.directory, step), contextlib.ExitStack()
-
-        def begin() -> str:
-            with explained(self.directory):
-                self.directory.mkdir(parents=True, exist_ok=True)
-            sweep_temporaries(self.directory)
-            with contextlib.ExitStack() as stack:
-                temporary = stack.enter_context(commit_directory(final, replace=True))
-                crash_point("checkpoint:model")
-                describe(temporary)
-                until_complete.push(stack.pop_all())
-            return str(temporary)
-
-        temporary = Path(self.processes.first(begin))
+        temporary = Path(self.processes.first(lambda: self._begin(final, describe, until_complete)))
         tensors = {MODEL + name: tensor for name, tensor in model.items()}
         tensors |= {OPTIMIZER + name: tensor for name, tensor in (optimizer or {}).items()}
         writer = HuggingFaceStorageWriter(str(temporary / SHARDS_FOLDER), save_distributed=True)
@@ -111,6 +99,18 @@ class ShardedSaves:
         if self.processes.is_first:
             self.completed = self.background.submit(complete)
         return final
+
+    def _begin(self, final: Path, describe: Callable[[Path], None], until_complete: contextlib.ExitStack) -> str:
+        """A directory with all but tensors and manifest, which becomes `final` when `until_complete` ends well."""
+        with explained(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
+        sweep_temporaries(self.directory)
+        with contextlib.ExitStack() as stack:
+            temporary = stack.enter_context(commit_directory(final, replace=True))
+            crash_point("checkpoint:model")
+            describe(temporary)
+            until_complete.push(stack.pop_all())
+        return str(temporary)
 
     def finish(self) -> None:
         """Wait until the newest save is complete, if there is one; every process calls this.

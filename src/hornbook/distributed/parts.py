@@ -71,7 +71,7 @@ def _gathered_at(owner: int, part: Tensor, shape: torch.Size, group: dist.Proces
     is_owner = group.rank() == owner
     whole = part.new_empty((len(padded) * group.size(), *shape[1:])) if is_owner else None
     with heard():
-        dist.gather(padded, None if whole is None else list(whole.split(len(padded))), group=group, group_dst=owner)
+        dist.gather(padded, None if whole is None else list(whole.chunk(group.size())), group=group, group_dst=owner)
     return None if whole is None else whole[: shape[0]]
 
 
@@ -80,7 +80,7 @@ def _scattered_from(
 ) -> Tensor:
     """This process's rows, as many as `like` has, of a tensor that one of the group has whole and gives."""
     each = _rows_each(shape, group)
-    pieces = None if whole is None else list(_padded(whole, each * group.size()).split(each))
+    pieces = None if whole is None else list(_padded(whole, each * group.size()).chunk(group.size()))
     rows = like.new_empty((each, *shape[1:]))
     with heard():
         dist.scatter(rows, pieces, group=group, group_src=owner)
