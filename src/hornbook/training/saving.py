@@ -59,7 +59,7 @@ class Saver:
         if self.parts is not None:
             path = self._save_parts(self.parts, state, kind=kind, best=best)
             if is_last:
-                self.parts.finish()
+                self.settle()
             return path
         with averaged(learner.optimizer, learner.strategy.share):
             full = learner.strategy.full_state(learner.model, learner.optimizer)
@@ -79,6 +79,15 @@ class Saver:
         )
         self._prune()
         return path
+
+    def settle(self) -> None:
+        """Wait until the newest checkpoint is complete; every rank calls this.
+
+        Raises:
+            HornbookError: on every rank, if it could not be made.
+        """
+        if self.parts is not None:
+            self.parts.finish()
 
     def _save_parts(
         self, parts: "ShardedSaves", state: TrainState, *, kind: Literal["light", "full"], best: bool
