@@ -175,6 +175,13 @@ def test_norms_are_those_of_whole_tensors(ranks: Ranks) -> None:
         assert each == pytest.approx(expected, rel=1e-4)  # sums in float32 in another order, two steps of Adam long
 
 
+def test_norms_over_replicas_are_those_of_whole_tensors(four: Ranks) -> None:
+    settings = replace(CUT_UP, dtype=torch.float32, group_size=2, micro_batches=8)
+    expected = fsdp_cases.watch_norms(ALONE, settings)
+    for each in four.call(fsdp_cases.watch_norms, settings):
+        assert each == pytest.approx(expected, rel=1e-4)
+
+
 def test_where_all_fail_in_backward_the_next_step_is_right(ranks: Ranks) -> None:
     expected = ranks.call(cases.train, CUT_UP, 2)
     for each in ranks.call(fsdp_cases.all_fail_in_backward, CUT_UP):

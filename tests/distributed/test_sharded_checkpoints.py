@@ -54,11 +54,15 @@ def test_what_was_saved_is_what_the_weights_were_then(ranks: Ranks, tmp_path: Pa
 
 
 def test_replicas_write_each_part_once(four: Ranks, tmp_path: Path) -> None:
-    found = four.call(fsdp_cases.save, replace(SETTINGS, group_size=2, micro_batches=8), tmp_path, ["full"])
+    settings = replace(SETTINGS, group_size=2, micro_batches=8)
+    found = four.call(fsdp_cases.save, settings, tmp_path, ["full"])
     wanted = found[0]["weights"][0]
     loaded = load_checkpoint(tmp_path)
     assert_same({name: loaded.weights[name] for name in wanted}, wanted)
     assert summarise(loaded.path).parameters == sum(tensor.numel() for tensor in wanted.values())
+    alone = fsdp_cases.go_on(ALONE, settings, tmp_path, 3)["weights"]
+    for each in four.call(fsdp_cases.go_on, settings, tmp_path, 3):
+        assert_close(each["weights"], alone, 1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
