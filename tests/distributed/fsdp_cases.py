@@ -16,6 +16,7 @@ from hornbook.checkpoint.load import load_checkpoint
 from hornbook.checkpoint.sharded import ShardedSaves
 from hornbook.config.objective import JointConfig
 from hornbook.config.train import CheckpointConfig
+from hornbook.distributed import fsdp
 from hornbook.distributed.fsdp import FullySharded
 from hornbook.distributed.parts import WholeMatrices, rows_of
 from hornbook.distributed.process_group import Processes
@@ -178,6 +179,24 @@ def save(processes: Processes, settings: Settings, folder: Path, kinds: list[str
     except HornbookError as error:
         found["error"] = str(error)
     return found
+
+
+def save_whole(processes: Processes, settings: Settings, folder: Path) -> dict[str, Any]:
+    """A light checkpoint that the first process writes; how many tensors were gathered for it, and the weights."""
+    learner = build(processes, settings)
+    keep = CheckpointConfig()
+    saver = Saver(directory=folder, learner=learner, tokenizer=None, objective={"kind": "next_token"}, keep=keep)
+    gathered: list[str] = []
+    real = fsdp.gathered_rows
+
+    def counted(*given: Any) -> torch.Tensor:
+        gathered.append("")
+        return real(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fsdp, "gathered_rows", counted)
+        saver(TrainState(step=1), kind="light", best=False)
+    return {"gathered": len(gathered), "weights": weights(learner)}
 
 
 def save_elsewhere(processes: Processes, settings: Settings, folder: Path) -> dict[str, Any]:

@@ -65,6 +65,13 @@ def test_replicas_write_each_part_once(four: Ranks, tmp_path: Path) -> None:
         assert_close(each["weights"], alone, 1e-4)
 
 
+def test_for_a_light_checkpoint_only_weights_are_gathered(pair: Ranks, tmp_path: Path) -> None:
+    found = pair.call(fsdp_cases.save_whole, SETTINGS, tmp_path)
+    for each in found:
+        assert each["gathered"] == len(each["weights"])
+    assert_same(dict(load_checkpoint(tmp_path).weights), dict(sorted(found[0]["weights"].items())))
+
+
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
 def test_torch_reads_the_same(pair: Ranks, tmp_path: Path) -> None:
     wanted = pair.call(fsdp_cases.save, SETTINGS, tmp_path, ["full"])[0]["weights"][0]

@@ -62,7 +62,7 @@ class Saver:
                 self.settle()
             return path
         with averaged(learner.optimizer, learner.strategy.share):
-            full = learner.strategy.full_state(learner.model, learner.optimizer)
+            full = self._full_state(with_optimizer=kind == "full")
         if full is None:
             return None
         path = save_checkpoint(
@@ -79,6 +79,14 @@ class Saver:
         )
         self._prune()
         return path
+
+    def _full_state(self, *, with_optimizer: bool) -> FullState | None:
+        """What a light checkpoint does not hold need not be gathered."""
+        learner = self.learner
+        if with_optimizer or not learner.strategy.cuts_up_model:
+            return learner.strategy.full_state(learner.model, learner.optimizer)
+        weights = _fully_sharded(learner).weights(learner.model)
+        return None if weights is None else FullState(model=weights, optimizer={})
 
     def settle(self) -> None:
         """Wait until the newest checkpoint is complete; every rank calls this.
