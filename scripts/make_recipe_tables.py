@@ -14,7 +14,7 @@ from hornbook.models.accounting import parameter_counts
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "recipes.md"
 BEGIN, END = "<!-- made by scripts/make_recipe_tables.py -->\n", "<!-- end -->\n"
-NO_RECIPES = {"data", "eval", "generate", "sweep", "sweep-slurm", "tokenizer", "train"}
+NO_RECIPES = {"data", "eval", "generate", "sweep", "sweep-slurm", "tokenizer", "train", "train-ddp", "train-fsdp"}
 
 Column = Callable[[Config], object]
 

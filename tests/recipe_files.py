@@ -10,7 +10,7 @@ from hornbook.config.load import load_config
 from hornbook.config.paths import expanded
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-EXAMPLES = ("data", "eval", "generate", "sweep", "sweep-slurm", "tokenizer", "train")
+EXAMPLES = ("data", "eval", "generate", "sweep", "sweep-slurm", "tokenizer", "train", "train-ddp", "train-fsdp")
 """Files that show a verb each; the others are recipes."""
 FILES = sorted(path for path in CONFIGS.glob("*.toml") if path.stem not in EXAMPLES)
 SMOKES = [path for path in FILES if path.stem.endswith("-smoke")]

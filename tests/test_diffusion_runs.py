@@ -98,8 +98,8 @@ def test_a_checkpoint_is_gone_on_with_as_another_kind_and_back(configure, tmp_pa
 
 def test_a_run_goes_on_as_it_began(configure, tmp_path):
     root = assemble.train(configure("run", "masked_diffusion", train__steps=4)).run_dir.root
-    with pytest.raises(CheckpointError, match=r"another run: train.micro_batch_size = 4, in the run 2\. Leave"):
-        assemble.train(configure("run", "masked_diffusion", train__micro_batch_size=4), resume=root)
+    with pytest.raises(CheckpointError, match=r"another run: optim.clip_grad_norm = 0.5, in the run 1.0\. Leave"):
+        assemble.train(configure("run", "masked_diffusion", optim__clip_grad_norm=0.5), resume=root)
     with pytest.raises(CheckpointError, match=r"run: objective.kind = 'joint', in the run 'masked_diffusion'\. Leave"):
         assemble.train(configure("run", "joint"), resume=root)
 

@@ -254,7 +254,7 @@ class Job:
 
     def _hooks(self, run_dir: RunDir, tracker: Tracker) -> list[Hook]:
         """What was left out, log, validate, sample, save: so a checkpoint knows whether it is the best."""
-        config, device = self.config, self.learner.precision.device
+        config, device, is_first = self.config, self.learner.precision.device, self.processes.is_first
         log = Log(
             tracker,
             every=config.train.log_every,
@@ -264,8 +264,17 @@ class Job:
             peak_flops=self._peak_flops(),
             compiles=self.choices.compile,
         )
-        is_first = self.processes.is_first
-        skipped = RecordSkipped(tracker, run=run_dir, rows=self._origins, config=config.train, writes=is_first)
+        save = Saver(
+            directory=run_dir.checkpoints,
+            learner=self.learner,
+            tokenizer=self.tokenizer,
+            objective=config.objective.model_dump(mode="json"),
+            keep=config.checkpoint,
+            parts=sharded_saves(config, self.strategy, run_dir.checkpoints, self.processes),
+        )
+        skipped = RecordSkipped(
+            tracker, run=run_dir, rows=self._origins, config=config.train, writes=is_first, settle=save.settle
+        )
         hooks: list[Hook] = [skipped, log]
         if isinstance(self.learner.watch, NormWatch):
             hooks.append(Norms(self.learner.watch, tracker))
@@ -276,18 +285,9 @@ class Job:
             tell = functools.partial(tracker.progress, "validation")
             parts = self.held_out.parts if len(self.data.names) > 1 else None
             measure = Validation(self.learner, self.held_out.batches, parts=parts, seed=config.run.seed, progress=tell)
-            every, patience = config.train.eval_every, config.train.patience
-            hooks.append(Validate(measure, tracker, every=every, patience=patience))
+            hooks.append(Validate(measure, tracker, every=config.train.eval_every, patience=config.train.patience))
         if self.sampler is not None:
             hooks.append(Sample(self.sampler, tracker, every=config.train.sample_every, folder=run_dir.samples))
-        save = Saver(
-            directory=run_dir.checkpoints,
-            learner=self.learner,
-            tokenizer=self.tokenizer,
-            objective=config.objective.model_dump(mode="json"),
-            keep=config.checkpoint,
-            parts=sharded_saves(config.checkpoint, self.strategy, run_dir.checkpoints, self.processes),
-        )
         hooks.append(SaveCheckpoint(save, tracker, config.checkpoint))
         return [*hooks, Artifacts(run_dir, tracker)] if is_first else hooks
 

@@ -17,7 +17,7 @@ from hornbook.data.batch import TokenBatch
 from hornbook.distributed.ddp import DataParallel
 from hornbook.distributed.full_state import FullState
 from hornbook.distributed.parts import gathered_rows, part_of
-from hornbook.distributed.precision import Precision
+from hornbook.distributed.precision import DTYPES, Precision
 from hornbook.distributed.process_group import Processes
 from hornbook.distributed.single import SingleProcess
 from hornbook.distributed.strategy import Strategy
@@ -48,7 +48,9 @@ class Settings:
     dropout: float = 0.0
     seed: int = 0
     activation_checkpointing: bool = False
-    precision: Literal["fp32", "bf16"] = "fp32"
+    head_dim: int = 8
+    qk_norm: bool = False
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
 
 
 def draw(step: int, micro_batches: int) -> list[TokenBatch]:
@@ -66,9 +68,8 @@ def draw(step: int, micro_batches: int) -> list[TokenBatch]:
 
 def build(processes: Processes, settings: Settings) -> Learner[TokenBatch]:
     shape = {"vocab_size": VOCAB, "context_length": CONTEXT, "d_model": 16, "n_layers": 2, "n_heads": 2}
-    config = ModelConfig(
-        **shape, n_kv_heads=2, head_dim=8, d_ff=32, tie_embeddings=settings.tied, dropout=settings.dropout
-    )
+    heads = {"n_kv_heads": 2, "head_dim": settings.head_dim, "qk_norm": settings.qk_norm}
+    config = ModelConfig(**shape, **heads, d_ff=32, tie_embeddings=settings.tied, dropout=settings.dropout)
     model = Transformer(config, seed=settings.seed + processes.rank).to(settings.dtype)  # rank 0's is what counts
     model.activation_checkpointing = settings.activation_checkpointing
     strategy = build_strategy(processes, settings)
@@ -107,7 +108,7 @@ def build_strategy(processes: Processes, settings: Settings) -> Strategy:
         return DataParallel(processes, bucket_bytes=settings.bucket_bytes, shard_optimizer=settings.shard_optimizer)
     from hornbook.distributed.fsdp import FullySharded
 
-    products = None if settings.precision == "fp32" else torch.bfloat16
+    products = None if settings.precision == "fp32" else DTYPES[settings.precision]
     return FullySharded(processes, device=torch.device("cpu"), group_size=settings.group_size, products=products)
 
 

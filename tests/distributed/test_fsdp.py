@@ -1,6 +1,7 @@
 """Fully sharded training against one process: real processes, parts of uneven size, two groups that are replicas."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from distributed import cases, fsdp_cases
 from distributed.cases import Settings
 from distributed.ranks import Ranks
 from distributed.test_ddp import OPTIMIZERS, STEPS, assert_close, assert_same
-from hornbook.config.optim import LionConfig, NAdamWConfig
+from hornbook.config.optim import LionConfig, MuonConfig, NAdamWConfig
 from hornbook.distributed.parts import rows_of
 from hornbook.distributed.process_group import ALONE
 
@@ -62,6 +63,25 @@ def test_however_the_step_is_made(ranks: Ranks, change: dict[str, object]) -> No
         assert_close(each["weights"], expected["weights"], tolerance)
 
 
+@pytest.mark.parametrize("rows", [9, 6, 4])  # even parts, uneven ones, and of four over three the last has none
+def test_no_process_has_two_whole_matrices(ranks: Ranks, rows: int) -> None:
+    for each in ranks.call(fsdp_cases.whole_matrices, rows):
+        assert each == {"right": True, "at_once": 1}
+
+
+def test_a_process_may_have_no_row_of_a_parameter(ranks: Ranks, tmp_path: Path) -> None:
+    settings = replace(CUT_UP, optim=MuonConfig(ema_decay=0.9), qk_norm=True, head_dim=4)
+    rows = ranks.call(fsdp_cases.what_is_where, settings)[-1]["rows"]
+    assert (0 in rows.values()) == (ranks.n == 3)  # gains of four numbers
+    expected = cases.train(ALONE, settings, STEPS)
+    for each in ranks.call(cases.train, settings, STEPS):
+        assert_close(each["weights"], expected["weights"], 1e-11)
+        assert each["norms"] == pytest.approx(expected["norms"], rel=1e-11)
+    ranks.call(fsdp_cases.save, settings, tmp_path, ["full"])
+    resumed = ranks.call(fsdp_cases.go_on, settings, tmp_path, STEPS)
+    assert_close(resumed[0]["weights"], expected["weights"], 1e-11)
+
+
 def test_two_groups_of_two_are_replicas(four: Ranks) -> None:
     for kind in ("adamw", "muon"):
         settings = replace(CUT_UP, group_size=2, optim=EVERY[kind], micro_batches=8)
@@ -94,6 +114,16 @@ def test_bfloat16_products_keep_float32_weights(pair: Ranks) -> None:
     # bfloat16 has 8 bits; what differs from autocast is that the layers' norms round their gains, too.
     assert found[0]["losses"] == pytest.approx(expected["losses"], rel=2.0**-8)
     assert_same(found[0]["weights"], found[1]["weights"])
+
+
+def test_float16_gradients_are_scaled_and_an_overflow_moves_nobody(pair: Ranks) -> None:
+    settings = replace(CUT_UP, dtype=torch.float32, precision="fp16")
+    expected = fsdp_cases.scaled_steps(ALONE, settings)
+    found = pair.call(fsdp_cases.scaled_steps, settings)
+    assert_same(found[0]["weights"], found[1]["weights"])
+    for each in (expected, *found):
+        assert (each["overflowed"], each["unmoved"]) == ([True, False], True)
+        assert each["norm"] == pytest.approx(expected["norm"], rel=2.0**-8)  # float16 has 11 bits
 
 
 def test_the_same_twice_bit_for_bit_and_resumed(ranks: Ranks) -> None:
@@ -143,6 +173,13 @@ def test_norms_are_those_of_whole_tensors(ranks: Ranks) -> None:
     assert len(expected) > 10
     for each in ranks.call(fsdp_cases.watch_norms, settings):
         assert each == pytest.approx(expected, rel=1e-4)  # sums in float32 in another order, two steps of Adam long
+
+
+def test_norms_over_replicas_are_those_of_whole_tensors(four: Ranks) -> None:
+    settings = replace(CUT_UP, dtype=torch.float32, group_size=2, micro_batches=8)
+    expected = fsdp_cases.watch_norms(ALONE, settings)
+    for each in four.call(fsdp_cases.watch_norms, settings):
+        assert each == pytest.approx(expected, rel=1e-4)
 
 
 def test_where_all_fail_in_backward_the_next_step_is_right(ranks: Ranks) -> None:

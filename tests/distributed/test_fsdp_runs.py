@@ -56,6 +56,16 @@ def test_two_processes_make_the_run_of_one(two: Path) -> None:
     assert main(["generate", str(run.root), "--prompt", "a", "--set", "generate.max_new_tokens=2"]) == 0
 
 
+def test_whatever_takes_a_run_takes_one_in_parts(two: Path, tmp_path: Path) -> None:
+    root = run_of(two, "two").root
+    sets = ["--set", 'tracking.console="none"', "--set", f'run.out_dir="{tmp_path}"']
+    assert main(["train", "--replay-step", "8", str(root), *sets]) == 0
+    start = [f'model.init_from="{root}"', 'run.name="started"', "train.steps=1"]
+    assert main(["train", str(two), *sets, *(part for each in start for part in ("--set", each))]) == 0
+    assert main(["eval", "perplexity", str(root)]) == 0
+    assert main(["report", str(root)]) == 0
+
+
 @pytest.mark.parametrize(
     "crash",
     ["checkpoint:manifest@7", "checkpoint:rename@7", "checkpoint:latest@7", "train:step@7#1"],

@@ -1,5 +1,7 @@
 """Checkpoints of which every process writes its own part, while training goes on."""
 
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from distributed.test_ddp import OPTIMIZERS, assert_close, assert_same
 from distributed.test_fsdp import CUT_UP
 from hornbook.checkpoint.inspection import find_problems, summarise
 from hornbook.checkpoint.load import load_checkpoint, load_model
+from hornbook.checkpoint.tensors import read_tensors, write_tensors
 from hornbook.cli.main import main
+from hornbook.distributed.full_state import StoredTensors
 from hornbook.distributed.process_group import ALONE
 from hornbook.errors import CheckpointError
 from hornbook.storage.run_dir import list_checkpoints, pointed
@@ -50,11 +54,22 @@ def test_what_was_saved_is_what_the_weights_were_then(ranks: Ranks, tmp_path: Pa
 
 
 def test_replicas_write_each_part_once(four: Ranks, tmp_path: Path) -> None:
-    found = four.call(fsdp_cases.save, replace(SETTINGS, group_size=2, micro_batches=8), tmp_path, ["full"])
+    settings = replace(SETTINGS, group_size=2, micro_batches=8)
+    found = four.call(fsdp_cases.save, settings, tmp_path, ["full"])
     wanted = found[0]["weights"][0]
     loaded = load_checkpoint(tmp_path)
     assert_same({name: loaded.weights[name] for name in wanted}, wanted)
     assert summarise(loaded.path).parameters == sum(tensor.numel() for tensor in wanted.values())
+    alone = fsdp_cases.go_on(ALONE, settings, tmp_path, 3)["weights"]
+    for each in four.call(fsdp_cases.go_on, settings, tmp_path, 3):
+        assert_close(each["weights"], alone, 1e-4)
+
+
+def test_for_a_light_checkpoint_only_weights_are_gathered(pair: Ranks, tmp_path: Path) -> None:
+    found = pair.call(fsdp_cases.save_whole, SETTINGS, tmp_path)
+    for each in found:
+        assert each["gathered"] == len(each["weights"])
+    assert_same(dict(load_checkpoint(tmp_path).weights), dict(sorted(found[0]["weights"].items())))
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
@@ -124,3 +139,52 @@ def test_a_missing_part_is_damage(pair: Ranks, tmp_path: Path) -> None:
     first.unlink()
     with pytest.raises(CheckpointError, match=f"shards/{first.name}: missing"):
         load_checkpoint(path)
+
+
+def test_parts_on_another_file_system_are_no_checkpoint(pair: Ranks, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    for each in pair.call(fsdp_cases.save_elsewhere, SETTINGS, folder):
+        assert "step-00000001: rank 0 does not see what other processes have written" in each["error"]
+        assert "run.out_dir" in each["error"]
+    assert not [*folder.iterdir()]
+
+
+def test_writers_wait_no_longer_than_others(pair: Ranks, tmp_path: Path) -> None:
+    assert pair.call(fsdp_cases.patience_of_writers, tmp_path, 7.0) == [7.0, 7.0]
+
+
+def test_a_file_that_the_manifest_does_not_list_is_not_read(pair: Ranks, tmp_path: Path) -> None:
+    wanted = pair.call(fsdp_cases.save, SETTINGS, tmp_path, ["full"])[0]["weights"][0]
+    shards = tmp_path / "step-00000001" / "shards"
+    first = min(shards.iterdir())
+    (shards / f"again-{first.name}").write_bytes(first.read_bytes())
+    loaded = load_checkpoint(tmp_path)
+    assert_same({name: loaded.weights[name] for name in wanted}, wanted)
+
+
+class _Read(StoredTensors):
+    """Large tensors that exist when they are asked for; counts those that are in memory."""
+
+    def __init__(self) -> None:
+        self.alive: list[weakref.ref[torch.Tensor]] = []
+        self.most = 0
+        self.shapes = {f"layers.{index}": (3, 2) for index in range(5)}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        tensor = torch.full(self.shapes[name], float(name[-1]))
+        self.alive = [*(each for each in self.alive if each() is not None), weakref.ref(tensor)]
+        self.most = max(self.most, len(self.alive))
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+
+def test_tensors_are_put_together_one_at_a_time(tmp_path: Path) -> None:
+    tensors = _Read()
+    write_tensors(tmp_path / "model.safetensors", tensors)
+    assert tensors.most <= 2  # the next is made before the name of the last is given away
+    assert_same(read_tensors(tmp_path / "model.safetensors"), dict(_Read()))

@@ -17,13 +17,17 @@ DOCUMENT = Path(__file__).parents[2] / "docs/formats.md"
 STEPS, EVERY = 16, {"train": 7, "val": 5, "norms": 4, "histograms": 8, "sample": 6}
 ELSEWHERE = {
     *("choices", "warning", "train/loss_scale", "train/overflows", "train/skipped", "train/skipped_gradient"),
-    "train/compile_seconds",
+    *("train/compile_seconds", "world_size", "val/loss/NAME"),
     *("train/peak_memory_bytes", "train/mfu"),  # not known everywhere
     *("train/diffusion_nll", "train/mask_ratio"),  # with other objectives, as the next four
     *(f"train/nll_{bucket}" for bucket in ("p0_25", "p25_50", "p50_75", "p75_100")),
 }
 """Documented names that this run need not have."""
-OTHER_EVENTS = ("skipped", "notice", "eval", "generate", "compare_cache", "progress")
+ON_STDOUT = (
+    *("progress", "compare_cache", "sweep_point", "sweep_submission", "sweep_result"),
+    *("verify_parallel", "scaling_measured", "scaling_simulated"),
+)
+OTHER_EVENTS = ("skipped", "notice", "mixture", "eval", "generate", *ON_STDOUT)
 SCALARS = ("train", "val", "norms")
 Points = dict[str, list[tuple[int, float]]]
 
@@ -185,7 +189,7 @@ def test_architecture_and_data_set_reach_everybody(run):
 def test_every_event_has_an_axis_of_its_own_in_wandb(run):
     metrics = [r.metric for r in records(wandb_file(run)) if r.WhichOneof("record_type") == "metric"]
     axes = {metric.glob_name.partition("/")[0] for metric in metrics if metric.glob_name}
-    told_otherwise = {"start", "progress", "compare_cache", "artifact", "finish"}
+    told_otherwise = {"start", "artifact", "finish", *ON_STDOUT}
     assert axes == set(documented()) - told_otherwise
 
 

@@ -132,6 +132,23 @@ def test_too_many_in_a_row_end_the_run_and_say_where_it_is_whole(tmp_path: Path)
     assert len((tmp_path / "run/skipped.jsonl").read_text().splitlines()) == 3
 
 
+def test_the_checkpoint_that_a_lost_run_names_is_complete(tmp_path: Path) -> None:
+    learner, state = build_learner(), TrainState(full_checkpoint_step=2)
+    scale(learner, dict.fromkeys(range(2, 100), math.nan), state)
+    settings, waited = config(max_skipped_in_a_row=2), []
+    hook = RecordSkipped(
+        Listener(),
+        run=RunDir.create(tmp_path, "run"),
+        rows=lambda step: [],
+        config=settings,
+        settle=lambda: waited.append(state.step),
+    )
+    trainer = build_trainer(learner, steps=9, state=state, hooks=[hook], config=settings, **STILL)
+    with pytest.raises(TrainingError, match="step-00000002"):
+        trainer.run()
+    assert waited == [4]
+
+
 def test_a_new_level_is_no_spike_and_does_not_last_for_ever(tmp_path: Path) -> None:
     learner, state = build_learner(clip=None), TrainState()
     scale(learner, dict.fromkeys(range(8, 100), 40.0), state)

@@ -7,7 +7,6 @@ from hornbook.checkpoint.header import read_header
 from hornbook.checkpoint.manifest import (
     MODEL_FILE,
     MODEL_JSON,
-    SHARDS_FOLDER,
     STATE_JSON,
     Manifest,
     read_manifest,
@@ -93,9 +92,9 @@ def summarise(path: Path) -> Summary:
 
 
 def _parameters(path: Path, manifest: Manifest) -> int:
-    if not manifest.is_sharded:
+    if not manifest.shards:
         return sum(record.size for record in read_header(path / MODEL_FILE).values())
-    headers = (read_header(path / name) for name in manifest.files if name.startswith(f"{SHARDS_FOLDER}/"))
+    headers = (read_header(path / name) for name in manifest.shards)
     return sum(record.size for header in headers for name, record in header.items() if name.startswith("model/"))
 
 

@@ -52,7 +52,7 @@ def load_checkpoint(path: Path, *, verify: bool = True, with_optimizer: bool = T
     """Read a checkpoint; `path` is anything that `resolve_checkpoint` takes: a run, checkpoints/ or a checkpoint.
 
     Sizes are always checked and digests unless `verify` is false. Without `with_optimizer` its file, two thirds of a
-    full checkpoint, is neither read nor verified.
+    full checkpoint, is neither read nor verified; a sharded one has none of its own, and is verified whole.
 
     Raises:
         CheckpointError: if it is incomplete, damaged or of another format; broken files are named.
@@ -141,11 +141,11 @@ def start_from(model: Transformer, checkpoint: Checkpoint) -> None:
 
 
 def _tensors(path: Path, manifest: Manifest, file: str, prefix: str) -> Mapping[str, Tensor]:
-    return Pieces(path, prefix) if manifest.is_sharded else read_tensors(path / file)
+    return Pieces((path / name for name in manifest.shards), prefix) if manifest.shards else read_tensors(path / file)
 
 
 def _require(path: Path, manifest: Manifest) -> None:
-    tensors = [] if manifest.is_sharded else [MODEL_FILE] + [OPTIMIZER_FILE] * (manifest.kind == "full")
+    tensors = [] if manifest.shards else [MODEL_FILE] + [OPTIMIZER_FILE] * (manifest.kind == "full")
     needed = [*tensors, MODEL_JSON, STATE_JSON]
     absent = [name for name in needed if name not in manifest.files]
     if absent:

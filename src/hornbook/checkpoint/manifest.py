@@ -45,9 +45,9 @@ class Manifest:
     files: Mapping[str, FileRecord]
 
     @property
-    def is_sharded(self) -> bool:
-        """Whether its tensors are in parts that several processes wrote."""
-        return any(name.startswith(f"{SHARDS_FOLDER}/") for name in self.files)
+    def shards(self) -> list[str]:
+        """The files with the parts that several processes wrote; an ordinary checkpoint has none."""
+        return [name for name in self.files if name.startswith(f"{SHARDS_FOLDER}/")]
 
 
 def write_manifest(directory: Path, *, step: int, kind: Kind) -> Manifest:

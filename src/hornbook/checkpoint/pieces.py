@@ -10,7 +10,7 @@ needed, so reading takes no process group and any number of processes.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hornbook.checkpoint.header import read_header, read_metadata
-from hornbook.checkpoint.manifest import SHARDS_FOLDER
 from hornbook.distributed.full_state import StoredTensors
 from hornbook.errors import CheckpointError
 
@@ -36,17 +35,17 @@ class _Part:
 
 
 class Pieces(StoredTensors):
-    """The tensors of a sharded checkpoint whose names begin with `prefix`, by the rest of their names."""
+    """The tensors of some files of parts whose names begin with `prefix`, by the rest of their names."""
 
-    def __init__(self, directory: Path, prefix: str) -> None:
-        """`directory` is the checkpoint's.
+    def __init__(self, files: Iterable[Path], prefix: str) -> None:
+        """`files` are all of a checkpoint.
 
         Raises:
             CheckpointError: if a header is damaged, or parts are missing between others.
         """
         self.prefix = prefix
         parts: dict[str, list[_Part]] = defaultdict(list)
-        for file in sorted((directory / SHARDS_FOLDER).glob("*.safetensors")):
+        for file in sorted(files):
             offsets = _offsets(file)
             for key, record in read_header(file).items():
                 if key.startswith(prefix):
@@ -54,7 +53,7 @@ class Pieces(StoredTensors):
                     part = _Part(file=file, first_row=first_row, shape=record.shape)
                     parts[key.removeprefix(prefix)].append(part)
         self.parts = dict(parts)
-        self.shapes = {name: _whole_shape(directory, name, parts) for name, parts in self.parts.items()}
+        self.shapes = {name: _whole_shape(name, parts) for name, parts in self.parts.items()}
 
     def __getitem__(self, name: str) -> Tensor:
         """The whole tensor, on the CPU.
@@ -89,12 +88,15 @@ def _offsets(file: Path) -> dict[str, list[int]]:
         raise CheckpointError(f"{file}: does not say which rows it has ({error}); use another checkpoint") from error
 
 
-def _whole_shape(directory: Path, name: str, parts: list[_Part]) -> tuple[int, ...]:
-    parts[:] = sorted((part for part in parts if not part.shape or part.shape[0]), key=lambda part: part.first_row)
+def _whole_shape(name: str, parts: list[_Part]) -> tuple[int, ...]:
+    folder = parts[0].file.parent
+    parts[:] = sorted((part for part in parts if 0 not in part.shape), key=lambda part: part.first_row)
     at = 0
     for part in parts:
         if part.first_row != at:
-            raise CheckpointError(f"{directory}: rows of {name} from {at} on are missing; use another checkpoint")
+            raise CheckpointError(f"{folder}: rows of {name} from {at} on are missing; use another checkpoint")
         at += part.shape[0] if part.shape else 1
+    if not parts:
+        raise CheckpointError(f"{folder}: all rows of {name} are missing; use another checkpoint")
     first = parts[0].shape
     return (at, *first[1:]) if first else ()

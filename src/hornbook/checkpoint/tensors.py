@@ -69,12 +69,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _pieces(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
-    """The file's content: its header, then one piece a tensor."""
-    ordered = sorted(tensors.items(), key=lambda item: (_ORDER.index(item[1].dtype), item[0]))
+    """The file's content: its header, then one piece a tensor. Tensors that are read when asked for come one by one."""
+    shells = [(name, tensor.to("meta")) for name, tensor in tensors.items()]  # all but the numbers
+    ordered = sorted(shells, key=lambda item: (_ORDER.index(item[1].dtype), item[0]))
     yield _header(ordered)
-    for _, tensor in ordered:
+    for name, _ in ordered:
         # Tensors are little-endian in memory on every platform that torch supports, as they are in the file.
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        flat = tensors[name].detach().cpu().contiguous().reshape(-1)
         yield flat.view(torch.uint8).numpy().data
 
 

@@ -114,7 +114,7 @@ def _consolidate(path: Path, out: Path | None) -> None:
     from hornbook.tracking.console import emit, speaks_to_people
 
     path = resolve_checkpoint(path)
-    if not read_manifest(path).is_sharded:
+    if not read_manifest(path).shards:
         raise CheckpointError(f"{path}: an ordinary checkpoint already; there is nothing to do")
     written = consolidate(load_checkpoint(path), out)
     if speaks_to_people():

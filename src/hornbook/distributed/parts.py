@@ -25,8 +25,8 @@ def rows_of(n: int, part: int, parts: int) -> slice:
 class WholeMatrices:
     """Called with parameters, a tensor of the same rows for each, and what makes whole moves of whole directions.
 
-    As many matrices at a time as there are processes: all gather them, each works on one, and sends what it made to the
-    others, who take their rows. So no process has more than that many whole ones at once, and none is worked on twice.
+    As many matrices at a time as there are processes: each gets one of them whole, works on it, and sends everybody
+    their rows of what it made. So no process ever has more than one whole matrix, and none is worked on twice.
     """
 
     def __init__(self, group: dist.ProcessGroup, shapes: Mapping[Tensor, torch.Size]) -> None:
@@ -44,23 +44,58 @@ class WholeMatrices:
         order = sorted(range(len(parts)), key=lambda index: -self.shapes[parameters[index]].numel())
         for at in range(0, len(order), n):
             dealt = order[at : at + n]
-            wholes = [gathered_rows(parts[index], self.shapes[parameters[index]], self.group) for index in dealt]
-            if rank < len(dealt):  # all work at once, and only then speak
-                wholes[rank] = make([wholes[rank]])[0].to(wholes[rank]).contiguous()
-            for owner, (index, whole) in enumerate(zip(dealt, wholes, strict=True)):
-                with heard():
-                    dist.broadcast(whole, group_src=owner, group=self.group)
-                moves[index] = whole[rows_of(len(whole), rank, n)]
+            made = None
+            for owner, index in enumerate(dealt):
+                whole = _gathered_at(owner, parts[index], self.shapes[parameters[index]], self.group)
+                made = made if whole is None else whole
+            if made is not None:  # all work at once, and only then speak
+                made = make([made])[0].to(made)
+            for owner, index in enumerate(dealt):
+                own, shape = parts[index], self.shapes[parameters[index]]
+                moves[index] = _scattered_from(owner, made if rank == owner else None, own, shape, self.group)
         return moves
 
 
 def gathered_rows(part: Tensor, shape: torch.Size, group: dist.ProcessGroup) -> Tensor:
     """The whole tensor of `shape` from everybody's rows, on all of the group."""
-    n = group.size()
-    each = -(-shape[0] // n)
-    padded = part.new_zeros((each, *shape[1:]))
-    padded[: len(part)] = part
-    whole = part.new_empty((each * n, *shape[1:]))
+    padded = _padded(part, _rows_each(shape, group))
+    whole = part.new_empty((len(padded) * group.size(), *shape[1:]))
     with heard():
         dist.all_gather_single(whole, padded, group=group)
     return whole[: shape[0]]
+
+
+def _gathered_at(owner: int, part: Tensor, shape: torch.Size, group: dist.ProcessGroup) -> Tensor | None:
+    """The whole tensor on one of the group, None on the others."""
+    padded = _padded(part, _rows_each(shape, group))
+    is_owner = group.rank() == owner
+    whole = part.new_empty((len(padded) * group.size(), *shape[1:])) if is_owner else None
+    with heard():
+        dist.gather(padded, None if whole is None else list(whole.chunk(group.size())), group=group, group_dst=owner)
+    return None if whole is None else whole[: shape[0]]
+
+
+def _scattered_from(
+    owner: int, whole: Tensor | None, like: Tensor, shape: torch.Size, group: dist.ProcessGroup
+) -> Tensor:
+    """This process's rows, as many as `like` has, of a tensor that one of the group has whole and gives."""
+    each = _rows_each(shape, group)
+    pieces = None if whole is None else list(_padded(whole, each * group.size()).chunk(group.size()))
+    rows = like.new_empty((each, *shape[1:]))
+    with heard():
+        dist.scatter(rows, pieces, group=group, group_src=owner)
+    return rows[: len(like)]
+
+
+def _rows_each(shape: torch.Size, group: dist.ProcessGroup) -> int:
+    """Rows of a part that is not one of the last."""
+    return -(-shape[0] // group.size())
+
+
+def _padded(tensor: Tensor, rows: int) -> Tensor:
+    """So many rows, one behind the other in memory: those of `tensor`, then zeros."""
+    if len(tensor) == rows:
+        return tensor.contiguous()
+    padded = tensor.new_zeros((rows, *tensor.shape[1:]))
+    padded[: len(tensor)] = tensor
+    return padded

@@ -20,7 +20,7 @@ def training_memory(
     *,
     rows: int,
     half: bool,
-    state_tensors: float,
+    state_tensors: int | float,
     chunk_tokens: int,
     activation_checkpointing: bool = False,
     plain_attention: bool = False,

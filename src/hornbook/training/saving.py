@@ -12,6 +12,7 @@ from hornbook.checkpoint.manifest import TOKENIZER_FOLDER
 from hornbook.checkpoint.retention import prune
 from hornbook.checkpoint.save import save_checkpoint, write_description
 from hornbook.config.generate import GenerateConfig
+from hornbook.config.run import Config
 from hornbook.config.train import CheckpointConfig
 from hornbook.data.batch import TokenBatch
 from hornbook.distributed.full_state import FullState
@@ -58,10 +59,10 @@ class Saver:
         if self.parts is not None:
             path = self._save_parts(self.parts, state, kind=kind, best=best)
             if is_last:
-                self.parts.finish()
+                self.settle()
             return path
         with averaged(learner.optimizer, learner.strategy.share):
-            full = learner.strategy.full_state(learner.model, learner.optimizer)
+            full = self._full_state(with_optimizer=kind == "full")
         if full is None:
             return None
         path = save_checkpoint(
@@ -78,6 +79,23 @@ class Saver:
         )
         self._prune()
         return path
+
+    def _full_state(self, *, with_optimizer: bool) -> FullState | None:
+        """What a light checkpoint does not hold need not be gathered."""
+        learner = self.learner
+        if with_optimizer or not learner.strategy.cuts_up_model:
+            return learner.strategy.full_state(learner.model, learner.optimizer)
+        weights = _fully_sharded(learner).weights(learner.model)
+        return None if weights is None else FullState(model=weights, optimizer={})
+
+    def settle(self) -> None:
+        """Wait until the newest checkpoint is complete; every rank calls this.
+
+        Raises:
+            HornbookError: on every rank, if it could not be made.
+        """
+        if self.parts is not None:
+            self.parts.finish()
 
     def _save_parts(
         self, parts: "ShardedSaves", state: TrainState, *, kind: Literal["light", "full"], best: bool
@@ -104,15 +122,13 @@ class Saver:
         prune(self.directory, light_keep=self.keep.light_keep, full_keep=self.keep.full_keep)
 
 
-def sharded_saves(
-    config: CheckpointConfig, strategy: Strategy, directory: Path, processes: Processes
-) -> "ShardedSaves | None":
+def sharded_saves(config: Config, strategy: Strategy, directory: Path, processes: Processes) -> "ShardedSaves | None":
     """What writes every process's own parts into `directory`, where that is asked for and there are parts."""
-    if not (config.sharded and strategy.cuts_up_model):
+    if not (config.checkpoint.sharded and strategy.cuts_up_model):
         return None
     from hornbook.checkpoint.sharded import ShardedSaves
 
-    return ShardedSaves(directory, processes)
+    return ShardedSaves(directory, processes, timeout_minutes=config.distributed.timeout_minutes)
 
 
 def restore(learner: Learner[TokenBatch], checkpoint: Checkpoint) -> TrainState:

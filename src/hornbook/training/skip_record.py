@@ -31,9 +31,14 @@ class RecordSkipped:
         rows: Callable[[int], Sequence[RowOrigin]],
         config: TrainConfig,
         writes: bool = True,
+        settle: Callable[[], object] = bool,
     ) -> None:
-        """`rows` says where the rows of a step, counted from 0, come from. One process `writes` for all."""
+        """`rows` says where the rows of a step, counted from 0, come from. One process `writes` for all.
+
+        `settle` waits until the newest checkpoint is complete: it is named when the run ends.
+        """
         self.writes = writes
+        self.settle = settle
         self.tracker = tracker
         self.run = run
         self.rows = rows
@@ -64,6 +69,7 @@ class RecordSkipped:
         samples = {"first_sample": rows[0].sample, "last_sample": rows[-1].sample} if rows else {}
         self.tracker.log("skipped", at.step, {f"skipped/{name}": value for name, value in {**said, **samples}.items()})
         if state.skipped_in_a_row >= self.config.max_skipped_in_a_row:
+            self.settle()
             raise TrainingError(self._lost(at))
 
     def _limits(self, at: Moment) -> SpikeLimits:
