@@ -65,7 +65,7 @@ MUTATIONS = (
     Mutation(
         name="parameters taken from the wrong owner",
         file="distributed/sharded_optimizer.py",
-        changes=(("bucket.memory()[place], owner, async_op=True", "bucket.memory()[place], 0, async_op=True"),),
+        changes=(("bucket.flat[place], owner, async_op=True", "bucket.flat[place], 0, async_op=True"),),
         test=VERIFY,
     ),
     Mutation(
