@@ -114,6 +114,8 @@ def _simulate(args: argparse.Namespace, config: Config) -> int:
     if unread:
         raise ConfigError(f"{', '.join(unread)} has no effect with --simulate; leave it out")
     own = config if args.config is not None or args.overrides else None
+    if config.distributed.strategy == "fsdp":
+        _say('the model of scaling does not know distributed.strategy = "fsdp": what follows are steps of "ddp"')
     for n in args.nproc or WORLD_SIZES[:1]:
         _measured(own, n)
     _simulated(own)
