@@ -89,11 +89,10 @@ def _train(config: Config, resume: bool | Path, device: torch.device, processes:
     before = None if run_dir is None else settings_of(run_dir, config)
     data = Mixture.open(config.data)
     checkpoint = None if run_dir is None else find_checkpoint(run_dir, resume, data_digest=data.digest)
-    processes.check_same(config_hash(config), what="the configuration")
-    processes.check_same(device.type, what="the kind of device")
+    processes.check_same(f"{config_hash(config)} on {device.type}", what="the configuration or kind of device")
     processes.check_same(data.digest, what="the data set")
-    found = [str(run_dir and run_dir.root), str(checkpoint and checkpoint.path)]
-    processes.check_same(str(found), what="the run or checkpoint to go on from")
+    found = f"{run_dir and run_dir.root} {checkpoint and checkpoint.path}"
+    processes.check_same(found, what="the run or checkpoint to go on from")
     kept = Choices.read(run_dir.choices_file) if run_dir is not None and checkpoint is not None else None
     job, state = build_job(config, data, checkpoint, kept, device=device, processes=processes)
     if before is not None and checkpoint is not None:

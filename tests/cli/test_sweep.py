@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,6 +40,14 @@ def test_expand(file, tmp_path, capsys):
     assert [event["index"] for event in found] == list(range(6))
     assert found[1]["settings"] == {"optim.learning_rate": 0.01, "optim.betas": [0.9, 0.99]}
     assert found[1]["run"] == str(tmp_path / "runs/rates" / found[1]["id"])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_configuration_of_a_point_is_printed_and_nothing_trained(file, tmp_path, capsys):
+    assert main(["sweep", "run", str(file), "--index", "1", "--print-config"]) == 0
+    printed = tomllib.loads(capsys.readouterr().out)
+    assert printed["optim"]["learning_rate"] == 0.01
+    assert "sweep" not in printed
     assert not (tmp_path / "runs").exists()
 
 

@@ -86,7 +86,8 @@ def test_kill_9_of_a_random_rank_at_a_random_step(tmp_path: Path, name: str) -> 
     killed = train(project, "killed", crash=f"train:step@{step}#{rank}", **distributed)
     assert killed.returncode == 2, (where, killed.stderr)
     assert f"rank {rank} of 2 was killed by SIGKILL" in killed.stderr
-    assert RunDir(tmp_path / "project" / "runs" / "killed").state == "failed"
+    state = RunDir(tmp_path / "project" / "runs" / "killed").state  # which the first process writes, while it is there
+    assert state == ("running" if rank == 0 else "failed"), where
     again = train(project, "killed", "--resume", **distributed)
     assert again.returncode == 0, (where, again.stderr)
     runs = [RunDir(tmp_path / "project" / "runs" / each) for each in ("whole", "killed")]
@@ -107,6 +108,7 @@ def train(
         "run.name": json.dumps(name),
         "model.dropout": 0.1,
         "train.tokens_per_step": 128,
+        "train.fp32_products": json.dumps("exact"),  # else each run chooses by the clock
         "train.eval_every": 0,
         "checkpoint.full_every": 3,
     }

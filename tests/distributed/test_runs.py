@@ -131,13 +131,17 @@ def test_a_signal_to_the_launcher_stops_all_and_saves(project: Path) -> None:
         command(project, "stopped", 2, **{"train.steps": 100_000, "train.eval_every": 0, "train.sample_every": 0})
     )
     metrics = run_of(project, "stopped").metrics_file
-    deadline = time.monotonic() + 200
-    while not metrics.exists() or metrics.read_text().count("\n") < 5:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(200) == 1
+    try:
+        deadline = time.monotonic() + 200
+        while not metrics.exists() or metrics.read_text().count("\n") < 5:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(200) == 1
+    finally:
+        process.kill()  # whatever it left behind then sees its input end
+        process.wait()
     run = run_of(project, "stopped")
     assert run.state == "preempted"
     assert load_checkpoint(run.root).kind == "full"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hornbook.cli.configuration import add_set_argument
+from hornbook.cli.configuration import add_print_argument, add_set_argument, maybe_print
 
 if TYPE_CHECKING:  # these import pydantic, which no --help may wait for
     from hornbook.sweeps.status import Standing
@@ -51,6 +51,7 @@ def _add(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, 
     parser = verbs.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
     parser.add_argument("sweep", metavar="SWEEP", type=Path, help="TOML file with [sweep], or a sweep's directory")
     add_set_argument(parser)
+    add_print_argument(parser)
     return parser
 
 
@@ -68,14 +69,18 @@ def _index(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Run the sub-verb."""
     from hornbook.cli import sweep_run, sweep_submit, sweep_table
+    from hornbook.sweeps.grid import chosen_point
     from hornbook.sweeps.sweep import Sweep
 
     sweep = Sweep.load(args.sweep, args.overrides)
+    index = getattr(args, "index", None)
+    if maybe_print(args, sweep.base if index is None else sweep.config(chosen_point(sweep.points, index))):
+        return 0
     match args.action:
         case "expand":
             return _expand(sweep)
-        case "run" if args.index is not None:
-            return sweep_run.run_one(sweep, args.index, args.arguments)
+        case "run" if index is not None:
+            return sweep_run.run_one(sweep, index, args.arguments)
         case "run":
             return sweep_run.run_all(sweep)
         case "submit":

@@ -113,7 +113,8 @@ def build_strategy(
     if config.cuts_up_model(processes.world_size):
         from hornbook.distributed.fsdp import FullySharded  # a second of imports, which few runs need
 
-        products = None if precision == "fp32" else DTYPES[precision]
+        # On a CPU LayerNorm refuses 16-bit gains for float32 inputs; there autocast alone does it, in more memory.
+        products = None if precision == "fp32" or device.type == "cpu" else DTYPES[precision]
         return FullySharded(processes, device=device, group_size=config.shard_group_size, products=products)
     return DataParallel(
         processes,
