@@ -64,4 +64,7 @@ def test_the_verb_prints_measured_and_simulated_apart(config, monkeypatch, capsy
     assert main(["verify-parallel", "--simulate", *config]) == 0
     assert asked == [(64 if config else None, 2)]
     lines = capsys.readouterr().err.splitlines()
-    assert lines.index("MEASURED") < lines.index(next(line for line in lines if line.startswith("SIMULATED: ")))
+    (assumed,) = (line for line in lines if line.startswith("NOT MEASURED"))
+    assert "396 TFLOP/s" in assumed
+    simulated = next(line for line in lines if line.startswith("SIMULATED: "))
+    assert lines.index("MEASURED") < lines.index(assumed) < lines.index(simulated)

@@ -143,9 +143,10 @@ def _measured(config: Config | None, n: int) -> None:
 
 def _simulated(config: Config | None) -> None:
     from hornbook.planning.tables import scaling_lines
-    from hornbook.selftest.scaling_tables import simulated
+    from hornbook.selftest.scaling_tables import ASSUMED, simulated
     from hornbook.tracking.console import emit
 
+    _print([ASSUMED])
     for made in simulated(config):
         tokens = made.work.tokens * made.work.micro_batches
         title = f"SIMULATED: {made.work.name}, {tokens:,} tokens a process and step, {made.network}"
