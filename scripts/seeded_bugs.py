@@ -16,7 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 _WRONG = ("E   assert ", "E   AssertionError", "E   Failed", "E   hornbook.errors.")
 """How a line begins in which pytest says that something is not as it should be."""
-_BROKEN = re.compile(r"\b(Name|Type|Attribute|Import|ModuleNotFound|Syntax|Indentation)Error\b")
+_BROKEN = re.compile(
+    r"\b(Name|Type|Attribute|Import|ModuleNotFound|Syntax|Indentation)Error\b|killed by SIG|lost contact with another"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

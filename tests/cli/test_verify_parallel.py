@@ -35,6 +35,14 @@ def test_what_makes_no_sense_is_refused(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_what_is_not_simulated_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(verify_parallel, "_measured", lambda config, n: None)
+    monkeypatch.setattr(verify_parallel, "_simulated", lambda config: None)
+    for strategy, says in (("ddp", False), ("fsdp", True)):
+        assert main(["verify-parallel", "--simulate", "--set", f'distributed.strategy="{strategy}"']) == 0
+        assert ('steps of "ddp"' in capsys.readouterr().err) == says
+
+
 @pytest.mark.parametrize("text", ["1", "2,1", "2,2", "two", "2,", "0"])
 def test_numbers_of_processes(text, capsys):
     with pytest.raises(SystemExit):

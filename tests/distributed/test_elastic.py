@@ -11,21 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from distributed import elastic
 from distributed.elastic import go_on
 from distributed.ranks import Ranks
 from hornbook.checkpoint.load import load_checkpoint
 from hornbook.distributed.process_group import ALONE
-from hornbook.selftest.parallel_cases import STRATEGIES, refusal
+from hornbook.selftest.parallel_cases import STRATEGIES
 from hornbook.storage.run_dir import RunDir
 from tiny_project import make_project
 
 STEPS = 4
 """Of each link of the chain."""
-
-
-CONFIG = elastic.settings("")
-ACCEPTED = [name for name in STRATEGIES if refusal(CONFIG, name) is None]
+ALL = list(STRATEGIES)
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +40,10 @@ def assert_close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("turn", range(len(ACCEPTED)))
+@pytest.mark.parametrize("turn", range(len(ALL)))
 def test_one_two_three_one_across_strategies(pair: Ranks, trio: Ranks, tmp_path: Path, turn: int) -> None:
     """Each strategy once on two and once on three processes, after and before each other."""
-    first, second = ACCEPTED[turn], ACCEPTED[(turn + 1) % len(ACCEPTED)]
+    first, second = ALL[turn], ALL[(turn + 1) % len(ALL)]
     unbroken = go_on(ALONE, "", tmp_path / "unbroken", 4 * STEPS)
     (tmp_path / "chain").mkdir()
     chain = [
@@ -65,7 +61,7 @@ def test_one_two_three_one_across_strategies(pair: Ranks, trio: Ranks, tmp_path:
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("name", ACCEPTED)
+@pytest.mark.parametrize("name", ALL)
 def test_the_same_processes_go_on_bit_for_bit(pair: Ranks, tmp_path: Path, name: str) -> None:
     for folder in ("unbroken", "broken"):
         (tmp_path / folder).mkdir()
@@ -79,7 +75,7 @@ def test_the_same_processes_go_on_bit_for_bit(pair: Ranks, tmp_path: Path, name:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ACCEPTED)
+@pytest.mark.parametrize("name", ALL)
 def test_kill_9_of_a_random_rank_at_a_random_step(tmp_path: Path, name: str) -> None:
     project = make_project(tmp_path / "project")
     rank, step = random.SystemRandom().randrange(2), random.SystemRandom().randrange(4, 12)

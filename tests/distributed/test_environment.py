@@ -59,6 +59,7 @@ def test_a_batch_script_outside_of_a_step_is_alone() -> None:
         ("gpu-[003-005,9]", "gpu-003"),
         ("r1n[2,4]-ib,x", "r1n2-ib"),
         ("a.b.c,d", "a.b.c"),
+        ("rack[0-3]node[1-8],x", "rack0node1"),
     ],
 )
 def test_the_first_host_of_a_list(nodes: str, first: str) -> None:

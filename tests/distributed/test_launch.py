@@ -86,8 +86,40 @@ def test_an_error_that_nobody_caught_ends_those_who_wait_to_meet() -> None:
     assert time.monotonic() - began < 50.0
 
 
-def test_what_the_first_process_has_said_is_not_said_again() -> None:
+def test_what_the_first_process_has_said_is_not_said_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launching.tempfile, "mkdtemp", lambda prefix: str(tmp_path / "logs"))
+    (tmp_path / "logs").mkdir()
     assert launch(program("sys.exit(2)"), 2) == 2
+    assert not (tmp_path / "logs").exists()
+
+
+def test_what_the_first_process_says_does_not_hide_who_died_before() -> None:
+    text = """
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.2)
+        sys.exit(2)
+    """
+    with pytest.raises(TrainingError, match="rank 1 of 2 was killed by SIGKILL"):
+        launch(program(text), 2)
+
+
+def test_the_program_of_one_of_several_ends_without_the_interpreter() -> None:
+    """Whose end threads of torch.distributed may not survive."""
+    text = """
+        import atexit
+        atexit.register(print, "the interpreter ended")
+        from hornbook.cli.main import main
+        sys.argv = ["hornbook", "train"]
+        sys.exit(main())
+    """
+    several = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for more, ended in (({"RANK": "0"}, True), (several, False)):
+        command = [sys.executable, "-c", PRELUDE + textwrap.dedent(text)]
+        done = subprocess.run(command, env={**os.environ, **more}, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "no configuration" in done.stderr
+        assert ("the interpreter ended" in done.stdout) == ended
 
 
 def test_signals_reach_everybody(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What --simulate makes tables of."""
 
+from pathlib import Path
+
 import pytest
 
 from hornbook.cli.main import main
@@ -8,14 +10,33 @@ from hornbook.planning.scaling import NETWORKS, WORLD_SIZES
 from hornbook.selftest import scaling_tables
 from hornbook.selftest.scaling_tables import SHAPE, bucket_sizes, simulated, works
 
+PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
 
-def test_without_a_configuration_two_known_models_on_each_network():
-    made = list(simulated(None))
+
+@pytest.fixture(scope="module")
+def made():
+    return list(simulated(None))
+
+
+def test_without_a_configuration_two_known_models_on_each_network(made):
     assert len(made) == 2 * len(NETWORKS)
     assert {each.work.name for each in made} == {"gpt2", "llama-1b"}
     for each in made:
         assert [row.n for row in each.rows] == list(WORLD_SIZES)
         assert all(0.0 < row.efficiency <= 1.0 for row in each.rows)
+
+
+def test_the_page_says_what_is_simulated(made):
+    rows = [
+        line.strip("|").split("|") for line in PAGE.read_text().splitlines() if line.startswith("| ") and "%" in line
+    ]
+    assert [row[0].strip() for row in rows] == ["8", "16", "64", "256", "1,024", "4,096"]
+    for row in rows:
+        n = int(row[0].replace(",", ""))
+        found = [100 * each.rows[WORLD_SIZES.index(n)].efficiency for each in made]
+        assert [f"{value:.1f} %" if value < 10 else f"{value:.0f} %" for value in found] == [
+            cell.strip() for cell in row[1:]
+        ]
 
 
 def test_with_one_its_steps():
@@ -43,4 +64,7 @@ def test_the_verb_prints_measured_and_simulated_apart(config, monkeypatch, capsy
     assert main(["verify-parallel", "--simulate", *config]) == 0
     assert asked == [(64 if config else None, 2)]
     lines = capsys.readouterr().err.splitlines()
-    assert lines.index("MEASURED") < lines.index(next(line for line in lines if line.startswith("SIMULATED: ")))
+    (assumed,) = (line for line in lines if line.startswith("NOT MEASURED"))
+    assert "396 TFLOP/s" in assumed
+    simulated = next(line for line in lines if line.startswith("SIMULATED: "))
+    assert lines.index("MEASURED") < lines.index(assumed) < lines.index(simulated)

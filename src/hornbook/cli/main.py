@@ -65,7 +65,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         top.error("give the verb first: hornbook VERB [arguments]")
     if name not in VERBS:
         top.error(f"unknown verb {name!r}{_nearest_verb(name)}")
-    return _guarded(name, rest)
+    status = _guarded(name, rest)
+    if argv is None and _is_one_of_several():
+        from hornbook.distributed.launch import end_now
+
+        end_now(status)
+    return status
+
+
+def _is_one_of_several() -> bool:
+    """Whether this program is one of several processes that train together."""
+    from hornbook.distributed.environment import place_of
+
+    try:
+        return place_of(os.environ).world_size > 1
+    except HornbookError:
+        return False
 
 
 def verb_parser(name: str) -> argparse.ArgumentParser:

@@ -114,6 +114,8 @@ def _simulate(args: argparse.Namespace, config: Config) -> int:
     if unread:
         raise ConfigError(f"{', '.join(unread)} has no effect with --simulate; leave it out")
     own = config if args.config is not None or args.overrides else None
+    if config.distributed.strategy == "fsdp":
+        _say('the model of scaling does not know distributed.strategy = "fsdp": what follows are steps of "ddp"')
     for n in args.nproc or WORLD_SIZES[:1]:
         _measured(own, n)
     _simulated(own)
@@ -141,9 +143,10 @@ def _measured(config: Config | None, n: int) -> None:
 
 def _simulated(config: Config | None) -> None:
     from hornbook.planning.tables import scaling_lines
-    from hornbook.selftest.scaling_tables import simulated
+    from hornbook.selftest.scaling_tables import ASSUMED, simulated
     from hornbook.tracking.console import emit
 
+    _print([ASSUMED])
     for made in simulated(config):
         tokens = made.work.tokens * made.work.micro_batches
         title = f"SIMULATED: {made.work.name}, {tokens:,} tokens a process and step, {made.network}"

@@ -79,15 +79,15 @@ def _of_slurm(environ: Mapping[str, str]) -> Place:
 
 
 def first_host(nodes: str) -> str:
-    """The first machine of SLURM's list, such as node[07-09,12],other.
+    """The first machine of SLURM's list, such as node[07-09,12],other or rack[0-3]node[1-8].
 
     Raises:
         ConfigError: if there is none.
     """
-    match = re.match(r"(?P<name>[^,\[\s]+)(\[(?P<first>\d+)[^\]]*\](?P<rest>[^,\[]*))?", nodes)
+    match = re.match(r"(?:[^,\[\]\s]|\[\d[^\]]*\])+", nodes)
     if match is None:
         raise ConfigError(f"SLURM_STEP_NODELIST = {nodes!r}: expected names of machines; start the processes by srun")
-    return match["name"] + (match["first"] or "") + (match["rest"] or "")
+    return re.sub(r"\[(\d+)[^\]]*\]", r"\1", match[0])
 
 
 def _tasks_here(environ: Mapping[str, str]) -> int:

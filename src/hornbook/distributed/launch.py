@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, NoReturn
 
 from hornbook.distributed.environment import RENDEZVOUS
 from hornbook.errors import TrainingError
@@ -72,9 +72,21 @@ def launch(command: Sequence[str], n: int, *, advice: str = ". Go on with --resu
         shutil.rmtree(folder, ignore_errors=True)
         return _status(ranks[0])
     (folder / "rendezvous").unlink(missing_ok=True)
-    if _status(ranks[0]) in EXITS_SAID:
+    if {_status(ranks[0]), _status(ranks[first_failed])} <= {*EXITS_SAID}:
+        shutil.rmtree(folder, ignore_errors=True)  # all ended for what the first one has said
         return _status(ranks[0])
     raise TrainingError(_what_happened(ranks, first_failed) + advice)
+
+
+def end_now(status: int) -> NoReturn:
+    """End this process, one of several, with what it has said, but without an end of the interpreter.
+
+    gloo's threads live as long as anything refers to the group, which a model that is cut up does. One that gives back
+    a tensor while the interpreter ends aborts the process, which would then seem to have failed after it did its work.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def stop_with_launcher() -> None:

@@ -108,7 +108,12 @@ class Task:
         )
         shape = config.model.complete(vocab_size=self.tokens.vocab_size)
         model = build_model(config, shape, choices, None)
-        return model.to(device=self.device, dtype=getattr(torch, case.number)).train()
+        model = model.to(device=self.device, dtype=getattr(torch, case.number)).train()
+        if not self.processes.is_first:  # all shall begin as the first one does
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(self.processes.rank)
+        return model
 
 
 def compared(case: Case, trace: Trace, reference: Trace, seconds: float) -> Difference:

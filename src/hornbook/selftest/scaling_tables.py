@@ -34,6 +34,11 @@ ON_PAPER = (("gpt2", 50_304, 16_384, 1), ("llama-1b", 50_304, 16_384, 4))
 REACHED, MEMORY, VARIATION = 0.4 * 989e12, 3.35e12, 0.02
 """Of a process: operations a second that are reached in bf16, bytes a second of its memory, and by how much its
 computing time varies."""
+ASSUMED = (
+    f"NOT MEASURED, from here on: a process is assumed to compute {REACHED / 1e12:.0f} TFLOP/s and to move "
+    f"{MEMORY / 1e12:.2f} TB/s of memory, in times that vary by {VARIATION:.0%}; the optimizer is sharded"
+)
+"""What people are told above the tables."""
 
 
 @dataclass(frozen=True, kw_only=True)

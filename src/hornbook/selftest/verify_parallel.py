@@ -15,13 +15,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from hornbook.checkpoint.tensors import write_tensors
 from hornbook.config.dump import to_json
 from hornbook.config.run import Config
 from hornbook.distributed.device import device_of_rank
 from hornbook.distributed.environment import Place
-from hornbook.errors import ConfigError
-from hornbook.selftest.parallel_cases import STRATEGIES, Number, alone, cut_down, refusal, rows_for, verified
+from hornbook.errors import ConfigError, TrainingError
+from hornbook.selftest.parallel_cases import (
+    STRATEGIES,
+    Case,
+    Number,
+    alone,
+    cut_down,
+    refusal,
+    rows_for,
+    together,
+    verified,
+)
 from hornbook.selftest.parallel_data import Tokens
 from hornbook.selftest.parallel_difference import Difference, of_tensors
 from hornbook.selftest.parallel_run import ANSWER, TASK, Say, Task, Trace, compared, progress
@@ -51,12 +63,12 @@ def verify(config: Config, settings: Settings, say: Say) -> list[Difference]:
         HornbookError: the reason why a case could not be trained.
     """
     rows = rows_for(settings.world_sizes)
-    config = verified(config if settings.full_size else cut_down(config), rows)
     most = max(settings.world_sizes)
+    config = verified(placed(config if settings.full_size else cut_down(config), most), rows)
     device_of_rank(config.run.device, Place(world_size=most, local_world_size=most))  # now rather than in the middle
     tokens = Tokens.of(config, is_small=not settings.full_size)
-    say(_plan(config, tokens, settings, rows))
     device = device_of_rank(config.run.device, Place())
+    say(_plan(config, tokens, settings, rows, device))
     task = Task(config=config, tokens=tokens, rows=rows, steps=settings.steps, device=device)
     with tempfile.TemporaryDirectory(prefix="hornbook-") as name:
         folder = Path(name)
@@ -72,8 +84,30 @@ def verify(config: Config, settings: Settings, say: Say) -> list[Difference]:
         for n in settings.world_sizes:
             say(f"starting {n} processes")
             run_ranks("hornbook.selftest.parallel_run", folder, n)
-            answer = json.loads((folder / ANSWER).read_text(encoding="utf-8"))
-            found += [Difference.from_json(each) for each in answer]
+            found += _answer(folder, [case for number in settings.numbers for case in together(config, number, n)])
+    return found
+
+
+def placed(config: Config, n: int) -> Config:
+    """On the CPU, which `n` processes can share, where device = "auto" would give them fewer CUDA devices."""
+    if config.run.device != "auto" or torch.cuda.device_count() >= n:
+        return config
+    return config.model_copy(update={"run": config.run.model_copy(update={"device": "cpu"})})
+
+
+def _answer(folder: Path, expected: Sequence[Case]) -> list[Difference]:
+    """What the processes found.
+
+    Raises:
+        TrainingError: if they did not train in these cases, such as each by itself.
+    """
+    answer = json.loads((folder / ANSWER).read_text(encoding="utf-8"))
+    found = [Difference.from_json(each) for each in answer]
+    if [each.case for each in found] != [*expected]:
+        raise TrainingError(
+            f"expected the cases {'; '.join(case.words for case in expected)}, and what was trained is "
+            f"{'; '.join(each.case.words for each in found)}: a bug in how processes find one another"
+        )
     return found
 
 
@@ -110,12 +144,12 @@ def _check_moved(reference: Trace, task: Task) -> None:
         )
 
 
-def _plan(config: Config, tokens: Tokens, settings: Settings, rows: int) -> str:
+def _plan(config: Config, tokens: Tokens, settings: Settings, rows: int, device: torch.device) -> str:
     kind = "" if settings.full_size else "cut down to "
     left_out = [f"no {name}: {why}" for name in STRATEGIES if (why := refusal(config, name)) is not None]
     lines = [
         f"{kind}{config.model.architecture}, {config.optim.kind}, {config.objective.kind}; {settings.steps} steps of "
-        f"{rows} windows of {config.model.context_length}; {tokens.words}",
+        f"{rows} windows of {config.model.context_length} on {device}; {tokens.words}",
         *left_out,
     ]
     return "\n".join(lines)
