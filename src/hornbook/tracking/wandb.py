@@ -9,7 +9,21 @@ from hornbook.config.tracking import WandbConfig
 from hornbook.errors import MissingExtraError
 from hornbook.tracking.tracker import ArtifactKind, Histogram, RunInfo, Scalar, Tracker
 
-_EVENTS = ("train", "val", "norms", "histograms", "skipped", "notice", "sample", "checkpoint", "eval", "generate")
+_EVENTS = (
+    *(
+        "train",
+        "val",
+        "mixture",
+        "norms",
+        "histograms",
+        "skipped",
+        "notice",
+        "sample",
+        "checkpoint",
+        "eval",
+        "generate",
+    ),
+)
 
 _TYPES: Mapping[ArtifactKind, str] = {
     "best": "checkpoint",
