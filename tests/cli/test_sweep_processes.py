@@ -48,6 +48,7 @@ def until(condition, process, seconds=900):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_six_points_one_killed_and_retried(file, tmp_path, capsys):
     longer = ["--set", "train.steps=200", "--set", "train.log_every=50", "--set", "checkpoint.light_every=0"]
     process = start("run", str(file), *longer)

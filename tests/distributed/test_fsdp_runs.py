@@ -68,7 +68,10 @@ def test_whatever_takes_a_run_takes_one_in_parts(two: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "crash",
-    ["checkpoint:manifest@7", "checkpoint:rename@7", "checkpoint:latest@7", "train:step@7#1"],
+    [
+        *(pytest.param(f"checkpoint:{point}@7", marks=pytest.mark.slow) for point in ("manifest", "latest")),
+        *("checkpoint:rename@7", "train:step@7#1"),
+    ],
 )
 def test_killed_while_a_save_is_under_way_it_goes_on_bit_for_bit(two: Path, crash: str) -> None:
     name = "killed-" + re.sub(r"\W", "-", crash)

@@ -71,7 +71,7 @@ def command(*words, check=True):
     subprocess.run(words, check=check, capture_output=True)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 @pytest.mark.timeout(2400)  # a minute, unless the machine is busy with something else
 def test_six_points(sweep, node, capsys):
     hornbook("submit", str(sweep.source))
