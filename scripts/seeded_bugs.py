@@ -82,7 +82,9 @@ def run_tests(
     tests: Sequence[str], suite: Path, source: Path, without: Collection[str]
 ) -> subprocess.CompletedProcess[str]:
     """Run tests of the suite on the package that lies in `source`."""
-    ours = {name: value for name, value in os.environ.items() if name not in without}
+    # Where pytest believes that it runs on a CI server, it spells out how large answers differ: minutes a failure.
+    left_out = {*without, "CI", "BUILD_NUMBER"}
+    ours = {name: value for name, value in os.environ.items() if name not in left_out}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-rf", "--tb=short", "-p", "no:cacheprovider"]
     return subprocess.run(
         [*command, *(f"{suite}/{test}" for test in tests)],
