@@ -110,6 +110,7 @@ def test_when_the_pool_is_killed_its_runs_save_and_end(file):
     assert standings(sweep)[0].state == "preempted"
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_point_and_are_told_to_stop(file):
     arguments = ["run", str(file), "--index", "0", "--set", "sweep.resources.processes=2", "--set"]
     process = start(*arguments, "train.steps=100_000", "--set", OFF)

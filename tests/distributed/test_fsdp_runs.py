@@ -69,8 +69,8 @@ def test_whatever_takes_a_run_takes_one_in_parts(two: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "crash",
     [
-        *(pytest.param(f"checkpoint:{point}@7", marks=pytest.mark.slow) for point in ("manifest", "latest")),
-        *("checkpoint:rename@7", "train:step@7#1"),
+        *(pytest.param(f"checkpoint:{point}@7", marks=pytest.mark.slow) for point in ("manifest", "rename", "latest")),
+        "train:step@7#1",
     ],
 )
 def test_killed_while_a_save_is_under_way_it_goes_on_bit_for_bit(two: Path, crash: str) -> None:

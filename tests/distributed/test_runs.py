@@ -115,6 +115,7 @@ def test_a_killed_rank_ends_the_job_with_one_message_and_it_goes_on_bit_for_bit(
     assert all((mine.weights[name] == tensor).all() for name, tensor in theirs.weights.items())
 
 
+@pytest.mark.slow  # test_elastic has the chain in float64, from one file to the next
 def test_the_chain_one_two_three_one(one: Path) -> None:
     for n, more in ((1, ()), (2, ("--resume",)), (3, ("--resume",))):
         done = train(one, "chain", n, *more, crash="train:step@5")  # two steps beyond a checkpoint
