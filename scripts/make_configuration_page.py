@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Interval, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from hornbook.config.presets import PRESETS
 from hornbook.config.run import Config
@@ -97,7 +96,7 @@ def section(name: str, table: type[BaseModel], described: dict[type[BaseModel], 
 
 def row(key: str, field: FieldInfo) -> str:
     """One setting as a line of the table."""
-    default = "required" if field.default is PydanticUndefined else toml(field.default)
+    default = "required" if field.is_required() else toml(field.get_default(call_default_factory=True))
     about = " ".join((field.description or "").split()).replace("|", "\\|")
     return f"| `{key}` | {kind_of(field.annotation)}{bounds(field.metadata)} | {default} | {about} |"
 

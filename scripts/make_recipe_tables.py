@@ -83,6 +83,19 @@ def warmup(config: Config) -> str:
     return f"{100 * (schedule.warmup_fraction or 0):g} %"
 
 
+def batch(config: Config) -> str:
+    """Of one update: tokens, or what tuning counts."""
+    rows = config.train.sequences_per_step
+    if rows is None:
+        return f"{config.train.tokens_per_step:,}"
+    return f"{rows} {'pairs' if config.data.stage == 'dpo' else 'rows'}"
+
+
+def start(config: Config) -> str:
+    """Whose weights a run starts from."""
+    return "" if config.model.init_from is None else f"`{config.model.init_from.name}`"
+
+
 def full(config: Config) -> str:
     """Checkpoints that can be gone on from; one is always made at the end."""
     kept = config.checkpoint
@@ -115,9 +128,10 @@ OPTIMIZER: dict[str, Column] = {
     "warm-up": warmup,
 }
 RUN: dict[str, Column] = {
+    "starts from": start,
     "objective": lambda c: f"`{c.objective.kind}`",
     "steps": lambda c: c.train.steps,
-    "tokens a step": lambda c: c.train.tokens_per_step,
+    "tokens a step": batch,
     "micro-batch": lambda c: c.train.micro_batch_size,
     "stride": lambda c: c.data.stride or "context",
     "precision": lambda c: c.train.precision,
@@ -132,7 +146,7 @@ SMOKE: dict[str, Column] = {
     "context": lambda c: c.model.context_length,
     "parameters": parameters,
     "steps": lambda c: c.train.steps,
-    "tokens a step": lambda c: c.train.tokens_per_step,
+    "tokens a step": batch,
     "warm-up": warmup,
 }
 

@@ -39,7 +39,7 @@ MUTATIONS = (
         file="training/step.py",
         changes=(
             (
-                "        loss = torch.stack([term / weights[name] for name, term in output.terms.items()]).sum()",
+                "        loss = share_of_loss(output.terms, weights)",
                 "        own = learner.objective.weight(batch)\n"
                 "        parts = [term / max(own[name], 1) for name, term in output.terms.items()]\n"
                 "        loss = torch.stack(parts).sum() / (len(batches) * strategy.world_size)",
@@ -84,8 +84,8 @@ MUTATIONS = (
         file="distributed/ddp.py",
         changes=(
             (
-                "{**dict(model.named_parameters()), **dict(model.named_buffers())}",
-                "dict(model.named_parameters())",
+                "send_from_first([*model.parameters(), *model.buffers()])",
+                "send_from_first(list(model.parameters()))",
             ),
         ),
         test="distributed/test_traps.py::test_everybody_begins_with_the_first_ones_buffers",
@@ -130,12 +130,7 @@ MUTATIONS = (
     Mutation(
         name="flags not agreed on",
         file="distributed/ddp.py",
-        changes=(
-            (
-                "return Flags(**dict(zip(_FLAGS, self.processes.any(*dataclasses.astuple(flags)), strict=True)))",
-                "return flags",
-            ),
-        ),
+        changes=(("return agreed(self.processes, flags)", "return flags"),),
         test="distributed/test_traps.py::test_what_one_wants_all_do",
     ),
     Mutation(

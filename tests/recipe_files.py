@@ -1,5 +1,6 @@
 """The files in configs/, the commands that their comments state, and how one is shrunk to seconds."""
 
+import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 from hornbook.config.dump import toml_value
 from hornbook.config.load import load_config
 from hornbook.config.paths import expanded
+from hornbook.config.run import Config
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 EXAMPLES = ("data", "eval", "generate", "sweep", "sweep-slurm", "tokenizer", "train", "train-ddp", "train-fsdp")
@@ -15,6 +17,22 @@ EXAMPLES = ("data", "eval", "generate", "sweep", "sweep-slurm", "tokenizer", "tr
 FILES = sorted(path for path in CONFIGS.glob("*.toml") if path.stem not in EXAMPLES)
 SMOKES = [path for path in FILES if path.stem.endswith("-smoke")]
 RECIPES = [path for path in FILES if path not in SMOKES]
+
+
+def chain(path: Path) -> list[Path]:
+    """The recipes that start one from another, `path` last: each from the run that model.init_from names."""
+    start = load_config(path).config.model.init_from
+    return [*(chain(CONFIGS / f"{start.name}.toml") if start is not None else ()), path]
+
+
+TASKS = {"kind": "tasks", "min_length": 2, "max_length": 3, "n_rows": 100}
+LAST = [path for path in FILES if all(path not in chain(other)[:-1] for other in FILES)]
+"""Those that no other starts from: their chains are all files."""
+
+
+def is_tuned(config: Config) -> bool:
+    """Whether it learns from conversations or preferences."""
+    return config.data.stage != "pretrain"
 
 
 def commands(path: Path) -> list[list[str]]:
@@ -25,8 +43,9 @@ def commands(path: Path) -> list[list[str]]:
     return [[str(expanded(Path(word))) if "${" in word else word for word in shlex.split(line)] for line in lines]
 
 
-def shrunk(path: Path, text: str) -> list[str]:
-    """`--set` arguments that leave a recipe its kinds and choices, small enough for seconds on the file `text`."""
+def shrunk(path: Path, text: str, rows: str) -> list[str]:
+    """`--set` arguments that leave a recipe its kinds and choices, small enough for seconds on the file `text`, or on
+    the file `rows` that `write_rows` wrote."""
     config = load_config(path).config
     settings: dict[str, object] = {
         "data.source": {"kind": "text", "paths": [text], "document_separator": "line"},
@@ -58,7 +77,23 @@ def shrunk(path: Path, text: str) -> list[str]:
         settings["data.stride"] = 8
     if getattr(config.schedule, "warmup_steps", None) is not None:
         settings["schedule.warmup_steps"] = 1
+    if len(chain(path)) > 1 or is_tuned(config) or any(path in chain(other) for other in FILES if other != path):
+        settings |= {"model.context_length": 64, "train.tokens_per_step": 256, "train.eval_tokens": 256}
+    if is_tuned(config):
+        settings |= {"data.test": "none", "train.sequences_per_step": 4, "train.sample_every": 0}
+        settings["data.source"] = TASKS if config.data.source.kind == "tasks" else {"kind": "jsonl", "paths": [rows]}
+        del settings["train.tokens_per_step"], settings["train.sample_prompts"]
     return as_arguments(settings)
+
+
+def write_rows(path: Path) -> None:
+    """A hundred records with the fields that any of the recipes reads."""
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(100):
+            told, asked, right = f"The cat has {number} hats.", "How many?", f"{number} hats"
+            record = {"context": told, "question": asked, "answer": right}
+            record |= {"instruction": told, "input": asked, "output": right, "chosen": right, "rejected": "no hats"}
+            file.write(json.dumps(record) + "\n")
 
 
 def as_arguments(settings: Mapping[str, object]) -> list[str]:

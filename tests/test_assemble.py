@@ -16,6 +16,7 @@ import torch
 from cut_run import cut_short
 from hornbook import assemble
 from hornbook.checkpoint.load import load_model
+from hornbook.config.chat import TEMPLATES
 from hornbook.config.run import Config
 from hornbook.data.dataset import Dataset
 from hornbook.data.prepare import prepare
@@ -353,6 +354,25 @@ class TestInitFrom:
         self._sign(path.parent)
         with pytest.raises(HornbookError, match="tokenizer"):
             assemble.train(configure("other", model__init_from=str(tmp_path / "tiny")))
+
+    def test_data_of_a_chat_template_make_the_vocabulary_grow(self, configure, tmp_path):
+        assemble.train(configure(train__steps=1))
+        before, base, _ = load_model(tmp_path / "tiny")
+        changes = {
+            "model__init_from": str(tmp_path / "tiny"),
+            "data__path": str(tmp_path / "chat-data"),
+            "optim__learning_rate": 1e-9,
+        }
+        config = configure("chat", **changes, train__steps=1)
+        prepare(config.data, base.with_chat_template(TEMPLATES["chatml"]))
+        assemble.train(config)
+        after, tokenizer, _ = load_model(tmp_path / "chat")
+        assert tokenizer.chat_template == TEMPLATES["chatml"]
+        assert after.config.vocab_size == tokenizer.vocab_size == base.vocab_size + 2
+        tokens = torch.arange(10, 20)[None]
+        with torch.no_grad():
+            torch.testing.assert_close(after(tokens)[..., :-2], before(tokens), rtol=0, atol=1e-5)
+        assemble.train(configure("chat", **changes, train__steps=2), resume=tmp_path / "chat")
 
     def _sign(self, directory: Path) -> None:
         from hornbook.checkpoint.manifest import write_manifest

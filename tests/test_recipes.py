@@ -1,5 +1,6 @@
 """The recipes in configs/: each states what it must, has the numbers that it is known for, and runs."""
 
+import io
 import itertools
 import json
 import math
@@ -18,13 +19,13 @@ from hornbook.config.load import leaf_values, load_config
 from hornbook.optim.schedules import multiplier, warmup_steps
 from hornbook.reporting.least_loss import least_loss
 from hornbook.tracking.jsonl import read_metrics
-from recipe_files import CONFIGS, FILES, RECIPES, SMOKES, commands, shrunk
+from recipe_files import CONFIGS, FILES, LAST, RECIPES, SMOKES, chain, commands, is_tuned, shrunk, write_rows
 from tiny_project import text
 
 STATED = (
     *("run.name", "run.seed", "tokenizer.path", "data.path", "data.end_of_text", "optim.kind", "optim.learning_rate"),
     *("optim.betas", "optim.eps", "optim.weight_decay", "optim.decay", "optim.clip_grad_norm", "schedule.kind"),
-    *("train.steps", "train.tokens_per_step", "train.micro_batch_size", "train.precision", "train.eval_every"),
+    *("train.steps", "train.micro_batch_size", "train.precision", "train.eval_every"),
     *("checkpoint.light_every", "checkpoint.full_every", "checkpoint.full_keep", "checkpoint.best"),
 )
 """What every recipe says in its own file, default or not."""
@@ -132,8 +133,32 @@ for _name, _kind in (("ar", "next_token"), ("diffusion", "masked_diffusion")):
         **{"model.context_length": 128, "data.split": "documents", "eval.stride": 128},
     }
 
+STORY = {
+    **{"model.vocab_size": 4096, "model.context_length": 512, "model.d_model": 128, "optim.clip_grad_norm": 1.0},
+    **{"tokenizer.path": Path("tokenizers/story"), "tokenizer.special_tokens": "chat"},
+}
+TUNED = {**STORY, "data.stage": "sft", "optim.kind": "adamw"}
+BOOKS_SPLIT = {"data.split": "position", "data.valid_fraction": 0.1, "data.test_fraction": 0.05}
+REVERSE = {
+    **{"data.stage": "sft", "data.source.kind": "tasks", "data.source.min_length": 6, "data.split": "documents"},
+    **{"model.init_from": None, "train.max_minutes": 10},
+}
+EXPECTED |= {
+    "story-base": {**STORY, "data.stage": "pretrain", "optim.kind": "muon"},
+    "story-sft": {**TUNED, "model.init_from": Path("runs/story-base"), "data.tuning.too_long": "drop"},
+    "story-instruct": {**TUNED, **BOOKS_SPLIT, "model.init_from": Path("runs/story-sft")},
+    "story-dpo": {
+        **{**TUNED, **BOOKS_SPLIT, "data.stage": "dpo", "model.init_from": Path("runs/story-instruct")},
+        **{"optim.kind": "muon", "objective.kind": "preference", "objective.loss": "sigmoid"},
+        **{"objective.beta": 4.0, "objective.average": True},
+    },
+    "reverse-ar": {**REVERSE, "objective.kind": "next_token"},
+    "reverse-diffusion": {**REVERSE, "objective.kind": "masked_diffusion", "data.tuning.answer_padding": "row"},
+}
 
-DIFFUSION = [path for path in FILES if load_config(path).config.objective.kind != "next_token"]
+
+TEXT = [path for path in FILES if not is_tuned(load_config(path).config)]
+DIFFUSION = [path for path in TEXT if load_config(path).config.objective.kind != "next_token"]
 
 
 def names(paths):
@@ -149,7 +174,8 @@ def value(config, key):
 @pytest.mark.parametrize("path", RECIPES, ids=names(RECIPES))
 def test_a_recipe_states_what_decides_a_run(path):
     loaded = load_config(path)
-    assert [key for key in STATED if loaded.origins[key].line is None] == []
+    size = "sequences_per_step" if is_tuned(loaded.config) else "tokens_per_step"
+    assert [key for key in (*STATED, f"train.{size}") if loaded.origins[key].line is None] == []
     assert loaded.config.run.name == path.stem
     assert loaded.config.model.vocab_size is not None
     assert loaded.config.generate.checkpoint == Path("runs") / path.stem
@@ -191,7 +217,7 @@ def test_a_smoke_form_differs_from_its_recipe_only_in_size_and_text(path):
         *("name", "path", "source", "valid", "stride", "context_length", "d_model", "n_layers", "n_heads", "d_ff"),
         *("steps", "tokens_per_step", "micro_batch_size", "eval_every", "eval_tokens", "sample_every"),
         *("sample_prompts", "light_every", "full_every", "warmup_steps", "max_minutes", "max_documents"),
-        "curriculum_steps",
+        *("curriculum_steps", "init_from"),
     }
     changed |= {"wikitext103-gpt2-smoke": {"learning_rate"}, "slimpajama-llama-smoke": {"compile"}}.get(
         path.stem, set()
@@ -237,14 +263,15 @@ def test_every_recipe_has_a_smoke_form():
 @pytest.mark.parametrize("path", FILES, ids=names(FILES))
 def test_the_commands_of_the_comment_are_about_this_file(path):
     said = commands(path)
+    config = load_config(path).config
     assert [words[0] for words in said if words[0] != "data" or words[1] == "prepare"] == [
-        *("tokenizer", "data", "train", "generate"),
+        *(() if config.model.init_from is not None else ("tokenizer",)),
+        *("data", "train", "chat" if is_tuned(config) else "generate"),
     ]
     named = {word for words in said for word in words if word.startswith(("configs/", "runs/"))}
     assert named == {f"configs/{path.name}", f"runs/{path.stem}"}
-    where = load_config(path).config.tokenizer.path
-    tokenizer = next(words for words in said if words[0] == "tokenizer")
-    assert str(where) in tokenizer or tokenizer[1:] == ["train", f"configs/{path.name}"]
+    for tokenizer in (words for words in said if words[0] == "tokenizer"):
+        assert str(config.tokenizer.path) in tokenizer or tokenizer[1:] == ["train", f"configs/{path.name}"]
 
 
 @pytest.mark.parametrize("path", DIFFUSION, ids=names(DIFFUSION))
@@ -256,38 +283,50 @@ def test_a_diffusion_model_has_room_for_what_the_comment_asks_of_it(path):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("path", FILES, ids=names(FILES))
-def test_a_recipe_runs_shrunk(path, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("path", LAST, ids=names(LAST))
+def test_a_recipe_and_those_that_it_starts_from_run_shrunk(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("text.txt").write_text(text(200), encoding="utf-8")
-    settings = shrunk(path, "text.txt")
-    assert main(["tokenizer", "train", str(path), *settings]) == 0
-    assert main(["data", "prepare", str(path), *settings]) == 0
-    assert main(["train", str(path), *settings]) == 0
-    capsys.readouterr()
-    assert main(["generate", f"runs/{path.stem}", "--prompt", "the", "--max-new-tokens", "4"]) == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["prompt"] == "the"
-    events = read_metrics(tmp_path / "runs" / path.stem / "metrics.jsonl")
-    assert [event["step"] for event in events if event["event"] == "val"] == [2, 4]
+    write_rows(Path("rows.jsonl"))
+    for each in chain(path):
+        settings = shrunk(each, "text.txt", "rows.jsonl")
+        if each == chain(path)[0]:
+            assert main(["tokenizer", "train", str(each), *settings]) == 0
+        assert main(["data", "prepare", str(each), *settings]) == 0
+        assert main(["train", str(each), *settings]) == 0
+        capsys.readouterr()
+        if is_tuned(load_config(each).config):
+            monkeypatch.setattr(sys, "stdin", io.StringIO("Copy: a b\n"))
+            assert main(["chat", f"runs/{each.stem}", "--max-new-tokens", "4"]) == 0
+            assert json.loads(capsys.readouterr().out.splitlines()[-1])["prompt"] == "Copy: a b"
+        else:
+            assert main(["generate", f"runs/{each.stem}", "--prompt", "the", "--max-new-tokens", "4"]) == 0
+            assert json.loads(capsys.readouterr().out.splitlines()[-1])["prompt"] == "the"
+        events = read_metrics(tmp_path / "runs" / each.stem / "metrics.jsonl")
+        assert [event["step"] for event in events if event["event"] == "val"] == [2, 4]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", SMOKES, ids=names(SMOKES))
+@pytest.mark.parametrize("path", [path for path in LAST if path in SMOKES], ids=lambda path: path.stem)
 def test_a_smoke_form_runs_by_its_own_commands_and_learns(path, tmp_path):
     needs("pretrain")
     environment = {name: here for name, here in os.environ.items() if not name.endswith("_NUM_THREADS")}
     (tmp_path / "configs").symlink_to(CONFIGS)
-    for words in commands(path):
-        subprocess.run(
-            [sys.executable, "-m", "hornbook", *(word.replace("../shared/data", str(DATA)) for word in words)],
-            cwd=tmp_path,
-            env={**environment, "HORNBOOK_DATA": str(DATA)},
-            check=True,
-            timeout=900,
-        )
-    vocab_size = load_config(path).config.model.vocab_size
-    assert vocab_size is not None
-    events = read_metrics(tmp_path / "runs" / path.stem / "metrics.jsonl")
-    losses = [event["val/loss"] for event in events if event["event"] == "val"]
-    assert losses == sorted(losses, reverse=True)
-    assert losses[-1] < 0.9 * math.log(vocab_size)
+    for each in chain(path):
+        for words in commands(each):
+            subprocess.run(
+                [sys.executable, "-m", "hornbook", *(word.replace("../shared/data", str(DATA)) for word in words)],
+                cwd=tmp_path,
+                env={**environment, "HORNBOOK_DATA": str(DATA)},
+                input="Reverse: q d k a z e\n",
+                text=True,
+                check=True,
+                timeout=900,
+            )
+        config = load_config(each).config
+        assert config.model.vocab_size is not None
+        untrained = math.log(2 if config.objective.kind == "preference" else config.model.vocab_size)
+        events = read_metrics(tmp_path / "runs" / each.stem / "metrics.jsonl")
+        losses = [event["val/loss"] for event in events if event["event"] == "val"]
+        assert losses == sorted(losses, reverse=True)
+        assert losses[-1] < (1.0 if is_tuned(config) else 0.9) * untrained

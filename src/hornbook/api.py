@@ -11,7 +11,7 @@ from hornbook import assemble
 from hornbook.checkpoint.load import load_model
 from hornbook.config.dump import to_json
 from hornbook.config.load import load_config
-from hornbook.config.objective import BOUND_ALONE
+from hornbook.config.objective import BOUND_ALONE, likelihood_kind
 from hornbook.config.run import Config
 from hornbook.distributed.device import resolve_device
 from hornbook.errors import CheckpointError, GenerationError
@@ -22,6 +22,7 @@ from hornbook.evaluation.perplexity import evaluate_perplexity
 from hornbook.evaluation.streams import open_stream
 from hornbook.generation.infill import infill_text
 from hornbook.generation.text import generate_text, stream_text
+from hornbook.models.lora import merge_lora
 from hornbook.models.transformer import Transformer
 from hornbook.storage.run_dir import RunDir, resolve_checkpoint
 from hornbook.tokenizer.tokenizer import Tokenizer
@@ -119,6 +120,8 @@ def train(
     path, model = resolve_checkpoint(trained.run_dir.root), trained.model
     if any(hasattr(parameter, "to_local") for parameter in model.parameters()):  # cut up, by processes that part
         model, _, _ = load_model(path)
+    if model.lora is not None:
+        merge_lora(model)  # as `load` would
     return Run(
         model=model.eval(),
         tokenizer=trained.tokenizer,
@@ -159,7 +162,7 @@ def evaluate(model: LanguageModel | str | Path, **settings: Setting) -> Evaluati
         DataError: if the text is missing or too short.
     """
     loaded = model if isinstance(model, LanguageModel) else load(model)
-    is_bound = loaded.objective.get("kind") in BOUND_ALONE or any(name.startswith("bound.") for name in settings)
+    is_bound = likelihood_kind(loaded.objective) in BOUND_ALONE or any(name.startswith("bound.") for name in settings)
     data = settings.pop("data", None)
     config = _configure("eval", settings, {} if data is None else {"data.path": str(data)})
     path, step = str(loaded.path), loaded.step

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,13 +21,13 @@ from hornbook.checkpoint.load import Checkpoint, load_checkpoint
 from hornbook.config.dump import config_hash
 from hornbook.config.run import Config
 from hornbook.data.loader import RowOrigin
-from hornbook.data.mixture import Mixture
+from hornbook.data.mixture import MixedOrder, Mixture
+from hornbook.data.otherwise import otherwise_prepared
 from hornbook.distributed.device import explained_nondeterminism, ready_device
 from hornbook.distributed.environment import place_of
 from hornbook.distributed.precision import DTYPES, fp32_products
 from hornbook.distributed.process_group import ALONE, Processes, joined
 from hornbook.errors import ConfigError
-from hornbook.models.accounting import training_flops_per_token
 from hornbook.models.attention_kernels import check_kernel, only_kernel
 from hornbook.models.transformer import Transformer
 from hornbook.optim.averaging import show_averages
@@ -37,18 +38,19 @@ from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tracking.tracker import Scalar, Tracker
 from hornbook.training.branches import find_branch_point, trunk_choices
 from hornbook.training.choices import Choices
-from hornbook.training.choosing import choose
+from hornbook.training.choosing import choose, flops_per_token
 from hornbook.training.compiled import compile_updates, remember
 from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
 from hornbook.training.norms import Norms, NormWatch
 from hornbook.training.out_of_memory import rows_at
 from hornbook.training.reading import read
+from hornbook.training.reference_scores import settle_reference
 from hornbook.training.resume import changed_rate, find_checkpoint, find_run, settings_of
 from hornbook.training.run_record import Beginning, failures_logged, recorded, silent
 from hornbook.training.saving import Artifacts, Sampler, Saver, restore, sharded_saves
 from hornbook.training.shares import Shares
 from hornbook.training.skip_record import RecordSkipped
-from hornbook.training.start import build_learner, build_model, shape_of, tokenizer_of
+from hornbook.training.start import as_read, build_learner, build_model, shape_of, tokenizer_of
 from hornbook.training.state import TrainState
 from hornbook.training.trainer import OnRetreat, Trainer, TrainResult, no_retreat
 from hornbook.training.validation import Validation
@@ -127,14 +129,15 @@ def build_job(
     init_from = config.model.init_from if checkpoint is None else None
     start = None if init_from is None else load_checkpoint(init_from, with_optimizer=False)
     tokenizer = tokenizer_of(config, data, start or checkpoint)
-    shape = shape_of(config, tokenizer)
+    shape = shape_of(config, tokenizer, start or checkpoint)
     check_kernel(config.model.attention_backend, shape, device, DTYPES[config.train.precision])
     steps_left = config.train.steps - (0 if checkpoint is None else checkpoint.step)
     choices, remarks = choose(config, shape, device, kept=kept, steps_left=steps_left, processes=processes)
     torch.set_num_threads(choices.threads)
-    model = build_model(config, shape, choices, start)
+    model = build_model(config, shape, choices, start, tokens=tokenizer.vocab_size)
     if not config.distributed.cuts_up_model(processes.world_size):  # else no device need hold all of it
         model = model.to(device)
+    remarks += otherwise_prepared(config, data, None if start is None else start.tokenizer)
     job = Job(config, data, tokenizer, model, choices, remarks, processes, device)
     state = TrainState() if checkpoint is None else restore(job.learner, checkpoint)
     return job, state if resumed else state.branched()
@@ -157,10 +160,7 @@ class Job:
         self.config = config
         self.processes = processes
         self.choices = choices
-        self.remarks = [*remarks, *filter(None, [Mixture.remark(config.data)])]
-        self.data = data
-        self.tokenizer = tokenizer
-        self.model = model
+        self.data, self.tokenizer, self.model = data, tokenizer, model
         byte_lengths = torch.from_numpy(tokenizer.byte_lengths())
         self.learner = build_learner(
             config, model, processes, device=device, mask_id=tokenizer.mask_id, byte_lengths=byte_lengths
@@ -168,15 +168,15 @@ class Job:
         self.strategy = self.learner.strategy
         if choices.compile:
             compile_updates(self.learner.optimizer)
-        reading = read(config, data, choices, processes, lookahead=self.learner.objective.lookahead)
+        self.reading = reading = read(config, data, choices, processes, lookahead=self.learner.objective.lookahead)
         self.order, self.batches, self.held_out = reading.order, reading.batches, reading.held_out
-        if self.held_out is not None:
-            self.remarks = [*self.remarks, *filter(None, [self.held_out.remark])]
+        held_out = None if self.held_out is None else self.held_out.remark
+        self.remarks = [*remarks, *filter(None, (Mixture.remark(config.data), held_out))]
         self.sampler: Sampler | None = None
         if config.train.sample_every:
-            objective = config.objective.model_dump(mode="json")
-            prompts = config.train.sample_prompts
-            self.sampler = Sampler(self.learner, tokenizer, prompts, config.generate, objective)
+            prompts, objective = config.train.sample_prompts, as_read(config.objective)
+            form = {"as_messages": config.data.stage != "pretrain"}
+            self.sampler = Sampler(self.learner, tokenizer, prompts, config.generate, objective, **form)
 
     def run(self, run_dir: RunDir, state: TrainState, *, resumed: bool) -> TrainedRun:
         """Everything that happens inside the run directory; whatever ends it early leaves the run `failed`."""
@@ -198,12 +198,14 @@ class Job:
                 record = at_end.enter_context(recorded(run_dir, self.config, self.choices, beginning))
 
             processes.first(begin)
+            given = (self.config, self.learner, self.reading, self.data.digest)
+            settle_reference(*given, run_dir, processes, record.tracker, tokens=self.tokenizer.vocab_size)
             retreat = functools.partial(self._retreat, run_dir, record.tracker)
             with explained_nondeterminism():
                 result = self.trainer(state, self._hooks(run_dir, record.tracker), retreat).run()
             if self.choices.compile:
                 rows, config = self.choices.micro_batch_size, self.config
-                remember(self.model.config, rows, config.train.precision, config.objective.kind)
+                remember(self.model.config, rows, config.train.precision, config.objective.kind, config.lora)
             show_averages(self.learner.optimizer)
             self.strategy.share()
             record.status = "preempted" if result.stop_reason == "preempted" else "finished"
@@ -212,7 +214,8 @@ class Job:
 
     def _details(self) -> dict[str, Scalar]:
         warning = {"warning": "; ".join(self.remarks)} if self.remarks else {}
-        return {"n_parameters": self.model.n_parameters, "choices": self.choices.line(), **warning}
+        trained = {} if self.config.lora is None else {"trained_parameters": self.model.n_trained}
+        return {"n_parameters": self.model.n_parameters, **trained, "choices": self.choices.line(), **warning}
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
@@ -230,7 +233,7 @@ class Job:
             self.choices.write(run_dir.choices_file)
         tracker.log("notice", step, {"notice/text": line})
 
-    def trainer(self, state: TrainState, hooks: Sequence[Hook], on_retreat: OnRetreat = no_retreat) -> Trainer:
+    def trainer(self, state: TrainState, hooks: Sequence[Hook], on_retreat: OnRetreat = no_retreat) -> Trainer[Any]:
         """The loop from `state` on; `on_retreat` hears of choices that did not hold."""
         config = self.config
         total, d_model = config.train.steps, config.model.d_model
@@ -259,8 +262,7 @@ class Job:
             tracker,
             every=config.train.log_every,
             device=device,
-            flops_per_token=training_flops_per_token(self.model.config, context=self.model.config.context_length)
-            * config.objective.tokens_read,
+            flops_per_token=flops_per_token(config, self.model.config),
             peak_flops=self._peak_flops(),
             compiles=self.choices.compile,
         )
@@ -268,7 +270,7 @@ class Job:
             directory=run_dir.checkpoints,
             learner=self.learner,
             tokenizer=self.tokenizer,
-            objective=config.objective.model_dump(mode="json"),
+            objective=as_read(config.objective),
             keep=config.checkpoint,
             parts=sharded_saves(config, self.strategy, run_dir.checkpoints, self.processes),
         )
@@ -278,7 +280,7 @@ class Job:
         hooks: list[Hook] = [skipped, log]
         if isinstance(self.learner.watch, NormWatch):
             hooks.append(Norms(self.learner.watch, tracker))
-        if len(self.data.names) > 1:
+        if isinstance(self.order, MixedOrder) and len(self.data.names) > 1:
             every, samples = config.train.log_every, self.batches.samples_per_step
             hooks.append(Shares(self.data.names, self.order, tracker, samples_per_step=samples, every=every))
         if self.held_out is not None:

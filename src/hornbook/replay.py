@@ -10,8 +10,10 @@ from hornbook.distributed.device import explained_nondeterminism
 from hornbook.errors import CheckpointError, ConfigError
 from hornbook.storage.run_dir import RunDir, list_checkpoints
 from hornbook.training.choices import Choices
+from hornbook.training.reference_scores import settle_reference
 from hornbook.training.replay import Replay, replay
 from hornbook.training.resume import find_checkpoint, find_run, settings_of
+from hornbook.training.run_record import silent
 
 
 def replay_step(config: Config, run: Path, *, step: int) -> Replay:
@@ -37,6 +39,8 @@ def replay_step(config: Config, run: Path, *, step: int) -> Replay:
             f"--replay-step {step}: this branch begins after step {state.step}; replay earlier steps in "
             f"{_trunk(config)}"
         )
+    given = (config, job.learner, job.reading, data.digest, run_dir, job.processes, silent().tracker)
+    settle_reference(*given, tokens=job.tokenizer.vocab_size)
     trainer = job.trainer(state, hooks=[])
     with job.computing(), explained_nondeterminism():
         return replay(trainer, job.batches, job.tokenizer, step=step)

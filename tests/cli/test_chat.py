@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from hornbook.cli import chat
+from hornbook.cli.conversation import ByTemplate, Conversation, OneText
 from hornbook.cli.main import main
+from hornbook.config.chat import TEMPLATES, ChatTemplate
 from hornbook.config.generate import GenerateConfig
 from hornbook.config.tokenizer import TokenizerConfig
 from hornbook.errors import GenerationError
@@ -20,9 +21,9 @@ def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("chat"))
 
 
-def talk(monkeypatch, capsys, run, *lines: str) -> tuple[list[dict], str]:
+def talk(monkeypatch, capsys, run, *lines: str, flags: tuple[str, ...] = ()) -> tuple[list[dict], str]:
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
-    assert main(["chat", str(run), "--max-new-tokens", "4", "--set", "run.threads=1"]) == 0
+    assert main(["chat", str(run), "--max-new-tokens", "4", "--set", "run.threads=1", *flags]) == 0
     captured = capsys.readouterr()
     return [json.loads(line) for line in captured.out.splitlines()], captured.err
 
@@ -54,6 +55,12 @@ def test_save_writes_a_new_file_and_never_over_one(monkeypatch, capsys, run, tmp
     assert file.read_text(encoding="utf-8") == f"the cat{turns[0]['output']}\n"
     assert "saved 1 turns" in errors
     assert "not saved: File exists" in errors
+
+
+def test_nothing_is_saved_before_an_answer(monkeypatch, capsys, run, tmp_path):
+    _, errors = talk(monkeypatch, capsys, run, f"/save {tmp_path / 'talk.json'}")
+    assert "not saved: the conversation has no answer yet" in errors
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_line_that_cannot_be_read_is_told_and_the_talk_goes_on(monkeypatch, capsys, run):
@@ -99,7 +106,7 @@ class Answer:
         return self
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
     return Tokenizer.train(["x"], TokenizerConfig(vocab_size=257, special_tokens="none"))
 
@@ -116,7 +123,7 @@ def conversation(tokenizer, *answers, context_length=32, **settings):
         return told
 
     config = GenerateConfig(**{"max_new_tokens": 8, **settings})
-    return chat.Conversation(tokenizer, config, context_length=context_length, answer=answer), seen
+    return Conversation(OneText(tokenizer), config, context_length=context_length, answer=answer), seen
 
 
 def test_history_is_text_and_every_turn_has_its_own_seed(tokenizer):
@@ -193,3 +200,131 @@ def test_interrupting_the_terminal_does_too(tokenizer):
     talk, _ = conversation(tokenizer, Answer("once ", "never"))
     assert talk.say("a", show).reason == "interrupted"
     assert talk.turns[0].answer == "once "
+
+
+def by_template(tokenizer, *answers, template="hornbook", system="", **settings):
+    speaks = tokenizer.with_chat_template(template if isinstance(template, ChatTemplate) else TEMPLATES[template])
+    inner, _ = conversation(tokenizer, *answers, **settings)
+    prompts = []
+
+    def answer(prompt, seed):
+        prompts.append(speaks.decode(prompt))
+        return inner._answer(prompt, seed)
+
+    context = settings.get("context_length", 32)
+    return Conversation(
+        ByTemplate(speaks), inner._config, context_length=context, answer=answer, system=system
+    ), prompts
+
+
+def test_a_template_is_spoken_with_history_and_system_message(tokenizer):
+    talk, prompts = by_template(tokenizer, Answer("b"), Answer("d"), Answer("f"), system="s", context_length=100)
+    talk.say("a", str)
+    talk.say("<|end|>", str)
+    talk.system = ""
+    talk.say("e", str)
+    assert prompts == [
+        "<|system|>s<|end|><|user|>a<|end|><|assistant|>",
+        "<|system|>s<|end|><|user|>a<|end|><|assistant|>b<|end|><|user|><|end|><|end|><|assistant|>",
+        "<|user|>a<|end|><|assistant|>b<|end|><|user|><|end|><|end|><|assistant|>d<|end|><|user|>e<|end|><|assistant|>",
+    ]
+
+
+def test_of_a_template_whole_turns_are_left_out_and_the_system_message_stays(tokenizer, capsys):
+    """25 tokens may be read: 3 of the system message, 14 a turn, 5 of the line and what stands before the answer."""
+    talk, prompts = by_template(tokenizer, *[Answer("-" * 8) for _ in range(4)], system="s")
+    for letter in "abcd":
+        talk.say(letter * 2, str)
+    for before, after, prompt in zip("abc", "bcd", prompts[1:], strict=True):
+        turn = f"<|user|>{before * 2}<|end|><|assistant|>{'-' * 8}<|end|>"
+        assert prompt == f"<|system|>s<|end|>{turn}<|user|>{after * 2}<|end|><|assistant|>"
+    assert capsys.readouterr().err.count("outgrew the context") == 1
+    talk.reset()
+    assert (talk.turns, talk.system) == ([], "s")
+
+
+def test_a_line_that_leaves_less_room_than_asked_for_is_read_alone(tokenizer):
+    talk, prompts = by_template(tokenizer, Answer("-"), Answer("-"))
+    talk.say("aa", str)
+    talk.say("b" * 24, str)
+    assert prompts[1] == f"<|user|>{'b' * 24}<|end|><|assistant|>"
+
+
+def test_a_turn_without_an_answer_is_not_read_again(tokenizer):
+    talk, prompts = by_template(tokenizer, Answer(KeyboardInterrupt()), Answer("-"))
+    assert talk.say("a", str).reason == "interrupted"
+    talk.say("b", str)
+    assert prompts[1] == "<|user|>b<|end|><|assistant|>"
+
+
+def test_what_was_left_out_does_not_come_back_whatever_was_not_answered(tokenizer):
+    stopped = [Answer(KeyboardInterrupt()) for _ in range(2)]
+    talk, prompts = by_template(tokenizer, stopped[0], Answer("-" * 8), stopped[1], Answer("-"))
+    for line in ("x", "a", "b" * 12, "c"):
+        talk.say(line, str)
+    assert prompts[2] == f"<|user|>{'b' * 12}<|end|><|assistant|>"
+    assert prompts[3] == "<|user|>c<|end|><|assistant|>"
+
+
+def test_where_the_system_gives_instructions_the_first_line_is_one(tokenizer):
+    talk, prompts = by_template(tokenizer, Answer("b"), Answer("d"), Answer("f"), template="simple_transformer")
+    talk.say("a", str)
+    talk.say("c", str)
+    talk.reset()
+    talk.system = "s"
+    talk.say("e", str)
+    assert prompts == [
+        "<SYSTEM>a</SYSTEM><MODEL>",
+        "<SYSTEM>a</SYSTEM><MODEL>b</MODEL><USER>c</USER><MODEL>",
+        "<SYSTEM>s</SYSTEM><USER>e</USER><MODEL>",
+    ]
+
+
+def test_saved_as_messages_it_can_be_tuned_on_and_as_text_be_read(tokenizer, tmp_path):
+    talk, _ = by_template(
+        tokenizer, Answer("b"), Answer(KeyboardInterrupt()), Answer("d\n"), system="s", context_length=99
+    )
+    for line in ("a", "x", "c"):
+        talk.say(line, str)
+    said = [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d\n")]
+    record = {"messages": [{"role": role, "content": content} for role, content in said]}
+    for name, content in (("t.jsonl", record), ("t.json", [record])):
+        talk.save(tmp_path / name)
+        assert json.loads((tmp_path / name).read_text(encoding="utf-8")) == content
+    assert "\n" not in (tmp_path / "t.jsonl").read_text(encoding="utf-8").removesuffix("\n")
+    talk.save(tmp_path / "t.txt")
+    assert (tmp_path / "t.txt").read_text(encoding="utf-8") == "system: s\n\n> a\nb\n\n> x\n\n\n> c\nd\n\n"
+
+
+@pytest.fixture(scope="module", params=["next_token", "masked_diffusion"])
+def tuned(request, tmp_path_factory):
+    """A run whose checkpoint speaks ChatML; its model is as random as on its first day."""
+    template = ChatTemplate(**{**TEMPLATES["chatml"].model_dump(), "default_system": "be kind"})
+    room = {"model__context_length": 128, "train__tokens_per_step": 256}
+    return make_run(tmp_path_factory.mktemp("tuned"), {"kind": request.param}, chat_template=template, **room)
+
+
+def test_a_tuned_checkpoint_has_a_system_message_to_show_and_to_set(monkeypatch, capsys, tuned):
+    lines = ("/system", "hi", "/system be brief", "/system", "a", '/system ""', "/system")
+    turns, errors = talk(monkeypatch, capsys, tuned, *lines)
+    assert [turn["prompt"] for turn in turns] == ["hi", "a"]
+    assert [line for line in errors.splitlines() if "system" in line] == [
+        "system: be kind",
+        "system: be brief",
+        "no system message",
+    ]
+
+
+def test_answers_are_at_most_half_of_a_context_that_is_short_of_the_default(monkeypatch, capsys, tuned):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("hi\n"))
+    assert main(["chat", str(tuned), "--set", "run.threads=1"]) == 0
+    assert json.loads(capsys.readouterr().out)["prompt"] == "hi"
+
+
+def test_a_system_message_from_the_command_line(monkeypatch, capsys, tuned, run):
+    _, errors = talk(monkeypatch, capsys, tuned, "/system", flags=["--system", "be brief"])
+    assert "system: be brief" in errors
+    _, errors = talk(monkeypatch, capsys, run, "/system be brief")
+    assert "/system: this checkpoint has no chat template" in errors
+    assert main(["chat", str(run), "--system", "be brief"]) == 2
+    assert "has no chat template" in capsys.readouterr().err

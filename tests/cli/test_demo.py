@@ -13,7 +13,7 @@ import pytest
 from hornbook.cli import demo, generate
 from hornbook.cli.main import main
 from hornbook.storage.run_dir import RunDir
-from tiny_demo import shrink_demo
+from tiny_demo import shrink_demo, shrink_full_demo
 from tiny_project import text
 
 
@@ -96,6 +96,37 @@ def test_masked_diffusion_ends_with_the_steps_of_a_text_and_its_commands_work(tm
         if "--show-denoising" in words:
             assert told[-1]["output"] == shown["output"], "the command shows again what the demo showed"
         assert told
+
+
+@pytest.mark.medium
+def test_the_whole_life_of_a_chat_model_and_its_commands(tmp_path, monkeypatch, capsys):
+    shrink_full_demo(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.txt").write_text(text(1500), encoding="utf-8")
+    assert main(["demo", "--full", "--minutes", "0.1", "--corpus", "own.txt", "--out", "my runs"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    *_, last = strict_events(captured.out)
+    assert last["stage"] == "next"
+    assert len(last["commands"]) == 3
+    for command in last["commands"]:
+        words = shlex.split(command)[3:]
+        monkeypatch.setattr(sys, "stdin", io.StringIO("Copy: a b c\n/quit\n"))
+        assert main([*words, *(["--set", "train.steps=2"] if words[0] == "train" else [])]) == 0, command
+        assert strict_events(capsys.readouterr().out)
+
+
+def test_a_chat_model_by_masked_diffusion_is_no_part_of_the_demo(capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["demo", "--full", "--diffusion"])
+    assert error.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_after_an_interruption_of_tuning_the_way_on_is_shown(tmp_path):
+    runs = (RunDir(tmp_path / "run"), RunDir(tmp_path / "sft"))
+    result = SimpleNamespace(base=SimpleNamespace(root=tmp_path), runs=runs, is_finished=False)
+    assert demo.full_commands(result, "hornbook") == [f"hornbook train --resume {tmp_path / 'sft'}"]
 
 
 def test_after_an_interruption_the_way_on_is_shown(tmp_path):

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from hornbook.cli.main import main
+from hornbook.config.chat import TEMPLATES
 from hornbook.storage.run_dir import RunDir
 from tiny_run import STEP, make_run
 
@@ -184,3 +185,21 @@ def test_refusals_say_what_to_do(run, capsys, piped, arguments, message):
 def test_more_prompts_than_fit_one_batch(run, capsys):
     results = generate(capsys, run, "--prompt", "a", "--num-samples", 18)
     assert len(results) == 18
+
+
+def test_a_prompt_as_a_message(tmp_path, capsys, monkeypatch, run):
+    tuned = make_run(
+        tmp_path, chat_template=TEMPLATES["hornbook"], model__context_length=64, train__tokens_per_step=128
+    )
+    [result] = generate(capsys, tuned, "--chat", "--prompt", "hi<|end|>")
+    assert result["prompt"] == "<|user|>hi<|end|><|end|><|assistant|>"
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert main(["generate", str(tuned), "--chat", "--prompt", "hi", "--max-new-tokens", "4"]) == 0
+    assert "hi" not in terminal.getvalue()
+    assert main(["generate", str(run), "--chat", "--prompt", "hi"]) == 2
+    assert "--chat: " in capsys.readouterr().err
+    assert main(["generate", str(tuned), "--chat", "--prompt", " "]) == 2
+    assert "--chat: an empty message cannot be answered" in capsys.readouterr().err
+    assert main(["generate", str(tuned), "--chat", "--infill", "a<|mask|>"]) == 2
+    assert "leave one of them out" in capsys.readouterr().err

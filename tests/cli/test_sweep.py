@@ -1,5 +1,6 @@
 """`hornbook sweep` on a tiny project: in this process, and with processes that are killed."""
 
+import contextlib
 import json
 import os
 import signal
@@ -11,11 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from hornbook.cli import sweep_run
 from hornbook.cli.main import main
 from hornbook.errors import PeerLostError
 from hornbook.sweeps.ledger import read_tries
 from hornbook.sweeps.status import standings
 from hornbook.sweeps.sweep import Sweep
+from hornbook.training.preemption import Preemption
 from sweeps.six_points import SIX, write_six
 from tiny_project import make_project
 
@@ -305,3 +308,13 @@ def test_a_rehearsal_hands_nothing_in(file, tmp_path, capsys):
     assert (event["job"], event["indices"]) == (None, [0, 1, 2, 3, 4, 5])
     assert Path(event["script"]).read_text().startswith("#!/bin/bash")
     assert main(["sweep", "status", str(file)]) == 0  # and asks no scheduler
+
+
+def test_being_asked_to_stop_is_not_forgotten_where_the_exception_is_swallowed():
+    with sweep_run._leaving_at_once():
+        with contextlib.suppress(SystemExit):  # as compiled code does that calls back into Python
+            os.kill(os.getpid(), signal.SIGTERM)
+        with Preemption() as preemption:
+            assert preemption.requested == signal.SIGTERM
+    with Preemption() as preemption:
+        assert preemption.requested is None

@@ -97,6 +97,7 @@ def test_stopped_as_a_whole_every_run_saves(file, tmp_path):
     assert set(found) <= {"preempted", "waiting"}
 
 
+@pytest.mark.slow
 def test_when_the_pool_is_killed_its_runs_save_and_end(file):
     process = start("run", str(file), "--set", "train.steps=100_000", "--set", OFF, "--set", "sweep.resources.cpus=1")
     sweep = Sweep.load(file)

@@ -17,7 +17,7 @@ from rich.console import Console
 from hornbook.cli.main import main
 from hornbook.cli.token_documents import GivenTexts, StoredDocuments
 from hornbook.cli.token_pager import Pager
-from hornbook.cli.token_rows import rows, widths
+from hornbook.cli.token_rows import in_turns_with_bytes, rows, widths
 from hornbook.cli.token_text import Part, Token, parts, quoted, tokens_of, visible
 from hornbook.data.dataset import Dataset
 from hornbook.tokenizer.tokenizer import Tokenizer
@@ -81,7 +81,7 @@ def test_parts_tell_escapes_from_text():
 def test_rows_show_every_token_and_fit(tokenizer):
     ids = tokenizer.encode(HOSTILE * 5, allowed_special="all")
     sides = widths(60)
-    shown = list(rows(tokens_of(tokenizer, ids), sides, with_bytes=True))
+    shown = list(rows(tokens_of(tokenizer, ids), sides, in_turns_with_bytes))
     assert sum(row.n_tokens for row in shown) == len(ids)
     assert all(line.cell_len <= 60 for row in shown for line in row.lines)
     left = "".join(line.plain[: sides.raw].rstrip() for row in shown for line in row.lines)

@@ -33,8 +33,8 @@ def poison(monkeypatch: pytest.MonkeyPatch, row: list[int]) -> None:
     """From now on models overflow in LAYER where they read this row, as an example would that is bad in itself."""
     whole = assemble.build_model
 
-    def poisoned(*arguments: object) -> torch.nn.Module:
-        model, bad = whole(*arguments), torch.zeros(0, dtype=torch.bool)
+    def poisoned(*arguments: object, **named: object) -> torch.nn.Module:
+        model, bad = whole(*arguments, **named), torch.zeros(0, dtype=torch.bool)
 
         def look(module: object, inputs: tuple[torch.Tensor, ...]) -> None:
             nonlocal bad

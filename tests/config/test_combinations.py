@@ -8,6 +8,8 @@ from hornbook.errors import ConfigError
 DIFFUSION = "[objective]\nkind = 'masked_diffusion'\n"
 BLOCKS = "[objective]\nkind = 'block_diffusion'\n"
 FSDP = "[distributed]\nstrategy = 'fsdp'\n"
+PAIRS = "[data]\nstage = 'dpo'\n[objective]\nkind = 'preference'\n"
+GELU = "[model]\ninit_from = 'base'\nfeed_forward = 'gelu'\n"
 WSD = "[schedule]\nkind = 'wsd'\n"
 CASES = [
     # sizes
@@ -73,6 +75,19 @@ CASES = [
     (FSDP + "[model]\nattention_backend = 'compiled'", "run.toml:4: model.attention_backend asks for compiled code"),
     (FSDP + "[tracking]\nhistograms_every = 5\ntensorboard = true", "run.toml:4: tracking.histograms_every = 5 needs"),
     ("[checkpoint]\nsharded = true", "run.toml:2: checkpoint.sharded = true writes the parts of a model"),
+    # adapters
+    ("[lora]", "run.toml:1: lora adapts a model that has learnt"),
+    ("[lora]\nrank = 4", "lora adapts a model that has learnt"),
+    ("[lora]\nrank = 0", "run.toml:2: lora.rank = 0: expected"),
+    ("[lora]\ntargets = []", "run.toml:2: lora.targets = []: expected"),
+    ("[lora]\ntargets = ['q_proj', 'gate']", 'run.toml:2: lora.targets[1] = "gate": expected one of q_proj'),
+    (GELU + "[lora]\ntargets = ['gate_proj', 'q_proj']", "run.toml:5: lora.targets lists gate_proj, and a model of"),
+    (GELU + "[lora]\ntargets = ['gate_proj', 'q_proj']", "has only q_proj, k_proj, v_proj, o_proj, up_proj, down_proj"),
+    (GELU + "[lora]\nalso_train = ['head']", "run.toml:5: lora.also_train lists head, and the model has none of its"),
+    (
+        GELU + "[lora]\nalso_train = ['token_embedding']\n" + PAIRS + "reference = 'adapter'",
+        'run.toml:10: objective.reference = "adapter" with lora.also_train',
+    ),
     # keys of another kind
     ("[schedule]\nkind = 'cosine'\ndecay_fraction = 0.1", "it belongs to [schedule] of kind wsd"),
     ("[schedule]\nkind = 'noam'\nwarmup_fraction = 0.1", "it belongs to [schedule] of kind"),

@@ -208,7 +208,7 @@ def test_all_wrong_assignments_are_listed():
         ("[train]\nbatch_size = 1", "train.batch_size: unknown key; did you mean train.micro_batch_size?"),
         ("[model]\nbatch_size = 1", "it belongs to [eval], or did you mean train.micro_batch_size?"),
         ("batch_size = 1", "it belongs to [eval], or did you mean train.micro_batch_size?"),
-        ("[objective]\nxyz = 1", "run.toml:2: objective.xyz: unknown key; known here: label_smoothing, z_loss, kind"),
+        ("[objective]\nxyz = 1", "objective.xyz: unknown key; known here: normalize, label_smoothing, z_loss, kind"),
         ("[train]\nsteps = 0", "run.toml:2: train.steps = 0: expected an integer of at least 1"),
         ("[train]\nsteps = true", "run.toml:2: train.steps = true: expected an integer of at least 1"),
         ("train.steps = 1.0", "run.toml:1: train.steps = 1.0: expected an integer of at least 1"),

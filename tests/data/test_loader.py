@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hornbook.data.batch import Noised, TokenBatch
-from hornbook.data.loader import Prefetcher, WindowBatches, fixed_batches
+from hornbook.data.loader import Prefetcher, StepBatches, WindowSamples, fixed_batches
 from hornbook.data.order import SampleOrder
 from hornbook.data.windows import Windows
 from hornbook.errors import DataError
@@ -19,9 +19,9 @@ def windows(stream_of):
     return Windows(stream_of([range(101)], shard_tokens=40), context_length=4, stride=4, lookahead=1)  # 25 windows
 
 
-def batches(windows, **shape) -> WindowBatches:
+def batches(windows, **shape) -> StepBatches[TokenBatch]:
     order = SampleOrder(len(windows), seed=5)
-    return WindowBatches(windows, order, **{"samples_per_step": 12, "micro_batch_size": 2, **shape})
+    return StepBatches(WindowSamples(windows), order, **{"samples_per_step": 12, "micro_batch_size": 2, **shape})
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
@@ -61,21 +61,21 @@ def test_a_step_that_cannot_be_cut(windows):
 
 
 def test_fixed_batches_are_evenly_spaced_and_always_the_same(windows):
-    once, again = (fixed_batches(windows, n_windows=5, batch_size=2) for _ in range(2))
+    once, again = (fixed_batches(WindowSamples(windows), n_samples=5, batch_size=2) for _ in range(2))
     assert [batch.sample_ids.tolist() for batch in once] == [[0, 1], [2, 3], [4]]
     assert all(torch.equal(a.tokens, b.tokens) for a, b in zip(once, again, strict=True))
     assert once[1].tokens.tolist() == [windows[10].tolist(), windows[15].tolist()]
 
 
 def test_fixed_batches_take_all_of_a_short_split(windows):
-    rows = torch.cat([batch.tokens for batch in fixed_batches(windows, n_windows=1000, batch_size=10)])
+    rows = torch.cat([batch.tokens for batch in fixed_batches(WindowSamples(windows), n_samples=1000, batch_size=10)])
     assert rows.tolist() == [windows[i].tolist() for i in range(25)]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5, 7])
 def test_ranks_share_the_fixed_windows(windows, world_size):
     shares = [
-        fixed_batches(windows, n_windows=5, batch_size=2, rank=rank, world_size=world_size)
+        fixed_batches(WindowSamples(windows), n_samples=5, batch_size=2, rank=rank, world_size=world_size)
         for rank in range(world_size)
     ]
     counted = [
@@ -92,7 +92,7 @@ def test_ranks_share_the_fixed_windows(windows, world_size):
 def test_rows_are_those_of_all_ranks_in_their_global_micro_batches(windows):
     order = SampleOrder(len(windows), seed=3)
     one, *three = (
-        WindowBatches(windows, order, samples_per_step=12, micro_batch_size=2, rank=rank, world_size=n)
+        StepBatches(WindowSamples(windows), order, samples_per_step=12, micro_batch_size=2, rank=rank, world_size=n)
         for n, rank in ((1, 0), (3, 0), (3, 2))
     )
     for each in three:

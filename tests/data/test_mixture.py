@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hornbook.config.data import DataConfig, TextSource
-from hornbook.data.loader import WindowBatches
+from hornbook.data.loader import StepBatches, WindowSamples
 from hornbook.data.mixture import Mixture
 from hornbook.data.order import SampleOrder
 from hornbook.data.prepare import prepare
@@ -42,8 +42,9 @@ def reading(mixture, kind="shuffled", rows=12):
     return mixture.reading(context_length=LENGTH, lookahead=1, stride=LENGTH, seed=5, kind=kind, rows=rows)
 
 
-def batches(mixture, kind="shuffled", **shape) -> WindowBatches:
-    return WindowBatches(*reading(mixture, kind), **{"samples_per_step": 12, "micro_batch_size": 2, **shape})
+def batches(mixture, kind="shuffled", **shape) -> StepBatches:
+    windows, order = reading(mixture, kind)
+    return StepBatches(WindowSamples(windows), order, **{"samples_per_step": 12, "micro_batch_size": 2, **shape})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -100,7 +101,7 @@ def test_steps_have_the_proportions_and_what_is_told_is_what_was_read(parts):
         assert [seen[name] for name in "abc"] == mixture.proportions.counts((step + 1) * 12)
     assert [seen[name] / 240 for name in "abc"] == [0.5, 0.2, 0.3]
     order = source.order
-    sizes = map(len, source.windows.sets)
+    sizes = map(len, source.samples.windows.sets)
     assert order.epochs(240) == [count / size for count, size in zip((120, 48, 72), sizes, strict=True)]
 
 
@@ -109,7 +110,7 @@ def test_a_mixture_of_one_is_the_data_set(parts):
     assert one.digest == plain.digest == plain.datasets[0].digest
     assert one.words == plain.words == str(parts / "b")
     left, right = batches(one), batches(plain)
-    alone = SampleOrder(len(left.windows), seed=5)
+    alone = SampleOrder(len(left.samples), seed=5)
     assert [left.order.window(sample) for sample in range(300)] == [alone.window(sample) for sample in range(300)]
     assert left.rows(3) == right.rows(3)
 

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from hornbook.config.lora import LoraConfig
 from hornbook.config.model import ModelConfig
 from hornbook.config.objective import NextTokenConfig
 from hornbook.config.optim import AdamWConfig, OptimConfig
@@ -22,6 +23,7 @@ from hornbook.distributed.process_group import Processes
 from hornbook.distributed.single import SingleProcess
 from hornbook.distributed.strategy import Strategy
 from hornbook.errors import HornbookError
+from hornbook.models.lora import add_lora
 from hornbook.models.transformer import Transformer, roles
 from hornbook.objectives.next_token import NextToken
 from hornbook.objectives.objective import StepContext
@@ -51,6 +53,7 @@ class Settings:
     head_dim: int = 8
     qk_norm: bool = False
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    lora: LoraConfig | None = None
 
 
 def draw(step: int, micro_batches: int) -> list[TokenBatch]:
@@ -72,6 +75,8 @@ def build(processes: Processes, settings: Settings) -> Learner[TokenBatch]:
     config = ModelConfig(**shape, **heads, d_ff=32, tie_embeddings=settings.tied, dropout=settings.dropout)
     model = Transformer(config, seed=settings.seed + processes.rank).to(settings.dtype)  # rank 0's is what counts
     model.activation_checkpointing = settings.activation_checkpointing
+    if settings.lora is not None:
+        add_lora(model, settings.lora, seed=settings.seed + processes.rank)
     strategy = build_strategy(processes, settings)
     strategy.prepare(model)
     return Learner(

@@ -32,6 +32,14 @@ def test_the_objective_says_which(tokenizer, kind, asked, decoder):
 
 
 @pytest.mark.parametrize(
+    ("likelihood", "decoder"), [("next_token", Autoregressive), ("masked_diffusion", BlockDiffusion)]
+)
+def test_after_preferences_it_is_decoded_as_they_were_compared(tokenizer, likelihood, decoder):
+    objective = {"kind": "preference", "likelihood": likelihood}
+    assert isinstance(choose_decoder(GenerateConfig(), tokenizer, objective), decoder)
+
+
+@pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
         ("next_token", {"decoder": "diffusion"}, 'decoded by "autoregressive"; leave it at "auto"'),

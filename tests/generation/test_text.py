@@ -3,12 +3,14 @@
 import pytest
 import torch
 
+from hornbook.config.chat import TEMPLATES
 from hornbook.config.generate import GenerateConfig
 from hornbook.config.model import ModelConfig
 from hornbook.config.tokenizer import END_OF_TEXT, TokenizerConfig
-from hornbook.errors import GenerationError
+from hornbook.errors import GenerationError, HornbookError
 from hornbook.generation.text import encode_prompt, generate_text, stream_text
 from hornbook.models.transformer import Transformer
+from hornbook.tokenizer.chat import Message, render_prompt
 from hornbook.tokenizer.special_tokens import SpecialTokens, Template
 from hornbook.tokenizer.tokenizer import Tokenizer
 
@@ -198,3 +200,39 @@ def test_a_model_with_rounded_up_vocabulary_draws_only_real_tokens(tokenizer):
 
 def test_no_prompts_no_texts(model, tokenizer):
     assert generate_text(model, tokenizer, [], CONFIG) == []
+
+
+def test_ids_are_read_as_they_are(model, tokenizer):
+    texts = generate_text(model, tokenizer, ["the cat", "a"], CONFIG)
+    ids = generate_text(model, tokenizer, [tokenizer.encode("the cat"), tokenizer.encode("a")], CONFIG)
+    assert [each.tokens for each in ids] == [each.tokens for each in texts]
+    assert [each.prompt for each in ids] == ["the cat", "a"]
+    end = tokenizer.end_of_text_id
+    [marked] = generate_text(model, tokenizer, [[end, *tokenizer.encode("a")]], CONFIG)
+    assert marked.prompt == f"{END_OF_TEXT}a"
+    assert marked.tokens != texts[1].tokens
+    for wrong in ([], [tokenizer.vocab_size]):
+        with pytest.raises(HornbookError):
+            generate_text(model, tokenizer, [wrong], CONFIG)
+
+
+def test_the_stop_token_of_a_template_ends_an_answer_and_no_text(tokenizer):
+    speaks = tokenizer.with_chat_template(TEMPLATES["hornbook"])
+    stop = speaks.special_tokens["<|end|>"]
+    model = _always(speaks, stop)
+    [answer] = generate_text(model, speaks, [render_prompt(speaks, [Message("user", "hi")]).ids], CONFIG)
+    assert (answer.text, answer.tokens, answer.finish_reason) == ("", (stop,), "stop")
+    [text] = generate_text(model, speaks, ["hi"], changed(max_new_tokens=3))
+    assert (text.tokens, text.finish_reason) == ((stop,) * 3, "length")
+    stream = stream_text(model, speaks, render_prompt(speaks, [Message("user", "hi")]).ids, CONFIG)
+    assert (list(stream), stream.generation.finish_reason) == ([], "stop")
+
+
+@pytest.mark.parametrize("objective", [{"kind": "masked_diffusion"}, {"kind": "block_diffusion", "block_length": 4}])
+def test_padding_after_an_answer_by_diffusion_is_cut(tokenizer, objective):
+    """A model that lays out nothing but end-of-text: what a tuned one puts behind an answer."""
+    speaks = tokenizer.with_chat_template(TEMPLATES["hornbook"])
+    model = _always(speaks, speaks.end_of_text_id)
+    ids = render_prompt(speaks, [Message("user", "hi")]).ids
+    [answer] = generate_text(model, speaks, [ids], GenerateConfig(max_new_tokens=8), objective=objective)
+    assert (answer.text, answer.tokens, answer.finish_reason) == ("", (speaks.end_of_text_id,), "stop")

@@ -178,7 +178,7 @@ def test_scores_of_what_is_not_masked_reach_neither_sum_nor_gradient():
     batch = objective_of("masked").prepare(batch_of(), AT)
     masked = noise_of(batch).masked
     nll = torch.ones(masked.shape, dtype=torch.float64).masked_fill(~masked, math.inf).requires_grad_()
-    output = weighted_sum(TokenScores(nll, nll, nll), batch.tokens, noise_of(batch), None)
+    output = weighted_sum(TokenScores(nll, nll, nll), batch.tokens, noise_of(batch), None, "token")
     assert all(total.isfinite() for total, _ in output.metrics.values())
     output.terms[TERM].backward()
     assert nll.grad is not None

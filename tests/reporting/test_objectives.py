@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,22 @@ def test_the_least_loss_is_of_windows_that_start_cold(tmp_path):
 def test_what_reads_every_token_twice_is_told_to_cost_twice(tmp_path, kind):
     runs = [run_of(tmp_path, "ar", "next_token", 1.5), run_of(tmp_path, "other", kind, 1.5)]
     assert rows_of(runs)[2][4] == f"{2 * 256 * training_flops_per_token(SHAPE, context=8):.3g}"
+
+
+def test_frozen_weights_cost_less(tmp_path):
+    tuned = run_of(tmp_path, "tuned", "joint", 1.5)
+    tuned = replace(tuned, settings={**tuned.settings, "lora.rank": 8})
+    flops = 2 * 256 * training_flops_per_token(SHAPE, context=8, frozen=True)
+    assert rows_of([run_of(tmp_path, "ar", "next_token", 1.5), tuned])[2][4] == f"{flops:.3g}"
+
+
+def test_what_a_pair_costs_is_no_surprise_at_text(tmp_path):
+    runs = [run_of(tmp_path, kind, kind, 1.5) for kind in ("next_token", "preference", "joint")]
+    assert [row[0] for row in rows_of(runs)] == ["run", "next_token", "joint"]
+    assert rows_of(runs[:2]) == []
+    units = ("nats a token", "a pair", "nats a token, of preferences a pair")
+    for unit, drawn in zip(units, (runs[:1], runs[1:2], runs), strict=True):
+        assert f"<h3>Loss</h3> <span>{unit}</span>" in page(drawn)
 
 
 def test_runs_of_one_objective_are_not_compared_so(tmp_path):

@@ -90,3 +90,9 @@ def test_every_process_has_its_own_rows_of_the_same_step(config):
         for sample, batch in found.items():
             assert torch.equal(batch.tokens, whole[sample].tokens)
             assert torch.equal(batch.loss_mask, whole[sample].loss_mask)
+
+
+def test_tuning_is_verified_on_as_many_rows():
+    values = {"data.stage": "sft", "train.sequences_per_step": 24, "objective.normalize": "sequence"}
+    config = verified(cut_down(load_config(None, values=values).config), 18)
+    assert (config.rows_per_step, config.objective.normalize) == (18, "sequence")

@@ -154,6 +154,12 @@ def test_people_are_spoken_to_at_a_terminal_only(monkeypatch):
     assert [speaks_to_people(choice) for choice in ("auto", "rich", "json", "none")] == [True, True, False, False]
 
 
+def test_plain_lines_say_how_much_is_trained(capsys):
+    details = {"n_parameters": 17_000_000, "trained_parameters": 73_728}
+    PlainLines(LineOutput(sys.stdout)).start(RunInfo(name="r", details=details))
+    assert capsys.readouterr().out.splitlines() == ["run r", "trains 73,728 of 17,000,000 parameters"]
+
+
 def test_plain_lines_name_what_they_do_not_know(capsys):
     tracker = PlainLines(LineOutput(sys.stdout))
     tracker.start(RunInfo(name="r", first_step=5, resumed=True))

@@ -17,9 +17,11 @@ DOCUMENT = Path(__file__).parents[2] / "docs/formats.md"
 STEPS, EVERY = 16, {"train": 7, "val": 5, "norms": 4, "histograms": 8, "sample": 6}
 ELSEWHERE = {
     *("choices", "warning", "train/loss_scale", "train/overflows", "train/skipped", "train/skipped_gradient"),
-    *("train/compile_seconds", "world_size", "val/loss/NAME"),
+    *("train/compile_seconds", "world_size", "val/loss/NAME", "trained_parameters"),
     *("train/peak_memory_bytes", "train/mfu"),  # not known everywhere
     *("train/diffusion_nll", "train/mask_ratio"),  # with other objectives, as the next four
+    *(f"train/rewards/{name}" for name in ("chosen", "rejected", "margin", "accuracy", "score_variance")),
+    *(f"train/{logps}/{side}" for logps in ("logps", "logps_per_token") for side in ("chosen", "rejected")),
     *(f"train/nll_{bucket}" for bucket in ("p0_25", "p25_50", "p50_75", "p75_100")),
 }
 """Documented names that this run need not have."""

@@ -26,6 +26,9 @@ def test_parts_keep_one_order_and_leave_out_what_they_do_not_know():
     assert parts({"train/loss": math.nan}) == ["loss nan"]
     by_masking = {"val/nll_p75_100": 4.0, "val/nll_p0_25": 1.0, "val/diffusion_nll": 2.5}
     assert parts(by_masking) == ["diffusion at most 2.5000", "masked up to 25% 1.000", "100% 4.000"]
+    preferred = {"train/rewards/margin": 0.25, "train/rewards/chosen": 1.0, "train/rewards/accuracy": 0.9}
+    preferred["train/rewards/score_variance"] = 0.012
+    assert parts(preferred) == ["accuracy 90.0%", "margin 0.250", "its variance 0.012"]
 
 
 def test_downsample_keeps_the_mean_of_equal_parts():

@@ -46,6 +46,13 @@ def shown(view, width=120, height=40):
     return console.file.getvalue()
 
 
+def test_adapters_are_told_beside_the_whole():
+    view, _ = make()
+    view.start(RunInfo(name="tiny", total_steps=9, details={**DETAILS, "trained_parameters": 12_288}))
+    assert "803k parameters, 12.3k of them trained" in shown(view)
+    view.finish("finished")
+
+
 def train(view, steps, **more):
     for step in steps:
         values = {"loss": 5 - step / 25, "learning_rate": 1e-3, "grad_norm": 0.5, "tokens_per_second": 12_345.0}

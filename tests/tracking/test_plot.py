@@ -45,3 +45,9 @@ def test_without_matplotlib_there_is_no_picture_and_no_error(tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert save_plot(LossCurves.of(EVENTS), tmp_path / "plots", title="tiny") == []
     assert not (tmp_path / "plots").exists()
+
+
+def test_the_loss_of_preferences_is_of_a_pair():
+    event = {"event": "val", "step": 1, "val/loss": 0.7}
+    assert LossCurves.of([event]).unit == "nats per token"
+    assert LossCurves.of([{**event, "val/rewards/margin": 0.1}]).unit == "of a pair"

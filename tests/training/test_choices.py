@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from hornbook.config.distributed import DistributedConfig
+from hornbook.config.load import load_config
 from hornbook.config.run import Config
 from hornbook.distributed.process_group import Processes
 from hornbook.errors import CheckpointError, ConfigError
+from hornbook.models.accounting import parameter_counts
 from hornbook.profiling.probe import FastProducts, probe_fast_products
 from hornbook.training import choosing
 from hornbook.training.choices import Choices
@@ -127,6 +129,35 @@ def test_an_objective_that_reads_tokens_twice_takes_twice_the_memory(monkeypatch
     assert counted == [1, 8, 2, 16]
 
 
+def preference(**changes: object) -> Config:
+    values = {
+        "data.stage": "dpo",
+        "objective.kind": "preference",
+        "model.init_from": "base",
+        "model.context_length": 64,
+    }
+    return load_config(None, values=values | changes).config
+
+
+def test_a_copy_of_the_reference_takes_memory_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = settings().model.complete(vocab_size=50)
+    n_bytes = 4 * sum(parameter_counts(shape).values())
+    monkeypatch.setattr(choosing, "training_memory", lambda _, **given: {})
+    monkeypatch.setattr(choosing, "free_bytes", lambda device: n_bytes - 1)
+    with pytest.raises(ConfigError, match=r"one window needs about"):
+        choosing._micro_batch(preference(), shape, CPU, Processes(), plain=True)
+    choosing._micro_batch(preference(**{"objective.reference": "precomputed"}), shape, CPU, Processes(), plain=True)
+
+
+def test_every_mask_of_an_answer_is_computed() -> None:
+    """Of each token of a pair's two rows: once, or by every mask."""
+    shape = settings().model.complete(vocab_size=50)
+    once = choosing.flops_per_token(settings(), shape)
+    assert choosing.flops_per_token(preference(), shape) == once
+    by_masks = {"objective.likelihood": "masked_diffusion", "objective.draws": 5}
+    assert choosing.flops_per_token(preference(**by_masks), shape) == 5 * once
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
@@ -228,3 +259,12 @@ def test_a_step_that_cannot_be_shared_is_refused(world_size: int, rows: int | st
     choosing.check_shares(settings(micro_batch_size=rows), 1)
     with pytest.raises(ConfigError, match=advice):
         choosing.check_shares(settings(micro_batch_size=rows), world_size)
+
+
+def test_rows_of_tuning_that_cannot_be_shared_are_counted_as_rows() -> None:
+    values = {"data.stage": "sft", "train.sequences_per_step": 6, "train.micro_batch_size": 2}
+    config = load_config(None, values=values).config
+    choosing.check_shares(config, 3)
+    message = "sequences_per_step = 6 are rows that 4 processes cannot .* of 2; nearest: train.sequences_per_step = 8$"
+    with pytest.raises(ConfigError, match=message):
+        choosing.check_shares(config, 4)

@@ -20,12 +20,13 @@ def moment(state: TrainState, *, stop: StopReason | None = None, skip_reason: st
     report = StepReport(
         loss=2.0,
         trained_tokens=4,
+        tokens=8,
         grad_norm=0.5,
         learning_rate=0.1,
         metrics={"nll": (4.0, 4.0)},
         skip_reason=skip_reason,
     )
-    return Moment(step=state.step, state=state, report=report, tokens=8, seconds=0.25, seconds_left=9.0, stop=stop)
+    return Moment(step=state.step, state=state, report=report, seconds=0.25, seconds_left=9.0, stop=stop)
 
 
 def play(hooks: list[Hook], *, steps: int, last: StopReason = "finished") -> TrainState:

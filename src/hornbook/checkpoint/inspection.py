@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hornbook.checkpoint.header import read_header
 from hornbook.checkpoint.manifest import (
+    MODEL,
     MODEL_FILE,
     MODEL_JSON,
     STATE_JSON,
@@ -41,6 +42,8 @@ class Summary:
     files: dict[str, int]
     model: dict[str, object]
     objective: dict[str, object]
+    lora: dict[str, object] | None
+    """Of the adapters among the parameters."""
     state: dict[str, object]
 
     @property
@@ -77,7 +80,7 @@ def summarise(path: Path) -> Summary:
     manifest = read_manifest(path)
     verify_files(path, manifest, names=manifest.files, digests=False)
     described = read_object(path / MODEL_JSON)
-    model, objective = described.get("model"), described.get("objective")
+    model, objective, lora = (described.get(name) for name in ("model", "objective", "lora"))
     return Summary(
         path=path,
         step=manifest.step,
@@ -87,6 +90,7 @@ def summarise(path: Path) -> Summary:
         files={name: record.bytes for name, record in manifest.files.items()},
         model=model if isinstance(model, dict) else {},
         objective=objective if isinstance(objective, dict) else {},
+        lora=lora if isinstance(lora, dict) else None,
         state=read_object(path / STATE_JSON),
     )
 
@@ -95,7 +99,7 @@ def _parameters(path: Path, manifest: Manifest) -> int:
     if not manifest.shards:
         return sum(record.size for record in read_header(path / MODEL_FILE).values())
     headers = (read_header(path / name) for name in manifest.shards)
-    return sum(record.size for header in headers for name, record in header.items() if name.startswith("model/"))
+    return sum(record.size for header in headers for name, record in header.items() if name.startswith(MODEL))
 
 
 def find_problems(path: Path) -> dict[Path, str | None]:

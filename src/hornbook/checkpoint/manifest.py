@@ -26,6 +26,8 @@ STATE_JSON = "state.json"
 TOKENIZER_FOLDER = "tokenizer"
 SHARDS_FOLDER = "shards"
 """Of a sharded checkpoint: what each process wrote, in the place of both safetensors files."""
+MODEL, OPTIMIZER = "model/", "optimizer/"
+"""What names in shards begin with."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,6 @@ from hornbook.checkpoint.header import read_header, read_metadata
 from hornbook.distributed.full_state import StoredTensors
 from hornbook.errors import CheckpointError
 
-MODEL, OPTIMIZER = "model/", "optimizer/"
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:

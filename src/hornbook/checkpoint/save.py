@@ -30,6 +30,7 @@ from hornbook.checkpoint.manifest import (
     write_manifest,
 )
 from hornbook.checkpoint.tensors import tensors_sha256, write_tensors
+from hornbook.config.lora import LoraConfig
 from hornbook.config.model import ModelConfig
 from hornbook.errors import CheckpointError
 from hornbook.storage.atomic import commit_directory, replace_file, sweep_temporaries
@@ -51,13 +52,14 @@ def save_checkpoint(
     state: Mapping[str, object],
     tokenizer: Tokenizer | None,
     best: bool = False,
+    lora: LoraConfig | None = None,
 ) -> Path:
     """Write a checkpoint below `directory` (a run's checkpoints/) and return where it stands.
 
     A checkpoint of the same step is replaced, except that a light one adds nothing to a full one of the same weights,
     which then stays. Only a full one, which needs `optimizer`, moves LATEST; a light one leaves `optimizer` out.
-    `objective` and `state` are JSON objects. With `best`, BEST names it from now on. One process at a time saves into a
-    directory.
+    `objective` and `state` are JSON objects; `lora` says which adapters are among `weights`. With `best`, BEST names it
+    from now on. One process at a time saves into a directory.
 
     Raises:
         StorageError: if the disk refuses; older checkpoints and LATEST are as they were.
@@ -75,7 +77,7 @@ def save_checkpoint(
     with commit_directory(final, replace=True) as temporary:
         crash_point("checkpoint:model")
         write_tensors(temporary / MODEL_FILE, weights)
-        write_description(temporary, model_config, objective, state, tokenizer)
+        write_description(temporary, model_config, objective, state, tokenizer, lora)
         crash_point("checkpoint:model")
         if kind == "full" and optimizer is not None:
             crash_point("checkpoint:optimizer")
@@ -96,6 +98,7 @@ def write_description(
     objective: Mapping[str, object],
     state: Mapping[str, object],
     tokenizer: Tokenizer | None,
+    lora: LoraConfig | None = None,
 ) -> None:
     """Write all of a checkpoint but its tensors and its manifest.
 
@@ -103,6 +106,8 @@ def write_description(
         StorageError: if the disk refuses.
     """
     described = {"model": model_config.model_dump(mode="json"), "objective": dict(objective)}
+    if lora is not None:
+        described["lora"] = lora.model_dump(mode="json")
     _write_json(directory / MODEL_JSON, described)
     _write_json(directory / STATE_JSON, dict(state))
     if tokenizer is not None:
@@ -121,7 +126,9 @@ def point(directory: Path, final: Path, *, step: int, kind: Kind, best: bool) ->
 
 
 def consolidate(checkpoint: Checkpoint, out: Path | None = None) -> Path:
-    """Write a sharded checkpoint as an ordinary one, in its place or at `out`, which must not exist; returns where.
+    """Write a checkpoint as an ordinary one, in its place or at `out`, which must not exist; returns where.
+
+    For those that are not: sharded ones, and what `Checkpoint.plain` gives.
 
     Pointers that name it go on naming it.
 
@@ -136,7 +143,7 @@ def consolidate(checkpoint: Checkpoint, out: Path | None = None) -> Path:
         if checkpoint.optimizer is not None:
             write_tensors(temporary / OPTIMIZER_FILE, checkpoint.optimizer)
         described = (checkpoint.model_config, checkpoint.objective, checkpoint.state, checkpoint.tokenizer)
-        write_description(temporary, *described)
+        write_description(temporary, *described, checkpoint.lora)
         write_manifest(temporary, step=checkpoint.step, kind=checkpoint.kind)
     return final
 

@@ -27,8 +27,7 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from hornbook.checkpoint.header import read_header
-from hornbook.checkpoint.manifest import SHARDS_FOLDER, write_manifest
-from hornbook.checkpoint.pieces import MODEL, OPTIMIZER
+from hornbook.checkpoint.manifest import MODEL, OPTIMIZER, SHARDS_FOLDER, write_manifest
 from hornbook.checkpoint.save import place_of_step, point
 from hornbook.distributed.process_group import Processes, heard
 from hornbook.errors import CheckpointError, HornbookError
@@ -59,7 +58,7 @@ class ShardedSaves:
     def save(
         self,
         model: Mapping[str, Tensor],
-        optimizer: Mapping[str, Tensor] | None,
+        optimizer: Mapping[str, Tensor],
         *,
         step: int,
         kind: Kind,
@@ -79,7 +78,7 @@ class ShardedSaves:
         final, until_complete = place_of_step(self.directory, step), contextlib.ExitStack()
         temporary = Path(self.processes.first(lambda: self._begin(final, describe, until_complete)))
         tensors = {MODEL + name: tensor for name, tensor in model.items()}
-        tensors |= {OPTIMIZER + name: tensor for name, tensor in (optimizer or {}).items()}
+        tensors |= {OPTIMIZER + name: tensor for name, tensor in optimizer.items()}
         writer = HuggingFaceStorageWriter(str(temporary / SHARDS_FOLDER), save_distributed=True)
         sizes = {name: tensor.numel() for name, tensor in tensors.items()}  # of whole ones
         written = self.written = cast(Future[Any], async_save(tensors, storage_writer=writer, process_group=self.group))

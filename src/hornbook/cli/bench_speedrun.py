@@ -91,7 +91,7 @@ def _recipe(file: Path, config: Config, folder: Path, window: int, args: argpars
         file=file,
         folder=folder,
         window=window,
-        tokens_per_step=config.train.tokens_per_step,
+        tokens_per_step=config.positions_per_step,
         overrides=quick(config) if args.quick else (),
     )
     folder.mkdir()

@@ -1,8 +1,8 @@
-"""`hornbook chat`: a conversation in the terminal, by plain continuation of what stands there so far.
+"""`hornbook chat`: a conversation in the terminal.
 
-The model has not learned turns: it continues the text of all turns and yours, so write what you want continued. When
-the text outgrows the context, the oldest whole turns are left out of what the model reads. Lines may also be piped
-in.
+A checkpoint that was tuned on conversations brings their chat template, and is spoken to in it. Any other has learned
+no turns: it continues the text of all turns and yours, so write what you want continued. When that outgrows the
+context, the oldest whole turns are left out of what the model reads. Lines may also be piped in.
 """
 
 from __future__ import annotations
@@ -10,54 +10,46 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hornbook.cli import from_checkpoint
+from hornbook.cli.conversation import NO_TEMPLATE, ByTemplate, Conversation, OneText, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from hornbook.config.generate import GenerateConfig
-    from hornbook.generation.text import TextStream
-    from hornbook.tokenizer.tokenizer import Tokenizer
 
 COMMANDS = """\
-/help        this
-/reset       forget the conversation
-/save FILE   write the conversation to a new file
-/quit        leave (Ctrl-D too); Ctrl-C stops an answer"""
+/help          this
+/reset         forget the conversation
+/system TEXT   what stands before all turns ("" for nothing); without TEXT, show it
+/save FILE     write the conversation to a new file; .json and .jsonl as messages to tune on
+/quit          leave (Ctrl-D too); Ctrl-C stops an answer"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `hornbook chat` takes."""
     from_checkpoint.add_checkpoint_arguments(parser)
+    parser.add_argument("--system", metavar="TEXT", help="what stands before all turns, for a tuned checkpoint")
     from_checkpoint.add_sampling_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Talk until the input ends; the exit status is 0."""
     from hornbook.cli.configuration import maybe_print
-    from hornbook.generation.text import stream_text
     from hornbook.tracking.console import emit, speaks_to_people
 
     config = from_checkpoint.load_settings(args, "generate", ("checkpoint", "stop", *from_checkpoint.SAMPLING_FLAGS))
     if maybe_print(args, config):
         return 0
     opened = from_checkpoint.open_model(config.generate.checkpoint, table="generate", best=args.best, config=config)
-    model, tokenizer = opened.model, opened.tokenizer
-    conversation = Conversation(
-        tokenizer,
-        config.generate,
-        context_length=_readable(opened, config.generate),
-        answer=lambda prompt, seed: stream_text(
-            model, tokenizer, prompt, config.generate, objective=opened.objective, seed=seed
-        ),
-    )
+    conversation = begin(opened, _fitting(opened, config.generate), system=args.system)
     for_people = speaks_to_people(config.tracking.console)
     if for_people:
-        from_checkpoint.note(f"{opened.path}, {model.n_parameters:,} parameters; /help for commands")
+        how = "" if conversation.has_system else ", which continues text"
+        from_checkpoint.note(f"{opened.path}, {opened.model.n_parameters:,} parameters{how}; /help for commands")
     for line in read_lines():
         if line.startswith("/"):
             if not command(conversation, line):
@@ -69,6 +61,39 @@ def run(args: argparse.Namespace) -> int:
                 "chat", console=config.tracking.console, prompt=turn.said, output=turn.answer, finish_reason=turn.reason
             )
     return 0
+
+
+def _fitting(opened: from_checkpoint.OpenedModel, config: GenerateConfig) -> GenerateConfig:
+    """The settings, with answers of at most half of the context where nothing says how long they may be."""
+    half = opened.model.config.context_length // 2
+    is_default = config.max_new_tokens == type(config).model_fields["max_new_tokens"].default
+    return config.model_copy(update={"max_new_tokens": half}) if is_default and config.max_new_tokens > half else config
+
+
+def begin(opened: from_checkpoint.OpenedModel, config: GenerateConfig, *, system: str | None) -> Conversation:
+    """A conversation with that model, in the form that it was trained in.
+
+    Raises:
+        GenerationError: for a system message to a model that knows none, or settings that leave no room to talk.
+    """
+    from hornbook.errors import GenerationError
+    from hornbook.generation.text import stream_text
+
+    model, tokenizer = opened.model, opened.tokenizer
+    template = tokenizer.chat_template
+    if template is None and system is not None:
+        raise GenerationError(f"--system: {opened.path} {NO_TEMPLATE}")
+    if template is not None and system is None:
+        system = template.default_system
+    return Conversation(
+        OneText(tokenizer) if template is None else ByTemplate(tokenizer),
+        config,
+        context_length=_readable(opened, config),
+        answer=lambda prompt, seed: stream_text(
+            model, tokenizer, prompt, config, objective=opened.objective, seed=seed
+        ),
+        system=system,
+    )
 
 
 def _readable(opened: from_checkpoint.OpenedModel, config: GenerateConfig) -> int:
@@ -90,103 +115,6 @@ def _readable(opened: from_checkpoint.OpenedModel, config: GenerateConfig) -> in
             f"{context // 2}"
         )
     return context - 1  # the last token of an answer is read as well
-
-
-@dataclass(frozen=True, kw_only=True)
-class Turn:
-    """A line and its continuation."""
-
-    said: str
-    answer: str
-    reason: str
-    """`stop`, `length`, or `interrupted`."""
-
-    @property
-    def text(self) -> str:
-        """What stands in the conversation."""
-        return f"{self.said}{self.answer}\n"
-
-
-class Conversation:
-    """The turns so far, and the part of them that the model can read.
-
-    `answer(prompt, seed)` streams a continuation; each turn has a seed of its own, so that a repeated line need not
-    get the same answer.
-    """
-
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        config: GenerateConfig,
-        *,
-        context_length: int,
-        answer: Callable[[str, int], TextStream],
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._config = config
-        self._context_length = context_length
-        self._answer = answer
-        self._first_read = 0
-        self.turns: list[Turn] = []
-
-    def prompt(self, line: str) -> str:
-        """What the model reads for `line`: it, after as many of the newest turns as leave room for an answer.
-
-        Room is max_new_tokens, or half the context if that is less. A turn once left out does not come back.
-        """
-        return self._text_from(self._first_that_fits(line), line)
-
-    def _first_that_fits(self, line: str) -> int:
-        room = self._context_length - min(self._config.max_new_tokens, self._context_length // 2) + 1
-        first = self._first_read
-        while first < len(self.turns) and len(self._tokenizer.encode(self._text_from(first, line))) > room:
-            first += 1
-        return first
-
-    def _text_from(self, first: int, line: str) -> str:
-        return "".join([*(turn.text for turn in self.turns[first:]), line])
-
-    def _leave_out(self, first: int) -> None:
-        """Turns before `first` are read no more; said once."""
-        if first and not self._first_read:
-            from_checkpoint.note(
-                "note: the conversation outgrew the context; its oldest turns are left out from here on"
-            )
-        self._first_read = first
-
-    def say(self, line: str, show: Callable[[str], None]) -> Turn:
-        """Answer `line`, each piece given to `show` as it comes; Ctrl-C ends it, and what came is kept.
-
-        Raises:
-            GenerationError: if the line alone does not fit the context, or the model is broken.
-        """
-        first = self._first_that_fits(line)
-        stream = self._answer(self._text_from(first, line), self._config.seed + len(self.turns))
-        self._leave_out(first)  # only now: a line that cannot be read costs no turn
-        interrupted = False
-        try:
-            for piece in stream:
-                show(piece)
-        except KeyboardInterrupt:
-            interrupted = True
-        result = stream.generation
-        reason = "interrupted" if interrupted else result.finish_reason
-        self.turns.append(Turn(said=line, answer=result.text, reason=reason))
-        return self.turns[-1]
-
-    def reset(self) -> None:
-        """Forget the turns."""
-        self.turns.clear()
-        self._first_read = 0
-
-    def save(self, path: Path) -> None:
-        """Write all turns to a new file.
-
-        Raises:
-            OSError: if the file exists or cannot be written.
-        """
-        with path.open("x", encoding="utf-8") as file:
-            file.write("".join(turn.text for turn in self.turns))
 
 
 def speak(conversation: Conversation, line: str, *, show: bool) -> Turn | None:
@@ -216,6 +144,8 @@ def command(conversation: Conversation, line: str) -> bool:
             return False
         case "/reset":
             conversation.reset()
+        case "/system":
+            _system(conversation, rest.strip())
         case "/save" if rest.strip():
             _save(conversation, Path(rest.strip()))
         case "/help":
@@ -225,7 +155,19 @@ def command(conversation: Conversation, line: str) -> bool:
     return True
 
 
+def _system(conversation: Conversation, text: str) -> None:
+    if not conversation.has_system:
+        from_checkpoint.note(f"/system: this checkpoint {NO_TEMPLATE}")
+    elif text:
+        conversation.system = "" if text in ('""', "''") else text
+    else:
+        from_checkpoint.note(f"system: {conversation.system}" if conversation.system else "no system message")
+
+
 def _save(conversation: Conversation, path: Path) -> None:
+    if not any(turn.answer.strip() for turn in conversation.turns):
+        from_checkpoint.note(f"{path}: not saved: the conversation has no answer yet")
+        return
     try:
         conversation.save(path)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""`hornbook checkpoint inspect / verify / prune / consolidate`: what a run has saved, whether it is whole, less of it.
+"""`hornbook checkpoint inspect / verify / prune / consolidate / merge`: what a run has saved, whether it is whole.
 
-All but `consolidate` works where torch is not installed: only manifests, headers and JSON are read.
+All but the last two work where torch is not installed: only manifests, headers and JSON are read.
 """
 
 import argparse
@@ -37,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "path", type=Path, metavar="CHECKPOINT", help="a checkpoint; of a run, its newest full one"
     )
     consolidate.add_argument("--out", type=Path, metavar="DIR", help="write it there, and leave the sharded one alone")
+    text = "write a light checkpoint with LoRA adapters merged into the weights (what every verb does by itself)"
+    merge = actions.add_parser("merge", help=text, description=text)
+    merge.add_argument("path", type=Path, metavar="CHECKPOINT", help="a checkpoint; of a run, its newest full one")
+    merge.add_argument("out", type=Path, metavar="OUT", help="a directory that does not exist yet")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
             _prune(args.path, keep_light=args.keep_light, keep_full=args.keep_full, dry_run=args.dry_run)
         case "consolidate":
             _consolidate(args.path, args.out)
+        case "merge":
+            _merge(args.path, args.out)
     return 0
 
 
@@ -122,6 +128,21 @@ def _consolidate(path: Path, out: Path | None) -> None:
     emit("consolidate", path=str(path), out=str(written))
 
 
+def _merge(path: Path, out: Path) -> None:
+    from hornbook.checkpoint.load import load_checkpoint
+    from hornbook.checkpoint.save import consolidate
+    from hornbook.errors import CheckpointError
+    from hornbook.tracking.console import emit, speaks_to_people
+
+    checkpoint = load_checkpoint(path, with_optimizer=False)
+    if checkpoint.lora is None:
+        raise CheckpointError(f"{checkpoint.path}: has no adapters; there is nothing to merge")
+    written = consolidate(checkpoint.plain(), out)
+    if speaks_to_people():
+        print(f"wrote {written}")
+    emit("merge", path=str(checkpoint.path), out=str(written))
+
+
 def _retention_of(config_file: Path) -> "CheckpointConfig":
     """What the run itself was told to keep, so that pruning by hand and in training agree."""
     import tomllib
@@ -164,8 +185,9 @@ def _details(summary: "Summary") -> "Table":
     table.add_row("step", f"{summary.step:,}")
     table.add_row("kind", " ".join([summary.kind, *summary.marks]))
     table.add_row("parameters", f"{summary.parameters:,}")
-    for title, values in (("model", summary.model), ("objective", summary.objective), ("state", summary.state)):
-        table.add_row(title, escape("\n".join(f"{name} = {value}" for name, value in values.items())))
+    for title in ("model", "lora", "objective", "state"):
+        if values := getattr(summary, title):
+            table.add_row(title, escape("\n".join(f"{name} = {value}" for name, value in values.items())))
     table.add_row("files", escape("\n".join(f"{name}  {_size(size)}" for name, size in summary.files.items())))
     table.add_row("size", _size(summary.bytes))
     return table

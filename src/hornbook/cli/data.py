@@ -10,18 +10,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hornbook.cli import data_count, data_mixture, data_view
-from hornbook.cli.configuration import (
-    add_config_arguments,
-    add_print_argument,
-    add_set_argument,
-    not_negative,
-    positive,
-)
+from hornbook.cli import data_count, data_inspect, data_view
+from hornbook.cli.configuration import add_config_arguments, positive
 
 if TYPE_CHECKING:
     from hornbook.config.run import Config
-    from hornbook.data.dataset import Dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,28 +22,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_prepare(actions)
     data_count.add_action(actions)
-    _add_inspect(actions)
+    data_inspect.add_action(actions)
     _add_fetch(actions)
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the action."""
-    if args.action == "inspect" and _printed(args):
-        return 0
     match args.action:
         case "prepare":
             _prepare(args)
         case "count":
             data_count.run(args)
         case "inspect":
-            _inspect(args)
+            data_inspect.run(args)
         case "fetch":
             _fetch(args)
     return 0
 
 
 def _add_prepare(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "turn [data.source] into token shards at data.path; after an interruption the same command goes on"
+    text = (
+        "turn [data.source] into token shards at data.path: text, or conversations and pairs of answers to tune with; "
+        "after an interruption the same command goes on"
+    )
     prepare = actions.add_parser("prepare", help=text, description=text)
     add_config_arguments(prepare, required=True)
     short_forms: tuple[tuple[str, str, type, str, str], ...] = (
@@ -65,30 +59,9 @@ def _add_prepare(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -
     prepare.add_argument(
         "--on-error", choices=("stop", "skip"), help="bad input: stop with file and line, or count (data.on_error)"
     )
+    data_count.add_stage(prepare)
     prepare.add_argument("--force", action="store_true", help="replace another data set that stands at data.path")
     prepare.set_defaults(short_forms={option.strip("-").replace("-", "_"): key for option, key, *_ in short_forms})
-
-
-def _add_inspect(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    text = "the tokens of one window, sample or document, decoded; of a mixture, what each data set gives to the run"
-    inspect = actions.add_parser("inspect", help=text, description=text)
-    _add_place(inspect)
-    inspect.add_argument("--split", choices=("train", "valid", "test"), default="train", help="default: train")
-    what = inspect.add_mutually_exclusive_group()
-    what.add_argument("--window", type=int, metavar="N", help="as they lie in the split, from 0; default: 0")
-    what.add_argument(
-        "--sample",
-        type=not_negative,
-        metavar="N",
-        help="the window that training with CONFIG reads as its N-th, from 0",
-    )
-    what.add_argument("--document", type=int, metavar="N", help="from 0")
-    inspect.add_argument(
-        "--length",
-        type=positive,
-        metavar="TOKENS",
-        help="of a window; default: model.context_length, or 256 of a data set",
-    )
 
 
 def _add_fetch(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -103,14 +76,6 @@ def _add_fetch(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     fetch.add_argument("--force", action="store_true", help="replace what stands at DIR")
 
 
-def _add_place(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "place", type=Path, metavar="DATASET|CONFIG", help="the directory of a data set, or a TOML file that names it"
-    )
-    add_set_argument(parser)
-    add_print_argument(parser)
-
-
 def _prepare(args: argparse.Namespace) -> None:
     from hornbook.cli.configuration import load, maybe_print
 
@@ -118,6 +83,7 @@ def _prepare(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None:
             args.overrides.append(f"{key}={json.dumps(value, ensure_ascii=False)}")  # TOML writes them in the same way
+    args.overrides += data_count.of_stage(args.stage)
     config = load(args)
     if not maybe_print(args, config):
         _prepare_from(config, force=args.force)
@@ -125,6 +91,7 @@ def _prepare(args: argparse.Namespace) -> None:
 
 def _prepare_from(config: Config, *, force: bool) -> None:
     from hornbook.data.prepare import PrepareProgress, find_prepared, prepare
+    from hornbook.data.tuning import find_tuning, prepare_tuning
     from hornbook.errors import DataError
     from hornbook.tokenizer.tokenizer import Tokenizer
     from hornbook.tracking.progress import Progress
@@ -135,69 +102,23 @@ def _prepare_from(config: Config, *, force: bool) -> None:
             "or name another in tokenizer.path"
         )
     tokenizer = Tokenizer.load(config.tokenizer.path)
-    dataset = None if force else find_prepared(config.data, tokenizer)
-    was_there = dataset is not None
-    if dataset is None:
-        with Progress("prepare", unit="bytes", console=config.tracking.console) as progress:
-
-            def show(at: PrepareProgress) -> None:
-                progress.update(
-                    at.text_bytes, at.total_bytes, documents=at.documents, tokens=at.tokens, skipped=at.skipped
-                )
-
-            dataset = prepare(config.data, tokenizer, force=force, progress=show)
-    data_view.show_prepared(dataset, config, was_there=was_there)
-
-
-def _printed(args: argparse.Namespace) -> bool:
-    """Whether --print-config was asked for: a data set's directory has no configuration to print."""
-    from hornbook.cli.configuration import maybe_print
-    from hornbook.errors import ConfigError
-
-    if args.print_config is None:
-        return False
-    if args.place.is_dir():
-        raise ConfigError(f"{args.place}: a data set, which has no configuration; name a TOML file to print it")
-    return maybe_print(args, _config(args))
-
-
-def _open(args: argparse.Namespace) -> Dataset:
-    from hornbook.data.dataset import Dataset
-
-    path = args.place if args.place.is_dir() else _config(args).data.path
-    return Dataset.open(path)
-
-
-def _config(args: argparse.Namespace) -> Config:
-    from hornbook.config.load import load_config
-
-    return load_config(args.place, args.overrides).config
-
-
-def _inspect(args: argparse.Namespace) -> None:
-    from hornbook.data.windows import Windows
-    from hornbook.errors import DataError
-
-    if not args.place.is_dir() and (args.sample is not None or _config(args).data.mixture):
-        data_mixture.inspect(args, _config(args))
+    is_text = config.data.stage == "pretrain"
+    found = None
+    if not force:
+        found = find_prepared(config.data, tokenizer) if is_text else find_tuning(config, tokenizer)
+    if found is not None:
+        data_view.show_prepared(found, config, was_there=True)
         return
-    if args.sample is not None:
-        raise DataError(
-            f"--sample: which window is read when depends on the training; name a TOML file, not {args.place}"
-        )
-    dataset = _open(args)
-    stream = dataset.split(args.split)
-    try:
-        if args.document is not None:
-            data_view.show_document(dataset, stream, args.document)
-            return
-        is_dataset = args.place.is_dir()
-        length = args.length or (256 if is_dataset else _config(args).model.context_length)
-        stride = None if is_dataset else _config(args).data.stride
-        windows = Windows(stream, context_length=length, stride=stride or length, lookahead=0)
-        data_view.show_window(dataset, windows, args.window or 0)
-    except IndexError as error:
-        raise DataError(str(error)) from None
+    with Progress("prepare", unit="bytes", console=config.tracking.console) as progress:
+
+        def show(at: PrepareProgress) -> None:
+            progress.update(at.text_bytes, at.total_bytes, documents=at.documents, tokens=at.tokens, skipped=at.skipped)
+
+        if is_text:
+            made = prepare(config.data, tokenizer, force=force, progress=show)
+        else:
+            made = prepare_tuning(config, tokenizer, force=force, progress=show)
+    data_view.show_prepared(made, config, was_there=False)
 
 
 def _fetch(args: argparse.Namespace) -> None:

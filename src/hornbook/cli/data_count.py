@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hornbook.cli import data_view
+from hornbook.cli import data_tuning, data_view
 from hornbook.cli.configuration import add_print_argument, add_set_argument
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     """Declare `count`."""
     text = (
         "documents, bytes and tokens of a prepared data set; of sources that are not prepared yet, by file and split, "
-        "words as well"
+        "words as well; of conversations and pairs of answers, how many, their trained tokens and lengths"
     )
     count = actions.add_parser("count", help="documents, bytes, words and tokens, prepared or not", description=text)
     count.add_argument(
@@ -50,6 +50,23 @@ def add_action(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--tokenizer", type=Path, metavar="TOKENIZER", help="for the tokens of files; default: that of CONFIG"
     )
     count.add_argument("--text-field", metavar="NAME", help="of JSON lines and Parquet files; default: text")
+    add_stage(count)
+
+
+def add_stage(parser: argparse.ArgumentParser) -> None:
+    """Declare --stage."""
+    parser.add_argument(
+        "--stage",
+        choices=("pretrain", "sft", "dpo"),
+        help="of a CONFIG: text, conversations, or pairs of answers (data.stage)",
+    )
+
+
+def of_stage(stage: str | None) -> list[str]:
+    """What --stage overrides; pairs go with no other objective."""
+    if stage is None:
+        return []
+    return [f'data.stage="{stage}"', *(['objective.kind="preference"'] if stage == "dpo" else [])]
 
 
 def run(args: argparse.Namespace) -> None:
@@ -60,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
 
     place: Path = args.places[0]
     if len(args.places) == 1 and place.suffix == ".toml" and not place.is_dir():
-        config = _config(place, args.overrides)
+        config = _config(place, [*args.overrides, *of_stage(args.stage)])
         if maybe_print(args, config):
             return
         if (config.data.path / INDEX_FILE).exists() and not args.source and args.tokenizer is None:
@@ -68,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
         else:
             _count_config(args, config)
         return
-    if args.print_config is not None or args.overrides:
+    if args.print_config is not None or args.overrides or args.stage:
         raise ConfigError(f"{place}: no configuration to set or print; name a TOML file")
     if len(args.places) == 1 and place.is_dir() and _is_data_set(place):
         _count_prepared(place, verify=args.verify)
@@ -98,6 +115,9 @@ def _count_prepared(path: Path, *, verify: bool) -> None:
 def _count_config(args: argparse.Namespace, config: Config) -> None:
     _refuse(args, "verify", "text_field", why=f"{config.data.path} is not prepared yet; its sources are counted")
     path = args.tokenizer or (config.tokenizer.path if config.tokenizer.path.exists() else None)
+    if config.data.stage != "pretrain":
+        data_tuning.count_sources(config, path, str(args.places[0]))
+        return
     _count([config.data], path, str(args.places[0]))
 
 

@@ -54,33 +54,22 @@ def inspect(args: argparse.Namespace, config: Config) -> None:
     windows, order = _reading(data, config)
     if args.sample is not None:
         part, own = order.locate(args.sample)
-        which = f"sample {args.sample:,}, read in step {args.sample // _rows(config) + 1:,}: "
+        which = f"sample {args.sample:,}, read in step {args.sample // config.rows_per_step + 1:,}: "
         data_view.show_window(data.datasets[part], windows.sets[part], own, which=which)
         return
     _show(_parts(data, order, config), config)
 
 
-def _rows(config: Config) -> int:
-    return config.train.tokens_per_step // config.model.context_length
-
-
 def _reading(data: Mixture, config: Config) -> tuple[JoinedWindows, MixedOrder]:
+    from hornbook.training.reading import windows_of
     from hornbook.training.start import build_objective, tokenizer_of
 
     tokenizer = tokenizer_of(config, data, None)
-    length = config.model.context_length
-    return data.reading(
-        context_length=length,
-        lookahead=build_objective(config, mask_id=tokenizer.mask_id).lookahead,
-        stride=config.data.stride or length,
-        seed=config.run.seed,
-        kind=config.data.order,
-        rows=_rows(config),
-    )
+    return windows_of(config, data, lookahead=build_objective(config, mask_id=tokenizer.mask_id).lookahead)
 
 
 def _parts(data: Mixture, order: MixedOrder, config: Config) -> list[Part]:
-    total = config.train.steps * _rows(config)
+    total = config.train.steps * config.rows_per_step
     counts, epochs = order.proportions.counts(total), order.epochs(total)
     return [
         Part(
@@ -107,6 +96,7 @@ def _show(parts: list[Part], config: Config) -> None:
                 f"{part.name:<24}{part.weight:>8g}{part.wanted:>10.3%}{part.windows:>12,}{part.samples:>12,}"
                 f"{part.achieved:>10.3%}{part.epochs:>9.2f}"
             )
-        print(f"in {config.train.steps:,} steps of {_rows(config):,} windows of {config.model.context_length:,} tokens")
+        rows, length = config.rows_per_step, config.model.context_length
+        print(f"in {config.train.steps:,} steps of {rows:,} windows of {length:,} tokens")
     for part in parts:
         emit("mixture", console=console, **asdict(part))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+from hornbook.cli import data_tuning
 from hornbook.cli.token_text import tokens_of
 
 if TYPE_CHECKING:
@@ -16,14 +17,15 @@ if TYPE_CHECKING:
     from hornbook.config.run import Config
     from hornbook.data.dataset import Dataset
     from hornbook.data.fetch import Fetched, Known
+    from hornbook.data.index import SplitName
     from hornbook.data.shards import TokenStream
     from hornbook.data.windows import Windows
 
-_COLUMNS = ("split", "documents", "tokens", "text_bytes", "bytes_per_token", "shards")
 
-
-def counts(dataset: Dataset) -> dict[str, dict[str, float | int | None]]:
-    """Documents, tokens, bytes of text, bytes per token and shards of each split."""
+def counts(dataset: Dataset) -> Mapping[SplitName, Mapping[str, float | int | None]]:
+    """Documents, tokens, bytes of text, bytes per token and shards of each split; or what counts in tuning."""
+    if dataset.stage != "pretrain":
+        return data_tuning.counts(dataset)
     return {
         name: {
             "documents": split.documents,
@@ -43,9 +45,11 @@ def show_prepared(dataset: Dataset, config: Config, *, was_there: bool) -> None:
     console = config.tracking.console
     if speaks_to_people(console):
         print(f"{dataset.path}: {'prepared already, nothing to do' if was_there else 'prepared'}")
-        _print_counts(dataset)
+        print_table(counts(dataset))
         for reason, skipped in dataset.index.skipped.items():
             print(f"skipped {skipped.count:,}: {reason}, first {skipped.first}")
+        for note, count in dataset.index.notes.items():
+            print(f"{note}: {count:,}")
         for name in dataset.empty_splits:
             print(f"the split {name} is empty: {_why_empty(config)}")
     emit(
@@ -53,9 +57,11 @@ def show_prepared(dataset: Dataset, config: Config, *, was_there: bool) -> None:
         console=console,
         path=dataset.path,
         already=was_there,
+        stage=dataset.stage,
         splits=counts(dataset),
         empty_splits=dataset.empty_splits,
         skipped={reason: {"count": s.count, "first": s.first} for reason, s in dataset.index.skipped.items()},
+        notes=dict(dataset.index.notes),
     )
 
 
@@ -70,20 +76,24 @@ def show_counts(dataset: Dataset, *, verified: bool) -> None:
     from hornbook.tracking.console import emit, speaks_to_people
 
     if speaks_to_people():
-        _print_counts(dataset)
+        print_table(counts(dataset))
         if verified:
             print("every digest is right")
     for name, numbers in counts(dataset).items():
         emit("count", console="auto", path=dataset.path, split=name, verified=verified, **numbers)
+    if dataset.stage != "pretrain":
+        left_out = {reason: (skipped.count, skipped.first) for reason, skipped in dataset.index.skipped.items()}
+        data_tuning.show_left_out(left_out, dataset.index.notes)
 
 
-def _print_counts(dataset: Dataset) -> None:
-    rows: list[tuple[str, ...]] = [_COLUMNS]
-    for name, numbers in counts(dataset).items():
+def print_table(splits: Mapping[SplitName, Mapping[str, float | int | None]]) -> None:
+    """A line for each split, a column for each number."""
+    rows: list[tuple[str, ...]] = [("split", *next(iter(splits.values())))]
+    for name, numbers in splits.items():
         rows.append((name, *(f"{value:,}" if value is not None else "-" for value in numbers.values())))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    for name, *cells in rows:
-        print("  ".join([name.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells, widths[1:], strict=True))]))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *cells in rows:
+        print("  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells, widths[1:], strict=True))]))
 
 
 def show_window(dataset: Dataset, windows: Windows, number: int, *, which: str = "") -> None:
@@ -150,7 +160,7 @@ def show_known(known: Mapping[str, Known]) -> None:
 
     for name, place in known.items():
         if speaks_to_people():
-            print(f"{name:<20}{place.dataset:<28}{place.about}")
+            print(f"{name:<25}{place.dataset:<34}{place.about}")
         emit("known", name=name, dataset=place.dataset, subset=place.subset, splits=place.splits, about=place.about)
 
 
@@ -162,6 +172,23 @@ def show_fetched(fetched: Fetched) -> None:
     if speaks_to_people():
         for file, rows in zip(files, fetched.rows.values(), strict=True):
             print(f"{file}: {rows:,} rows")
-        field = f'\ntext_field = "{fetched.text_field}"' if fetched.text_field else "\ntext_field = ..."
-        print(f'\n[data.source]\nkind = "jsonl"\npaths = ["{files[0]}"]{field}')
-    emit("fetch", path=fetched.directory, files=files, rows=fetched.rows, text_field=fetched.text_field)
+        print(_source_of(fetched, files))
+    emit(
+        "fetch",
+        path=fetched.directory,
+        files=files,
+        rows=fetched.rows,
+        text_field=fetched.text_field,
+        stage=fetched.stage,
+    )
+
+
+def _source_of(fetched: Fetched, files: list[str]) -> str:
+    """How a configuration names what was fetched."""
+    if fetched.stage == "pretrain":
+        field = f'text_field = "{fetched.text_field}"' if fetched.text_field else "text_field = ..."
+        return f'\n[data.source]\nkind = "jsonl"\npaths = ["{files[0]}"]\n{field}'
+    by_split = dict(zip(fetched.rows, files, strict=True))
+    tables = {"source": files[0], **({"test": by_split["test"]} if "test" in by_split and len(files) > 1 else {})}
+    said = [f'\n[data.{name}]\nkind = "jsonl"\npaths = ["{file}"]' for name, file in tables.items()]
+    return "\n".join([f'\n[data]\nstage = "{fetched.stage}"', *said])

@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hornbook.selftest.demo import DemoResult, Stage
+    from hornbook.selftest.full_demo import FullResult
+    from hornbook.selftest.plan import DemoOptions
     from hornbook.tracking.console import ConsoleChoice
+
+MINUTES, FULL_MINUTES = 3.0, 7.0
+"""Of training, unless --minutes says otherwise."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `hornbook demo` takes."""
-    parser.add_argument("--minutes", type=_minutes, default=3.0, metavar="N", help="bound of the training (default 3)")
+    parser.add_argument(
+        "--minutes", type=_minutes, metavar="N", help="bound of the training (default 3, with --full 7)"
+    )
     parser.add_argument(
         "--corpus",
         type=Path,
@@ -25,8 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="your own text: files or folders, .txt, .md, .jsonl or .parquet (default: Python's own documentation)",
     )
-    parser.add_argument(
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
         "--diffusion", action="store_true", help="by masked diffusion: text that is filled in, not written on"
+    )
+    kind.add_argument(
+        "--full",
+        action="store_true",
+        help="go on to a model that answers: supervised and preference tuning on small tasks, counted, and a talk",
     )
     parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help="where it goes (default runs)")
     parser.add_argument("--seed", type=int, default=1337, metavar="N", help="default 1337")
@@ -48,18 +61,49 @@ def run(args: argparse.Namespace) -> int:
     from hornbook.selftest.plan import DemoOptions
 
     options = DemoOptions(
-        minutes=args.minutes,
+        minutes=args.minutes or (FULL_MINUTES if args.full else MINUTES),
         corpus=tuple(args.corpus),
         out_dir=args.out,
         seed=args.seed,
         console=args.console,
         diffusion=args.diffusion,
     )
+    if args.full:
+        return _run_full(options)
     result = run_demo(options, lambda stage: _tell(stage, args.console))
     if args.diffusion and result.is_finished:
         _show_denoising(result)
     _tell(_what_next(result), args.console)
     return 0 if result.is_finished else 1
+
+
+def _run_full(options: DemoOptions) -> int:
+    from hornbook.selftest.demo import Stage
+    from hornbook.selftest.full_demo import run_full_demo
+
+    def tell(stage: Stage) -> None:
+        _tell(stage, options.console)
+
+    result = run_full_demo(options, tell)
+    commands = full_commands(result, program())
+    words = "\n".join([f"Everything lies in {result.base.root}. Try next:", "", *commands])
+    tell(Stage(name="next", words=words, numbers={"runs": [run.root for run in result.runs], "commands": commands}))
+    return 0 if result.is_finished else 1
+
+
+def full_commands(result: FullResult, program: str) -> list[str]:
+    """Lines to paste into a shell: a talk, the labels of the answers, a longer training; or how to go on with one."""
+    *_, last = result.runs
+    run, root = shlex.quote(str(last.root)), result.base.root
+    if not result.is_finished:
+        return [f"{program} train --resume {run}"]
+    toml = shlex.quote(str(root / "sft.toml"))
+    longer = f"""--set 'run.name="longer"' --set train.steps={4 * result.sft_steps} --set 'train.max_minutes="none"'"""
+    return [
+        f"{program} chat {run} --temperature 0",
+        f"{program} data inspect {toml} --stage sft",
+        f"{program} train {toml} {longer}",
+    ]
 
 
 def _tell(stage: Stage, console: ConsoleChoice) -> None:

@@ -2,6 +2,8 @@
 
     perplexity    of a model that names the next token; exact
     bound         of a diffusion model; at most
+    answers       of a tuned model: held-out answers, likelihood and exact match
+    preference    of a tuned model: held-out pairs of answers, against a reference
 
 Without --config the configuration of the checkpoint's own run counts, its tracking.console aside, so that `hornbook
 eval perplexity RUN` scores the validation split that the run was validated on, whole.
@@ -14,11 +16,11 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hornbook.cli import from_checkpoint
+from hornbook.cli import eval_tuned, from_checkpoint
 
 if TYPE_CHECKING:
     from hornbook.config.run import Config
-    from hornbook.evaluation.card import EvaluationCard
+    from hornbook.evaluation.card import Card, EvaluationCard
     from hornbook.storage.run_dir import RunDir
 
 FLAGS = ("checkpoint", "text", "split", "window", "stride", "batch_size", "max_tokens")
@@ -51,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     bound.add_argument("--prompt", dest="bound.prompt", metavar="TEXT", help="what stands before --answer, visible")
     bound.add_argument("--answer", dest="bound.answer", metavar="TEXT", help="measure this text and no split")
+    eval_tuned.add_arguments(measures)
 
 
 def _add_text_arguments(parser: argparse.ArgumentParser, *, stride: str, batch: str) -> None:
@@ -73,14 +76,22 @@ def run(args: argparse.Namespace) -> int:
     config = _settings(args)
     if maybe_print(args, config):
         return 0
+    if args.measure in eval_tuned.FLAGS:
+        opened, card = eval_tuned.measure(args, config)
+        _keep(opened, card, config)
+        return 0
     opened = from_checkpoint.open_model(config.eval.checkpoint, table="eval", best=args.best, config=config)
     check_measure(args.measure, opened.objective)
     is_answer = args.measure == "bound" and config.eval.bound.answer is not None
-    card = _answer_card(opened, config) if is_answer else _text_card(args.measure, opened, config)
+    _keep(opened, _answer_card(opened, config) if is_answer else _text_card(args.measure, opened, config), config)
+    return 0
+
+
+def _keep(opened: from_checkpoint.OpenedModel, card: Card, config: Config) -> None:
+    """Write the card into its run, show it, and tell the run's trackers."""
     written = None if opened.run is None else write_card(opened.run, card)
     _tell(card, config, written)
     _log(opened, config, card)
-    return 0
 
 
 def _text_card(measure: str, opened: from_checkpoint.OpenedModel, config: Config) -> EvaluationCard:
@@ -125,11 +136,14 @@ def _settings(args: argparse.Namespace) -> Config:
         if home is not None and home.config_file.is_file():
             args.config = str(home.config_file)
             args.overrides = ['tracking.console="auto"', *args.overrides]  # how training spoke says nothing of now
+    if args.measure in eval_tuned.FLAGS:
+        data = {} if args.data is None else {"data.path": args.data}
+        return from_checkpoint.load_settings(args, "eval", eval_tuned.FLAGS[args.measure], data)
     flags = FLAGS + BOUND_FLAGS if args.measure == "bound" else FLAGS
     return from_checkpoint.load_settings(args, "eval", flags)
 
 
-def _tell(card: EvaluationCard, config: Config, written: Path | None) -> None:
+def _tell(card: Card, config: Config, written: Path | None) -> None:
     from hornbook.tracking.console import emit, speaks_to_people
 
     emit("eval", console=config.tracking.console, measure=card.measure, file=written, **card.values())
@@ -141,7 +155,7 @@ def _tell(card: EvaluationCard, config: Config, written: Path | None) -> None:
             print(f"written to {written}")
 
 
-def _log(opened: from_checkpoint.OpenedModel, config: Config, card: EvaluationCard) -> None:
+def _log(opened: from_checkpoint.OpenedModel, config: Config, card: Card) -> None:
     from hornbook.cli.run_events import RunEvents
 
     events = RunEvents(opened.run, config.tracking, step=opened.step)
@@ -149,8 +163,8 @@ def _log(opened: from_checkpoint.OpenedModel, config: Config, card: EvaluationCa
     events.close()
 
 
-def write_card(run: RunDir, card: EvaluationCard) -> Path | None:
-    """Write the card as RUN/evals/MEASURE-step-N-WINDOW-STRIDE-DATA.json; None, with a note, if that fails.
+def write_card(run: RunDir, card: Card) -> Path | None:
+    """Write the card as RUN/evals/MEASURE-step-N-[WINDOW-STRIDE-]DATA.json; None, with a note, if that fails.
 
     The same measurement of the same checkpoint replaces its file; another one has another name.
     """
@@ -159,7 +173,8 @@ def write_card(run: RunDir, card: EvaluationCard) -> Path | None:
     from hornbook.storage.disk import StorageError
 
     data = bytes_sha256(card.identity.encode())[:8]
-    path = run.evals / f"{card.measure}-step-{card.step or 0:08d}-{card.window}-{card.stride}-{data}.json"
+    parts = (card.measure, "step", f"{card.step or 0:08d}", *map(str, card.place), data)
+    path = run.evals / f"{'-'.join(parts)}.json"
     try:
         run.evals.mkdir(exist_ok=True)
         replace_file(path, card.to_json())

@@ -53,8 +53,12 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stop", action="append", metavar="TEXT", help="end before this text; may be repeated")
 
 
-def load_settings(args: argparse.Namespace, table: str, names: tuple[str, ...]) -> Config:
+def load_settings(
+    args: argparse.Namespace, table: str, names: tuple[str, ...], more: Mapping[str, str] | None = None
+) -> Config:
     """The configuration that the arguments ask for; each of `names` that was given as a flag is a setting of `table`.
+
+    `more` are settings of other tables, that other flags have given.
 
     Raises:
         ConfigError: listing all that is wrong with it.
@@ -63,7 +67,7 @@ def load_settings(args: argparse.Namespace, table: str, names: tuple[str, ...]) 
 
     values = {f"{table}.{name}": getattr(args, name) for name in names}
     given = {key: value for key, value in values.items() if value is not None}
-    return load_config(args.config, args.overrides, values=given).config
+    return load_config(args.config, args.overrides, values={**given, **(more or {})}).config
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,10 @@ from hornbook.cli.configuration import positive
 from hornbook.cli.denoising import Watcher, check_denoising, watched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from hornbook.config.run import Config
-    from hornbook.generation.text import Generation
+    from hornbook.generation.text import Generation, Prompt
     from hornbook.tracking.tracker import Scalar
 
 ROWS_AT_ONCE = 16
@@ -44,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     from_checkpoint.add_sampling_arguments(parser)
     parser.add_argument(
+        "--chat", action="store_true", help="each prompt is a message to a tuned checkpoint; shows the answers alone"
+    )
+    parser.add_argument(
         "--num-samples", type=positive, default=1, metavar="N", help="texts a prompt, of seeds S, S+1, ..."
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a text, on a terminal too")
@@ -63,20 +66,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Generate; the exit status is 0."""
     from hornbook.cli.configuration import maybe_print
+    from hornbook.errors import ConfigError
 
     names = ("checkpoint", "prompts", "stop", *from_checkpoint.SAMPLING_FLAGS)
     config = from_checkpoint.load_settings(args, "generate", names)
     if maybe_print(args, config):
         return 0
+    if args.chat and args.infill:
+        raise ConfigError("--chat makes messages of prompts, and --infill has none; leave one of them out")
     from hornbook.generation.infill import check_infills
     from hornbook.generation.text import check_requests
 
-    prompts = args.infill or _prompts(args, config)
+    prompts: Sequence[Prompt] = args.infill or _prompts(args, config)
     opened = from_checkpoint.open_model(config.generate.checkpoint, table="generate", best=args.best, config=config)
     check_denoising(args, config, opened)
-    check = check_infills if args.infill else check_requests  # all of them, before the first takes its time
-    check(opened.model, opened.tokenizer, prompts, config.generate, objective=opened.objective)
-    texts = _Texts(opened, config, as_json=args.json, infills=bool(args.infill), shows=args.show_denoising)
+    if args.chat:
+        prompts = _as_messages(opened, prompts)
+    model, tokenizer, objective = opened.model, opened.tokenizer, opened.objective
+    if args.infill:  # all of them, before the first takes its time
+        check_infills(model, tokenizer, args.infill, config.generate, objective=objective)
+    else:
+        check_requests(model, tokenizer, prompts, config.generate, objective=objective)
+    texts = _Texts(
+        opened,
+        config,
+        as_json=args.json,
+        infills=bool(args.infill),
+        shows=args.show_denoising,
+        repeats=not (args.infill or args.chat),
+    )
     requests = [(prompt, config.generate.seed + n) for prompt in prompts for n in range(args.num_samples)]
     try:
         if args.compare_cache:
@@ -104,6 +122,25 @@ def _prompts(args: argparse.Namespace, config: Config) -> list[str]:
     return [""]
 
 
+def _as_messages(opened: from_checkpoint.OpenedModel, prompts: Sequence[Prompt]) -> list[Prompt]:
+    """What the model reads for each prompt as the only message of a conversation.
+
+    Raises:
+        GenerationError: if the checkpoint has no chat template, or a prompt is empty.
+        TokenizerError: if the tokenizer has no ids for one.
+    """
+    from hornbook.cli.conversation import NO_TEMPLATE, ByTemplate
+    from hornbook.errors import GenerationError
+
+    template = opened.tokenizer.chat_template
+    if template is None:
+        raise GenerationError(f"--chat: {opened.path} {NO_TEMPLATE}")
+    if not all(str(prompt).strip() for prompt in prompts):
+        raise GenerationError('--chat: an empty message cannot be answered; say something: --prompt "..."')
+    form, room = ByTemplate(opened.tokenizer), opened.model.config.context_length
+    return [form.prompt(template.default_system, [], str(prompt), room)[0] for prompt in prompts]
+
+
 def _decoded(data: bytes, where: str) -> str:
     from hornbook.errors import GenerationError
 
@@ -121,8 +158,16 @@ class _Texts:
     """Makes texts and tells of them: on stdout, and to the trackers."""
 
     def __init__(
-        self, opened: from_checkpoint.OpenedModel, config: Config, *, as_json: bool, infills: bool, shows: bool
+        self,
+        opened: from_checkpoint.OpenedModel,
+        config: Config,
+        *,
+        as_json: bool,
+        infills: bool,
+        shows: bool,
+        repeats: bool,
     ) -> None:
+        """`repeats`: the prompt is shown before its text."""
         from hornbook.cli.run_events import RunEvents
         from hornbook.tracking.console import speaks_to_people
 
@@ -130,12 +175,13 @@ class _Texts:
         self._config = config
         self._infills = infills
         self._shows = shows
+        self._repeats = repeats
         self._console = "json" if as_json else config.tracking.console
         self.for_people = speaks_to_people(self._console)
         self._events = RunEvents(opened.run, config.tracking, step=opened.step)
         self._warned = False
 
-    def stream(self, requests: list[tuple[str, int]]) -> None:
+    def stream(self, requests: list[tuple[Prompt, int]]) -> None:
         """Each text as it is made."""
         from hornbook.generation.text import stream_text
         from hornbook.tracking.figures import printable
@@ -145,13 +191,14 @@ class _Texts:
             pieces = stream_text(
                 opened.model, opened.tokenizer, prompt, self._config.generate, objective=opened.objective, seed=seed
             )
-            print(printable(prompt), end="", flush=True)
+            if isinstance(prompt, str):
+                print(printable(prompt), end="", flush=True)
             for piece in pieces:
                 print(printable(piece), end="", flush=True)
             print()
             self._tell(pieces.generation, seed)
 
-    def complete(self, requests: list[tuple[str, int]], *, at_once: int) -> None:
+    def complete(self, requests: list[tuple[Prompt, int]], *, at_once: int) -> None:
         """Each text when it is complete, several decoded together."""
         from hornbook.tracking.figures import printable
 
@@ -161,25 +208,21 @@ class _Texts:
                 made = self._make(prompts, seeds, watcher)
             for result, seed in zip(made, seeds, strict=True):
                 if self.for_people:
-                    print(printable(result.text if self._infills else result.prompt + result.text))
+                    print(printable(result.prompt + result.text if self._repeats else result.text))
                 self._tell(result, seed, **watcher.told())
 
-    def _make(self, prompts: list[str], seeds: list[int], watcher: Watcher) -> list[Generation]:
+    def _make(self, prompts: list[Prompt], seeds: list[int], watcher: Watcher) -> list[Generation]:
         from hornbook.generation.infill import infill_text
         from hornbook.generation.text import generate_text
 
-        opened, make = self._opened, infill_text if self._infills else generate_text
-        return make(
-            opened.model,
-            opened.tokenizer,
-            prompts,
-            self._config.generate,
-            objective=opened.objective,
-            seeds=seeds,
-            on_step=watcher.on_step,
-        )
+        model, tokenizer, config = self._opened.model, self._opened.tokenizer, self._config.generate
+        objective, on_step = self._opened.objective, watcher.on_step
+        if self._infills:
+            texts = [str(text) for text in prompts]
+            return infill_text(model, tokenizer, texts, config, objective=objective, seeds=seeds, on_step=on_step)
+        return generate_text(model, tokenizer, prompts, config, objective=objective, seeds=seeds, on_step=on_step)
 
-    def compare(self, requests: list[tuple[str, int]]) -> None:
+    def compare(self, requests: list[tuple[Prompt, int]]) -> None:
         """All texts twice, with and without the cache, and what that changes."""
         from hornbook.generation.divergence import measure_divergence
         from hornbook.tracking.console import emit
@@ -231,6 +274,6 @@ def _scalar(value: object) -> Scalar:
     return value if value is None or isinstance(value, (str, int, float)) else json.dumps(value)
 
 
-def _batches(requests: list[tuple[str, int]], size: int) -> Iterator[list[tuple[str, int]]]:
+def _batches(requests: list[tuple[Prompt, int]], size: int) -> Iterator[list[tuple[Prompt, int]]]:
     for first in range(0, len(requests), size):
         yield requests[first : first + size]

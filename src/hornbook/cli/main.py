@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
-from hornbook.errors import HornbookError
+from hornbook.errors import HornbookError, PeerLostError
 
 VERBS = {
     "demo": ("hornbook.cli.demo", "the whole life of a small model, offline, in minutes"),
@@ -29,8 +29,8 @@ VERBS = {
     "verify-parallel": ("hornbook.cli.verify_parallel", "whether many processes train as one; how they scale"),
     "generate": ("hornbook.cli.generate", "continue prompts"),
     "chat": ("hornbook.cli.chat", "talk to a model in the terminal"),
-    "eval": ("hornbook.cli.eval", "measure a model: perplexity and bits per byte"),
-    "checkpoint": ("hornbook.cli.checkpoint", "inspect, verify, prune and consolidate checkpoints"),
+    "eval": ("hornbook.cli.eval", "measure a model: perplexity, answers, preferences"),
+    "checkpoint": ("hornbook.cli.checkpoint", "inspect, verify, prune, consolidate and merge checkpoints"),
     "sweep": ("hornbook.cli.sweep", "many runs of one file, here or by SLURM and HTCondor; what came of them"),
     "report": ("hornbook.cli.report", "runs as one HTML page: curves, samples, configuration, branches"),
     "bench": ("hornbook.cli.bench", "ratios against ordinary libraries, side by side on this machine"),
@@ -105,6 +105,8 @@ def _guarded(name: str, rest: Sequence[str]) -> int:
     except BrokenPipeError:
         _discard_stdout()
         return EXIT_BROKEN_PIPE
+    except PeerLostError as error:
+        return _lost_another(name, error)
     except HornbookError as error:
         return _fail(name, str(error), EXIT_USER_ERROR)
     except OSError as error:
@@ -117,6 +119,18 @@ def _fail(name: str, message: str, status: int) -> int:
         traceback.print_exc()
     print(f"hornbook {name}: {message}", file=sys.stderr)
     return status
+
+
+def _lost_another(name: str, error: PeerLostError) -> int:
+    """Of several processes, one that another has left. Our launcher tells what became of that one, on the terminal that
+    the first process speaks to, which therefore says nothing."""
+    from hornbook.distributed.environment import place_of
+    from hornbook.distributed.launch import EXIT_PEER_LOST
+
+    place = place_of(os.environ)
+    if not place.is_ours:
+        return _fail(name, str(error), EXIT_USER_ERROR)
+    return _fail(name, str(error), EXIT_PEER_LOST) if place.rank else EXIT_PEER_LOST
 
 
 def _os_message(error: OSError) -> str:

@@ -6,10 +6,16 @@ const tokens = [...document.querySelectorAll("b[data-i]")];
 const counts = new Map();
 for (const token of tokens) counts.set(token.dataset.i, (counts.get(token.dataset.i) || 0) + 1);
 
+const LABELS = [["w", "weight"], ["read", "read as"], ["m", "mask probability"], ["d", "document"], ["p", "position"]];
+const STATES = ["trained", "masked", "context", "pad"];
+
 function describe(token) {
   const [hex, ...facts] = vocabulary[token.dataset.v || ""][token.dataset.i];
   const rows = [["id", token.dataset.i], ["bytes", hex.replace(/(..)(?=.)/g, "$1 ")], ...facts];
   if (token.dataset.of) rows.push(["part of", token.dataset.of]);
+  const state = STATES.find(each => token.classList.contains(each));
+  if (state) rows.push(["label", state]);
+  for (const [key, name] of LABELS) if (token.dataset[key]) rows.push([name, token.dataset[key]]);
   rows.push(["on this page", counts.get(token.dataset.i).toLocaleString()]);
   const list = document.createElement("dl");
   for (const [name, value] of rows) {
@@ -84,3 +90,18 @@ for (const box of document.querySelectorAll("input[data-class]")) {
   box.addEventListener("change", show);
   show();
 }
+
+// The arrow keys go from one document to the next; in a field they move the cursor.
+document.addEventListener("keydown", event => {
+  const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (!by || event.altKey || event.ctrlKey || event.metaKey || event.target.closest("input")) return;
+  const shown = sections.filter(section => !section.classList.contains("without"));
+  const edge = document.querySelector(".tools").offsetHeight + 2;
+  const isBehind = section => by > 0 ? section.getBoundingClientRect().top > edge + 8
+    : section.getBoundingClientRect().top < edge - 8;
+  const wanted = by > 0 ? shown.find(isBehind) : shown.reverse().find(isBehind);
+  if (!wanted) return;
+  event.preventDefault();
+  wanted.style.scrollMarginTop = `${edge}px`;
+  wanted.scrollIntoView({ block: "start" });
+});

@@ -46,28 +46,20 @@ def run_one(sweep: Sweep, index: int, arguments: Sequence[str]) -> int:
 
 def _train(sweep: Sweep, point: Point, place: Place) -> int:
     """This process's part; the first one keeps the ledger and speaks."""
-    from hornbook.distributed.launch import EXIT_PEER_LOST, EXIT_PREEMPTED
-    from hornbook.errors import PeerLostError
+    from hornbook.distributed.launch import EXIT_PREEMPTED
     from hornbook.sweeps.ledger import Outcome, trying
     from hornbook.sweeps.sweep import FILE
 
     if place.rank == 0 and not (sweep.root / FILE).exists():
         sweep.prepare()
-    try:
-        with contextlib.ExitStack() as inside:
-            if place.world_size == 1:
-                inside.enter_context(_leaving_at_once())
-            outcome = inside.enter_context(trying(sweep.ledger(point), point)) if place.rank == 0 else Outcome()
-            from hornbook import assemble
+    with contextlib.ExitStack() as inside:
+        if place.world_size == 1:
+            inside.enter_context(_leaving_at_once())
+        outcome = inside.enter_context(trying(sweep.ledger(point), point)) if place.rank == 0 else Outcome()
+        from hornbook import assemble
 
-            trained = assemble.train(sweep.config(point), resume=True)
-            outcome.status = "preempted" if trained.result.stop_reason == "preempted" else "finished"
-    except PeerLostError as error:
-        if not place.is_ours:
-            raise
-        if place.rank:  # the first one speaks to the terminal, where the launcher tells what became of the other
-            print(f"hornbook sweep: {error}", file=sys.stderr)
-        return EXIT_PEER_LOST
+        trained = assemble.train(sweep.config(point), resume=True)
+        outcome.status = "preempted" if trained.result.stop_reason == "preempted" else "finished"
     if place.rank == 0:
         _tell_point(sweep, point, outcome.status)
     return EXIT_PREEMPTED if outcome.status == "preempted" else 0
@@ -183,8 +175,10 @@ def _leaving_at_once() -> Iterator[None]:
     For a process that trains alone: one that waits for others would not come to handle a signal.
     """
     from hornbook.distributed.launch import EXIT_PREEMPTED
+    from hornbook.training.preemption import Preemption
 
     def leave(number: int, frame: FrameType | None) -> None:
+        Preemption.early = signal.Signals(number)  # compiled code takes an exception for its own and goes on
         raise SystemExit(EXIT_PREEMPTED)
 
     numbers = [signal.Signals[name] for name in ("SIGTERM", "SIGUSR1") if name in signal.Signals.__members__]
@@ -192,6 +186,7 @@ def _leaving_at_once() -> Iterator[None]:
     try:
         yield
     finally:
+        Preemption.early = None
         for number, handler in before.items():
             signal.signal(number, handler)
 

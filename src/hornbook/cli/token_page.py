@@ -30,7 +30,12 @@ Facts = list[list[str] | str]
 
 
 def page(
-    title: str, body: Iterable[str], vocabularies: Mapping[str, Mapping[int, Facts]], *, beside: bool | None
+    title: str,
+    body: Iterable[str],
+    vocabularies: Mapping[str, Mapping[int, Facts]],
+    *,
+    beside: bool | None,
+    boxes: Sequence[tuple[str, str, bool]] = (),
 ) -> str:
     """The whole file.
 
@@ -39,13 +44,14 @@ def page(
         body: HTML.
         vocabularies: what hovering says of each id, for each tokenizer whose tokens are shown, by `data-v`.
         beside: whether text stands beside tokens at first; None if there is no text to stand there.
+        boxes: what else can be switched on: a class of the page, a label, and whether it is on at first.
     """
     return "".join(
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
             f"<title>{escape(title)}</title>\n<style>\n{_asset('page.css')}</style>\n</head>\n<body>\n",
-            f"<header><h1>{escape(title)}</h1></header>\n{_tools(beside)}<main>\n",
+            f"<header><h1>{escape(title)}</h1></header>\n{_tools(beside, boxes)}<main>\n",
             *body,
             '</main>\n<div id="tip" hidden></div>\n',
             f'<script type="application/json" id="vocabulary">{_script_json(vocabularies)}</script>\n',
@@ -68,16 +74,22 @@ def document(title: str, notes: Iterable[str], tokens: Iterable[Token]) -> Itera
     yield "</section>\n"
 
 
-def spans(tokens: Sequence[Token], vocabulary: str = "") -> Iterator[str]:
-    """One element a token; one that holds part of a character says of which in `data-of`."""
+def spans(
+    tokens: Sequence[Token], vocabulary: str = "", marks: Sequence[Mapping[str, str]] | None = None
+) -> Iterator[str]:
+    """One element a token; one that holds part of a character says of which in `data-of`.
+
+    `marks` has further attributes of each token's element, among them maybe more classes.
+    """
     data = b"".join(token.data for token in tokens)
-    of = f' data-v="{escape(vocabulary)}"' if vocabulary else ""
     start = 0
-    for token in tokens:
+    for number, token in enumerate(tokens):
         end = start + len(token.data)
-        kind = ' class="special"' if token.special else ""
-        part = f' data-of="{escape(whole)}"' if (whole := _characters_around(data, start, end)) else ""
-        yield f'<b{kind}{of}{part} data-i="{token.id}">{_marked(token.data)}</b>'
+        given = dict(marks[number]) if marks is not None else {}
+        kinds = [kind for kind in ("special" if token.special else "", given.pop("class", "")) if kind]
+        attributes = {"class": " ".join(kinds), "data-v": vocabulary, "data-of": _characters_around(data, start, end)}
+        written = "".join(f' {name}="{escape(text)}"' for name, text in {**attributes, **given}.items() if text)
+        yield f'<b{written} data-i="{token.id}">{_marked(token.data)}</b>'
         start = end
 
 
@@ -145,8 +157,8 @@ def _marked(data: bytes, table: dict[int, str] = _MARKED) -> str:
     )
 
 
-def _tools(beside: bool | None) -> str:
-    boxes = [("numbers", "ids", False), ("marks", "white space", True)]
+def _tools(beside: bool | None, more: Sequence[tuple[str, str, bool]]) -> str:
+    boxes = [("numbers", "ids", False), *more, ("marks", "white space", True)]
     if beside is not None:
         boxes.insert(0, ("beside", "text beside", beside))
     return (

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from hornbook.cli.token_rows import Row, rows, widths
+from hornbook.cli.token_rows import in_turns, rows, widths
 from hornbook.cli.token_text import tokens_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from rich.console import Console
 
+    from hornbook.cli.token_rows import Look, Row
+    from hornbook.cli.token_text import Token
     from hornbook.tokenizer.tokenizer import Tokenizer
 
-HELP = "Enter: on · b: back · n, p: next, previous document · a number: that document · /text: search · q: leave"
+HELP = "Enter: on · b: back · n, p: next, previous {what} · a number: that {what} · /text: search · q: leave"
 _LINES_BESIDE = 4
 """Of a screen: the title, a note, and the prompt, which may take two."""
 _LEAST_LINES = 8
@@ -43,6 +47,19 @@ class Documents(Protocol):
         """Lines below the title."""
 
 
+@runtime_checkable
+class Styled(Documents, Protocol):
+    """Documents that say themselves how their tokens look."""
+
+    def look(self, number: int, token: Token, place: int) -> Look:
+        """How the token at `place` of document `number` is shown."""
+        ...
+
+    def headings(self, number: int) -> Mapping[int, str]:
+        """Place of a token -> one line above it."""
+        ...
+
+
 class Place(NamedTuple):
     """Where a screen begins."""
 
@@ -58,20 +75,22 @@ class Pager:
         tokenizer: what the ids mean.
         console: where to.
         ask: shows a prompt and gives the answer; EOFError ends the reading, as `q` does.
-        with_bytes: the bytes of each token below its id.
+        look: how the token at a place of its document is shown; documents that are `Styled` say it themselves.
+        what: what a document is called.
     """
 
     def __init__(
         self,
-        documents: Documents,
+        documents: Documents | Styled,
         tokenizer: Tokenizer,
         console: Console,
         ask: Callable[[str], str],
         *,
-        with_bytes: bool = False,
+        look: Callable[[Token, int], Look] = in_turns,
+        what: str = "document",
     ) -> None:
         self._documents, self._tokenizer, self._console, self._ask = documents, tokenizer, console, ask
-        self._with_bytes = with_bytes
+        self._look, self._what = look, what
         self._sought = ""
         self._read: list[Place] = []
         """Where earlier screens began, the latest last."""
@@ -95,12 +114,13 @@ class Pager:
         """As many lines as there is room for; the place behind the last token shown."""
         from rich.text import Text
 
-        ids = self._documents.ids(place.document)
         self._console.rule(Text(self._documents.title(place.document)), align="left")
-        for note in self._documents.notes(place.document) if place.token == 0 else ():
+        notes = self._documents.notes(place.document) if place.token == 0 else []
+        for note in notes:
             self._console.print(note, style="dim", highlight=False, markup=False)
+        room = max(_LEAST_LINES, room - max(0, len(notes) - 1))
         end = place.token
-        for row in self._rows(ids[place.token :]):
+        for row in self._rows(place):
             if end > place.token and len(row.lines) > room:
                 break
             for line in row.lines:
@@ -109,9 +129,22 @@ class Pager:
             end += row.n_tokens
         return Place(place.document, end)
 
-    def _rows(self, ids: Iterable[int]) -> Iterator[Row]:
-        tokens = tokens_of(self._tokenizer, ids)
-        return rows(tokens, widths(self._console.width), with_bytes=self._with_bytes)
+    def _rows(self, place: Place) -> Iterator[Row]:
+        """What there is to show of a document from a place on, headings above the rows that they belong to."""
+        from rich.text import Text
+
+        ids, look = self._documents.ids(place.document), self._look
+        headings: Mapping[int, str] = {}
+        if isinstance(self._documents, Styled):
+            headings = self._documents.headings(place.document)
+            look = functools.partial(self._documents.look, place.document)
+        edges = [place.token, *(edge for edge in sorted(headings) if place.token < edge < len(ids)), len(ids)]
+        for start, stop in itertools.pairwise(edges):
+            tokens = tokens_of(self._tokenizer, ids[start:stop])
+            for number, row in enumerate(rows(tokens, widths(self._console.width), look, first=start)):
+                if number == 0 and start in headings:
+                    row.lines.insert(0, Text(headings[start], "bold"))
+                yield row
 
     def _following(self, end: Place) -> Place | None:
         if end.token < len(self._documents.ids(end.document)):
@@ -150,15 +183,15 @@ class Pager:
             case "n" | "p":
                 number = place.document + (1 if answer == "n" else -1)
                 if not 0 <= number <= last:
-                    return f"this is the {'last' if answer == 'n' else 'first'} document"
+                    return f"this is the {'last' if answer == 'n' else 'first'} {self._what}"
                 return self._jump(place, Place(number, 0))
             case _ if answer.isdecimal():
                 if int(answer) > last:
-                    return f"document {int(answer):,} is outside 0..{last:,}"
+                    return f"{self._what} {int(answer):,} is outside 0..{last:,}"
                 return self._jump(place, Place(int(answer), 0))
             case _ if answer.startswith("/"):
                 return self._search(answer[1:] or self._sought, place, end)
-        return HELP
+        return HELP.format(what=self._what)
 
     def _jump(self, place: Place, wanted: Place) -> Place:
         self._read.append(place)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from hornbook.cli.token_text import COLOURS, SPECIAL_STYLE, Token, parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from rich.text import Text
 
@@ -46,12 +46,36 @@ class Row:
     n_tokens: int
 
 
-def rows(tokens: Iterable[Token], sides: Widths, *, with_bytes: bool = False) -> Iterator[Row]:
-    """The rows of a document, one after another; `with_bytes` puts each token's bytes below its id."""
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How a token is shown."""
+
+    style: str
+    below: tuple[str, ...]
+    """Lines below it; every token of a document has as many."""
+    read: bytes | None = None
+    """What stands for it on the side of the text, where that is not its own bytes."""
+
+
+def in_turns(token: Token, number: int) -> Look:
+    """Neighbours in different colours, the id below."""
+    return Look(style=SPECIAL_STYLE if token.special else COLOURS[number % len(COLOURS)], below=(str(token.id),))
+
+
+def in_turns_with_bytes(token: Token, number: int) -> Look:
+    """The same with the bytes below the id."""
+    plain = in_turns(token, number)
+    return Look(style=plain.style, below=(*plain.below, token.data.hex()))
+
+
+def rows(
+    tokens: Iterable[Token], sides: Widths, look: Callable[[Token, int], Look] = in_turns, *, first: int = 0
+) -> Iterator[Row]:
+    """The rows of a document, one after another; `look` is asked for each token and its number, from `first` on."""
     held: list[_Cell] = []
     raw_width = token_width = 0
-    for number, token in enumerate(tokens):
-        cell = _cell(token, number, with_bytes=with_bytes)
+    for number, token in enumerate(tokens, start=first):
+        cell = _cell(token, look(token, number))
         full = raw_width + cell.raw_width > sides.raw or token_width + cell.width > sides.tokens
         if held and full and not _goes_on(token.data):
             yield Row(lines=_lines(held, sides), n_tokens=len(held))
@@ -75,25 +99,27 @@ def _goes_on(data: bytes) -> bool:
 class _Cell:
     """One token with what stands below it."""
 
-    token: Token
+    raw: bytes
+    """What stands for it on the side of the text."""
     layers: list[Text]
-    """The token, its id and maybe its bytes; all are padded to `width`, the blank behind them included."""
+    """The token and what stands below it; all are padded to `width`, the blank behind them included."""
     width: int
     raw_width: int
 
 
-def _cell(token: Token, number: int, *, with_bytes: bool) -> _Cell:
+def _cell(token: Token, look: Look) -> _Cell:
     from rich.text import Text
 
-    style = SPECIAL_STYLE if token.special else COLOURS[number % len(COLOURS)]
     shown = Text()
     for part in parts(token.data):
-        shown.append(part.text, f"{style} {_ESCAPE_STYLE}" if part.is_escape else style)
-    layers = [shown, Text(str(token.id), "dim")]
-    if with_bytes:
-        layers.append(Text(token.data.hex(), "dim italic"))
+        shown.append(part.text, f"{look.style} {_ESCAPE_STYLE}" if part.is_escape else look.style)
+    raw = token.data if look.read is None else look.read
+    below = [Text(line, "dim" if number == 0 else "dim italic") for number, line in enumerate(look.below)]
     return _Cell(
-        token=token, layers=layers, width=max(layer.cell_len for layer in layers) + 1, raw_width=shown.cell_len
+        raw=raw,
+        layers=[shown, *below],
+        width=max(layer.cell_len for layer in (shown, *below)) + 1,
+        raw_width=sum(Text(part.text).cell_len for part in parts(raw)),
     )
 
 
@@ -110,7 +136,7 @@ def _lines(cells: list[_Cell], sides: Widths) -> list[Text]:
             place += cell.width
         right += _folded(line, sides.tokens)
     raw = Text()
-    for part in parts(b"".join(cell.token.data for cell in cells)):
+    for part in parts(b"".join(cell.raw for cell in cells)):
         raw.append(part.text, _ESCAPE_STYLE if part.is_escape else "")
     left = _folded(raw, sides.raw)
     lines = []

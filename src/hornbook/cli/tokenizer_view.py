@@ -62,8 +62,10 @@ def show_documents(
     from rich.console import Console
 
     from hornbook.cli.token_pager import Pager
+    from hornbook.cli.token_rows import in_turns, in_turns_with_bytes
 
-    pager = Pager(documents, tokenizer, Console(), input, with_bytes=with_bytes)
+    look = in_turns_with_bytes if with_bytes else in_turns
+    pager = Pager(documents, tokenizer, Console(), input, look=look)
     if sys.stdin.isatty():
         pager.run(one or 0)
     else:

@@ -90,17 +90,9 @@ def run(args: argparse.Namespace) -> int:
 def _train(config: Config, resume: bool | Path, place: Place) -> int:
     """This process's part."""
     from hornbook import assemble
-    from hornbook.distributed.launch import EXIT_PEER_LOST, EXIT_PREEMPTED
-    from hornbook.errors import PeerLostError
+    from hornbook.distributed.launch import EXIT_PREEMPTED
 
-    try:
-        trained = assemble.train(config, resume=resume)
-    except PeerLostError as error:
-        if not place.is_ours:
-            raise
-        if place.rank:  # the first one speaks to the terminal, where the launcher tells what became of the other
-            print(f"hornbook train: {error}", file=sys.stderr)
-        return EXIT_PEER_LOST
+    trained = assemble.train(config, resume=resume)
     if place.rank == 0:
         _tell(trained, config)
     if trained.result.stop_reason != "preempted":

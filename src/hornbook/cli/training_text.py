@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from hornbook.config.data import TextSource
+from hornbook.config.data import HubSource, JsonlSource, ParquetSource, TextSource
 from hornbook.data.files import COMPRESSED_SUFFIXES, TEXT_SUFFIXES, files_below
 from hornbook.data.sources import SourceReport, input_state, open_blocks
+from hornbook.errors import DataError
 from hornbook.storage.digest import bytes_sha256
 
 if TYPE_CHECKING:
@@ -23,9 +24,18 @@ _AFTER_COUNTING = {"path", "vocab_size", "tie_order", "threads"}
 
 
 class TrainingText:
-    """The documents of [data.source]. Large plain files are streamed; whatever else there is comes as documents."""
+    """The documents of [data.source]. Large plain files are streamed; whatever else there is comes as documents.
+
+    Raises:
+        DataError: if the source holds records of several texts.
+    """
 
     def __init__(self, config: Config) -> None:
+        if config.data.stage != "pretrain" and isinstance(config.data.source, JsonlSource | ParquetSource | HubSource):
+            raise DataError(
+                f'data.stage = "{config.data.stage}": a tokenizer is trained on text, not on records of conversations '
+                "or pairs; name the configuration of the text that the model is pretrained on"
+            )
         self.report = SourceReport()
         self.sample = bytearray()
         """The beginning of the text, once it has been read."""

@@ -97,11 +97,12 @@ def _amounts(sizes: tuple[int, int], written: Settings) -> dict[Key, object]:
     budget = _TOKENS_PER_PARAMETER * parameters
     micro = _whole(written, "train", "micro_batch_size", 0)
     windows = (micro or 1) * _power_of_two(0.58 * budget**0.571 / context / (micro or 1))
-    tokens_per_step = _whole(written, "train", "tokens_per_step", windows * context)
+    rows = _whole(written, "train", "sequences_per_step", 0)  # of tuning, instead of tokens_per_step
+    tokens_per_step = rows * context or _whole(written, "train", "tokens_per_step", windows * context)
     most = min(tokens_per_step, _MICRO_BATCH_TOKENS) // context
     fitting = (2**i for i in range(most.bit_length()) if tokens_per_step % (2**i * context) == 0 and 2**i <= most)
-    return {
-        ("train", "tokens_per_step"): tokens_per_step,
+    size: dict[Key, object] = {} if rows else {("train", "tokens_per_step"): tokens_per_step}
+    return size | {
         ("train", "micro_batch_size"): max(fitting, default=1),
         ("train", "steps"): -(-budget // tokens_per_step),
     }

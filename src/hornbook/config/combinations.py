@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hornbook.config.objective import BlockDiffusionConfig
+from hornbook.config import tuning
+from hornbook.config.objective import BlockDiffusionConfig, PreferenceConfig
 from hornbook.config.optim import ConstantSchedule, NoamSchedule, ScheduleFreeAdamWConfig, WsdSchedule
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def check(config: Config) -> None:
         _blocks(config),
         _objective_steps(config),
         _parts(config),
+        _lora(config),
+        *tuning.problems(config),
     ):
         if problem is not None:
             raise ValueError(problem)
@@ -37,13 +40,15 @@ def check(config: Config) -> None:
 
 def _batch(config: Config) -> str | None:
     rows = 1 if config.train.micro_batch_size == "auto" else config.train.micro_batch_size
-    tokens, batch = config.train.tokens_per_step, rows * config.model.context_length
-    if tokens % batch == 0:
+    name, size, unit = config.step_size
+    batch = rows * unit
+    if size % batch == 0:
         return None
-    below, above = tokens // batch * batch, (tokens // batch + 1) * batch
+    below, above = size // batch * batch, (size // batch + 1) * batch
+    product = " * model.context_length" if unit > 1 else ""
     return (
-        f"train.tokens_per_step = {tokens} is not a multiple of train.micro_batch_size * "
-        f"model.context_length = {batch}; nearest: {f'{below} or ' if below else ''}{above}"
+        f"{name} = {size} is not a multiple of train.micro_batch_size{product} = {batch}; "
+        f"nearest: {f'{below} or ' if below else ''}{above}"
     )
 
 
@@ -153,3 +158,20 @@ def _averages(config: Config) -> str | None:
         'optim.kind = "schedule_free_adamw" takes the place of a schedule\'s decay, but schedule.kind = '
         f'"{config.schedule.kind}"; set schedule.kind = "constant", with warmup_steps or warmup_fraction'
     )
+
+
+def _lora(config: Config) -> str | None:
+    objective, lora = config.objective, config.lora
+    if lora is None:
+        return None
+    if config.model.init_from is None and config.run.branch_from is None:
+        return (
+            "lora adapts a model that has learnt: it leaves the weights as they are, and without model.init_from "
+            "these are random; set model.init_from, or take [lora] out"
+        )
+    if isinstance(objective, PreferenceConfig) and objective.reference == "adapter" and lora.also_train:
+        return (
+            f'objective.reference = "adapter" with lora.also_train = {list(lora.also_train)}: without adapters the '
+            'model is no longer what it started from; use "copy" or "precomputed"'
+        )
+    return lora.misfit(config.model)

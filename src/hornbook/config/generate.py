@@ -82,9 +82,14 @@ class GenerateConfig(SamplingConfig):
 
 
 class EvalConfig(Table):
-    """Perplexity of a text or of a split of a prepared data set; for a diffusion model, a bound on it."""
+    """Perplexity of a text or of a split of a prepared data set; for a diffusion model, a bound on it. Of tuning data
+    answers and preferences."""
 
     checkpoint: Path | None = None
+    base: Path | None = None
+    """Of answers: a checkpoint to compare with, such as the one that tuning began from."""
+    reference: Path | None = None
+    """Of preferences: the checkpoint that margins are measured from. Default: what was trained against."""
     split: Literal["train", "valid", "test"] = "valid"
     text: tuple[Path, ...] = ()
     """Text files to score instead of a split of [data] path."""
@@ -95,6 +100,10 @@ class EvalConfig(Table):
     bound, the whole window."""
     batch_size: PositiveInt = 8
     max_tokens: PositiveInt | None = None
+    exact_match: NonNegativeInt = 0
+    """Of answers: to so many prompts the model gives its own answer, greedily, which is compared with the right one."""
+    max_new_tokens: PositiveInt | None = None
+    """Of those. Default: as many as the longest right answer has."""
     bound: BoundConfig = BoundConfig()
 
     @model_validator(mode="after")

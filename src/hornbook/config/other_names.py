@@ -42,6 +42,10 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
     "data.loader_threads": ("num_workers", "dataloader_num_workers"),
     "objective.label_smoothing": ("label_smoothing_factor",),
     "objective.z_loss": ("z_loss_weight", "z_loss_coefficient"),
+    "lora.rank": ("lora_r", "lora_rank"),
+    "lora.alpha": ("lora_alpha",),
+    "lora.targets": ("target_modules",),
+    "lora.also_train": ("modules_to_save",),
     "generate.max_new_tokens": ("max_tokens", "max_gen_len", "num_tokens"),
 }
 """Our key -> what others call it."""

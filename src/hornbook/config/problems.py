@@ -144,11 +144,13 @@ def _unknown(key: Key, layer: Layer) -> str:
     ours = OURS.get(name)
     if ours is not None and ours.startswith(f"{dotted(key[:-1])}."):
         return f"{what}; did you mean {ours}?"
+    here = [*table.model_fields] if len(key) > 1 else [*table.model_fields, EXTENDS]
+    if slip := difflib.get_close_matches(name, here, n=1, cutoff=0.85):
+        return f"{what}; did you mean {_named((*key[:-1], slip[0]), layer)}?"
     if homes := _homes(name, key[:-1]):
         return f"{what}; it belongs to {' or '.join(homes)}" + (f", or did you mean {ours}?" if ours else "")
     if ours is not None:
         return f"{what}; did you mean {ours}?"
-    here = [*table.model_fields] if len(key) > 1 else [*table.model_fields, EXTENDS]
     if close := difflib.get_close_matches(name, here, n=1):
         return f"{what}; did you mean {_named((*key[:-1], close[0]), layer)}?"
     inmost_first = sorted(all_tables(), key=lambda pair: -len(pair[0]))  # the outer of two equal names is meant

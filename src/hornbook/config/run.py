@@ -6,9 +6,11 @@ from typing import Annotated, Self
 from pydantic import NonNegativeInt, PositiveInt, StringConstraints, model_validator
 
 from hornbook.config import combinations
+from hornbook.config.chat import ChatConfig
 from hornbook.config.data import DataConfig
 from hornbook.config.distributed import DistributedConfig
 from hornbook.config.generate import EvalConfig, GenerateConfig
+from hornbook.config.lora import LoraConfig
 from hornbook.config.model import ModelTable
 from hornbook.config.objective import NextTokenConfig, ObjectiveConfig
 from hornbook.config.optim import AdamWConfig, CosineSchedule, OptimConfig, ScheduleConfig
@@ -46,8 +48,10 @@ class Config(Table):
 
     run: RunTable = RunTable()
     tokenizer: TokenizerConfig = TokenizerConfig()
+    chat: ChatConfig = ChatConfig()
     data: DataConfig = DataConfig()
     model: ModelTable = ModelTable()
+    lora: LoraConfig | None = None
     objective: ObjectiveConfig = NextTokenConfig()
     optim: OptimConfig = AdamWConfig()
     schedule: ScheduleConfig = CosineSchedule()
@@ -63,3 +67,21 @@ class Config(Table):
     def _check(self) -> Self:
         combinations.check(self)
         return self
+
+    @property
+    def rows_per_step(self) -> int:
+        """Samples of one update, over all micro-batches and ranks: windows, rows or pairs."""
+        _, size, unit = self.step_size
+        return size // unit
+
+    @property
+    def step_size(self) -> tuple[str, int, int]:
+        """The key that says how much one update takes, its value, and how many of that unit a sample is."""
+        if self.train.sequences_per_step is not None:
+            return "train.sequences_per_step", self.train.sequences_per_step, 1
+        return "train.tokens_per_step", self.train.tokens_per_step, self.model.context_length
+
+    @property
+    def positions_per_step(self) -> int:
+        """Positions of one update: of rows that are filled up, padding included; a pair has two."""
+        return self.rows_per_step * self.model.context_length * (2 if self.data.stage == "dpo" else 1)

@@ -23,6 +23,11 @@ SPECIAL_TOKENS: dict[str, tuple[str, ...]] = {
         "<|end|>",
         *(f"<|reserved_{i}|>" for i in range(9)),
     ),
+    "simple_transformer_pretraining": ("[UNK]", "[PAD]", "[SOS]", "[EOS]"),
+    "simple_transformer": (
+        *("[UNK]", "[PAD]", "[SOS]", "[EOS]"),
+        *("<SYSTEM>", "</SYSTEM>", "<USER>", "</USER>", "<MODEL>", "</MODEL>"),
+    ),
     "none": (),
 }
 """Special tokens by profile, in the order of their ids, which follow all ordinary tokens."""
@@ -44,8 +49,12 @@ class TokenizerConfig(Table):
     """How text is split before merging: gpt2, smollm, cl100k, o200k, llama3, qwen2, or your own regular expression."""
     tie_order: Literal["hf", "lexicographic"] = "hf"
     """Among equally frequent pairs: hf takes the smaller left id, then right id; lexicographic the greatest bytes."""
-    special_tokens: Literal["pretraining", "chat", "none"] = "chat"
-    """pretraining: end of text, pad, mask. chat: these, then system, user, assistant, end of a turn, nine reserved."""
+    special_tokens: Literal["pretraining", "chat", "simple_transformer_pretraining", "simple_transformer", "none"] = (
+        "chat"
+    )
+    """pretraining: end of text, pad, mask. chat: these, then system, user, assistant, end of a turn, nine reserved.
+    simple_transformer_pretraining: [UNK] [PAD] [SOS] [EOS], of which [EOS] ends a text. simple_transformer: these, then
+    <SYSTEM>, <USER>, <MODEL> and what closes each; neither has a mask."""
     extra_special_tokens: tuple[str, ...] = ()
     """More names, behind those of `special_tokens`."""
     max_bytes: PositiveInt | None = None

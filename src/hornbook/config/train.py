@@ -14,6 +14,8 @@ class TrainConfig(Table):
     """Optimizer updates."""
     tokens_per_step: PositiveInt = 16_384
     """Positions in one update, over all micro-batches and ranks; a multiple of micro_batch_size * context_length."""
+    sequences_per_step: PositiveInt | None = None
+    """Rows (for preferences: pairs) in one update, instead of tokens_per_step: what tuning counts."""
     micro_batch_size: PositiveInt | Literal["auto"] = 8
     """Windows in one forward pass; auto takes what memory holds, up to 8,192 tokens on a CPU and 65,536 on a GPU. It
     shrinks when memory runs out; tokens_per_step and, but for dropout's noise, the result stay."""

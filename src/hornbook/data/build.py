@@ -198,10 +198,7 @@ class Build:
         )
 
     def _write_index(self, found: dict[SplitName, SplitIndex]) -> None:
-        skipped = {
-            reason: Skipped(count=count, first=self._before.examples[reason])
-            for reason, count in self._before.skipped.items()
-        }
+        skipped = self._before.left_out()
         if not found["train"].tokens:
             discard_directory(self._work)  # or it would stand in the way of a preparation with better settings
             raise DataError(

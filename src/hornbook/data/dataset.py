@@ -4,17 +4,20 @@ import hashlib
 import json
 from pathlib import Path
 
+from hornbook.config.data import Stage
 from hornbook.data.index import (
     TOKENIZER_DIRECTORY,
     DatasetIndex,
     ShardFile,
     SplitName,
+    loss_mask_file,
     offsets_file,
     read_index,
 )
 from hornbook.data.shards import TokenStream, little_endian
 from hornbook.errors import DataError
 from hornbook.storage.digest import bytes_sha256, file_sha256
+from hornbook.tokenizer.superset import first_difference
 from hornbook.tokenizer.tokenizer import Tokenizer
 
 _READ_BYTES = 1 << 20
@@ -40,6 +43,11 @@ class Dataset:
         return dataset
 
     @property
+    def stage(self) -> Stage:
+        """What it is for: text, conversations or pairs of answers."""
+        return self.index.stage
+
+    @property
     def splits(self) -> tuple[SplitName, ...]:
         """The splits that hold at least one token."""
         return tuple(name for name, split in self.index.splits.items() if split.tokens)
@@ -56,9 +64,14 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """Of every token and document boundary: equal for equal content, wherever and whenever it was prepared."""
+        """Of every token, document boundary and bit of the loss mask: equal for equal content, wherever and whenever it
+        was prepared."""
         content = {
-            name: [split.offsets_sha256, *(shard.sha256 for shard in split.shards)]
+            name: [
+                split.offsets_sha256,
+                *(shard.sha256 for shard in split.shards),
+                *([split.loss_mask_sha256] if split.loss_mask_sha256 is not None else []),
+            ]
             for name, split in self.index.splits.items()
         }
         return bytes_sha256(json.dumps(content, sort_keys=True).encode())
@@ -104,11 +117,7 @@ class Dataset:
         """
         if tokenizer.fingerprint == self.tokenizer_fingerprint:
             return
-        own = self.tokenizer()
-        if tokenizer.vocab_size < own.vocab_size:
-            difference = f"it has {tokenizer.vocab_size} ids, the data {own.vocab_size}"
-        else:
-            difference = _first_difference(own, tokenizer) or ""
+        difference = first_difference(self.tokenizer(), tokenizer, where=("the data", "it"))
         if difference:
             raise DataError(
                 f"{self.path}: made with another tokenizer: {difference}; "
@@ -128,27 +137,13 @@ class Dataset:
             for shard in split.shards:
                 _expect(self.path / shard.file, _range_sha256(self.path, shard, itemsize), shard.sha256)
                 n_bytes += shard.tokens * itemsize
-            offsets = self.path / offsets_file(name)
-            _expect(offsets, file_sha256(offsets), split.offsets_sha256)
-            n_bytes += offsets.stat().st_size
+            beside = {offsets_file(name): split.offsets_sha256}
+            if split.loss_mask_sha256 is not None:
+                beside[loss_mask_file(name)] = split.loss_mask_sha256
+            for file, sha256 in beside.items():
+                _expect(self.path / file, file_sha256(self.path / file), sha256)
+                n_bytes += (self.path / file).stat().st_size
         return n_bytes
-
-
-def _first_difference(own: Tokenizer, other: Tokenizer) -> str | None:
-    own_specials = {number: text for text, number in own.special_tokens.items()}
-    other_specials = {number: text for text, number in other.special_tokens.items()}
-    unused, missing = set(own.unused_ids), set(other.unused_ids)
-    for number in range(own.vocab_size):
-        if number in unused:
-            continue
-        if number in missing:
-            return f"id {number} is {own.token_bytes(number)!r} in the data, nobody's in it"
-        mine, theirs = own_specials.get(number), other_specials.get(number)
-        if mine != theirs:
-            return f"id {number} is {mine or 'an ordinary token'} in the data, {theirs or 'an ordinary token'} in it"
-        if mine is None and own.token_bytes(number) != other.token_bytes(number):
-            return f"id {number} is {own.token_bytes(number)!r} in the data, {other.token_bytes(number)!r} in it"
-    return None
 
 
 def _range_sha256(directory: Path, shard: ShardFile, itemsize: int) -> str:

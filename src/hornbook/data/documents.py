@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hornbook.config.data import OnError
+from hornbook.data.index import Skipped
 from hornbook.errors import DataError
 
 
@@ -65,6 +66,10 @@ class SourceReport:
         """Count one piece of bad input."""
         self.skipped[reason] = self.skipped.get(reason, 0) + 1
         self.examples.setdefault(reason, message)
+
+    def left_out(self) -> dict[str, Skipped]:
+        """Bad input by reason, as an index holds it."""
+        return {reason: Skipped(count=count, first=self.examples[reason]) for reason, count in self.skipped.items()}
 
     def add(self, other: "SourceReport") -> None:
         """Count what another report counts as well."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from hornbook.config.data import HubSource
+from hornbook.config.data import HubSource, Stage
 from hornbook.config.tokenizer import END_OF_TEXT
 from hornbook.data.record_sources import hub_rows
 from hornbook.errors import DataError
@@ -35,6 +35,8 @@ class Known:
     """None if a row is not one text."""
     heading: str | None = None
     """A regular expression: rows are lines, and one that is a heading begins a document."""
+    stage: Stage = "pretrain"
+    """What it is for."""
     about: str
 
 
@@ -76,7 +78,24 @@ KNOWN: dict[str, Known] = {
         about="a hundredth of SlimPajama, 24 GB",
     ),
     "alpaca-cleaned": Known(
-        dataset="yahma/alpaca-cleaned", text_field=None, about="52 thousand instructions with answers, 40 MB"
+        dataset="yahma/alpaca-cleaned",
+        text_field=None,
+        stage="sft",
+        about="52 thousand instructions with answers, 40 MB",
+    ),
+    "ultrafeedback-binarized": Known(
+        dataset="trl-lib/ultrafeedback_binarized",
+        splits=("train", "test"),
+        text_field=None,
+        stage="dpo",
+        about="62 thousand pairs of answers, which GPT-4 judged",
+    ),
+    "hh-rlhf-helpful": Known(
+        dataset="trl-lib/hh-rlhf-helpful-base",
+        splits=("train", "test"),
+        text_field=None,
+        stage="dpo",
+        about="44 thousand pairs of answers, which people judged (Anthropic/hh-rlhf)",
     ),
 }
 """Short name -> place. Any other name is taken for a hub id."""
@@ -91,6 +110,8 @@ class Fetched:
     """Split -> rows."""
     text_field: str | None
     """The field that holds a row's text, where that is known."""
+    stage: Stage = "pretrain"
+    """What it is for, where that is known."""
 
 
 def fetch(
@@ -116,7 +137,7 @@ def fetch(
         for split in chosen:
             rows = islice(_rows(known, split, subset or known.subset), max_documents)
             counts[split] = _write_rows(temporary / f"{split}.jsonl.gz", rows, split, progress)
-    return Fetched(directory, counts, known.text_field)
+    return Fetched(directory, counts, known.text_field, known.stage)
 
 
 def _rows(known: Known, split: str, subset: str | None) -> Iterator[Row]:

@@ -3,6 +3,7 @@
 DIR/index.json           format number, tokenizer, counts and digests of every file, how it was made
 DIR/train-00000.bin      raw little-endian token ids, uint16 or uint32 as the vocabulary needs
 DIR/train-offsets.bin    uint64: where each document starts, counted in tokens of its split
+DIR/train-loss-mask.bin  of tuning data: one bit a token, set where it counts
 DIR/tokenizer/           a copy of the tokenizer: the directory alone is enough to read the text back
 """
 
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from hornbook.config.data import Stage
 from hornbook.errors import DataError
 from hornbook.storage.atomic import replace_file
 
@@ -45,6 +47,10 @@ class SplitIndex:
     """UTF-8 bytes of the text that the tokens stand for, without special tokens: the denominator of bits per byte."""
     offsets_sha256: str
     shards: tuple[ShardFile, ...]
+    trained_tokens: int | None = None
+    """Of tuning data: tokens that count as targets."""
+    loss_mask_sha256: str | None = None
+    """Of tuning data: of the file of their bits."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,6 +75,10 @@ class DatasetIndex:
     """Bad input left out, by reason."""
     made_from: Mapping[str, object]
     """Everything that decides the content: sources, split, limits, tokenizer, input files."""
+    stage: Stage = "pretrain"
+    """sft: a document is a conversation. dpo: documents 2i and 2i + 1 are pair i, the chosen one first."""
+    notes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Counts of what was done to rows that were kept, such as turns that were left out."""
 
 
 def offsets_file(split: SplitName) -> str:
@@ -79,6 +89,25 @@ def offsets_file(split: SplitName) -> str:
 def shard_file(split: SplitName, number: int) -> str:
     """Name of the shard `number`."""
     return f"{split}-{number:05d}.bin"
+
+
+def loss_mask_file(split: SplitName) -> str:
+    """Name of the file that says which tokens of tuning data count: a bit a token, the first in the highest bit."""
+    return f"{split}-loss-mask.bin"
+
+
+def check_size(path: Path, needed: int, *, exact: bool = True) -> None:
+    """Refuse a file of a data set that is absent or not as long as the index says.
+
+    Raises:
+        DataError: naming the file and both sizes.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; prepare the data again: hornbook data prepare CONFIG") from None
+    if size < needed or (exact and size != needed):
+        raise DataError(f"{path}: {size} bytes, but the index says {needed}: damaged; prepare again with --force")
 
 
 def write_index(directory: Path, index: DatasetIndex) -> None:
@@ -120,10 +149,15 @@ def _absence(directory: Path) -> str:
 
 
 def _index(content: dict[str, Any]) -> DatasetIndex:
-    fields = {field.name: content[field.name] for field in dataclasses.fields(DatasetIndex)}
+    given = [field.name for field in dataclasses.fields(DatasetIndex) if field.name in content or _is_needed(field)]
+    fields = {name: content[name] for name in given}
     fields["splits"] = {name: _split_index(split) for name, split in content["splits"].items()}
     fields["skipped"] = {reason: Skipped(**skipped) for reason, skipped in content["skipped"].items()}
     return DatasetIndex(**fields)
+
+
+def _is_needed(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _split_index(content: dict[str, Any]) -> SplitIndex:

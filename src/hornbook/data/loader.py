@@ -1,4 +1,4 @@
-"""From windows to the micro-batches of a step, and threads that read them ahead.
+"""From windows, rows or pairs to the micro-batches of a step, and threads that read them ahead.
 
 Step s consumes the global samples [s*G, (s+1)*G), G = samples_per_step. They are cut into micro-batches of B rows, and
 the micro-batches are dealt to the ranks like cards: global micro-batch k = m * world_size + rank is number m of its
@@ -12,23 +12,42 @@ What a step consumes is therefore the same for every world size and micro-batch 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 
-from hornbook.data.batch import TokenBatch
-from hornbook.data.windows import Windows, WindowSet
+from hornbook.data.batch import B, TokenBatch
+from hornbook.data.shards import Place
+from hornbook.data.windows import WindowSet
 from hornbook.errors import DataError
 
+Given = TypeVar("Given", covariant=True)
 
-class BatchSource(Protocol):
+
+class BatchSource(Protocol[B]):
     """What gives the batches of a step, as a pure function of the step: it may be asked in any order, by any thread."""
 
-    def step(self, step: int) -> list[TokenBatch]:
+    def step(self, step: int) -> list[B]:
         """This rank's micro-batches of `step`, counted from 0."""
+        ...
+
+
+class Readable(Protocol[Given]):
+    """What samples are read from: windows, rows or pairs, numbered from 0."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def batch(self, numbers: Sequence[int], sample_ids: Sequence[int]) -> Given:
+        """Some of them as one batch, which knows them as the samples `sample_ids`."""
+        ...
+
+    def place(self, number: int) -> Place:
+        """Where the first token of one of them lies on disk."""
         ...
 
 
@@ -61,12 +80,12 @@ class RowOrigin:
     """The document of the split that this token belongs to."""
 
 
-class WindowBatches:
-    """Micro-batches of windows, each step from its own range of global samples."""
+class StepBatches(Generic[B]):
+    """The micro-batches of each step, from its own range of global samples."""
 
     def __init__(
         self,
-        windows: WindowSet,
+        samples: Readable[B],
         order: Order,
         *,
         samples_per_step: int,
@@ -74,7 +93,7 @@ class WindowBatches:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        assert order.n_windows == len(windows)
+        assert order.n_windows == len(samples)
         assert 0 <= rank < world_size
         rows = micro_batch_size * world_size
         if samples_per_step <= 0 or samples_per_step % rows:
@@ -83,7 +102,7 @@ class WindowBatches:
                 f"a step of {samples_per_step} samples cannot be cut into micro-batches of {micro_batch_size} on "
                 f"{world_size} process(es); nearest: {f'{below} or ' if below else ''}{below + rows} samples"
             )
-        self.windows = windows
+        self.samples = samples
         self.order = order
         self.samples_per_step = samples_per_step
         self.micro_batch_size = micro_batch_size
@@ -95,11 +114,11 @@ class WindowBatches:
         """Micro-batches of one step on this rank."""
         return self.samples_per_step // (self.micro_batch_size * self.world_size)
 
-    def step(self, step: int) -> list[TokenBatch]:
+    def step(self, step: int) -> list[B]:
         """This rank's micro-batches of `step`, counted from 0."""
         return [
-            _batch(self.windows, [self.order.window(sample) for sample in samples], samples)
-            for samples in self._samples(step, self.rank)
+            self.samples.batch([self.order.window(number) for number in ids], ids)
+            for ids in self._samples(step, self.rank)
         ]
 
     def rows(self, step: int, *, most: int | None = None) -> list[RowOrigin]:
@@ -113,7 +132,7 @@ class WindowBatches:
         for number, samples in enumerate(piece for pieces in zip(*by_rank, strict=True) for piece in pieces):
             for row, sample in enumerate(samples):
                 window = self.order.window(sample)
-                at = self.windows.place(window)
+                at = self.samples.place(window)
                 origins.append(
                     RowOrigin(
                         micro_batch=number,
@@ -135,42 +154,55 @@ class WindowBatches:
 
 
 def fixed_batches(
-    windows: Windows,
+    samples: Readable[B],
     *,
-    n_windows: int,
+    n_samples: int,
     batch_size: int,
     sample_ids: Sequence[int] | None = None,
     rank: int = 0,
     world_size: int = 1,
-) -> list[TokenBatch]:
-    """The same evenly spaced windows at every call, for validation; all of them if there are fewer than `n_windows`.
+) -> list[B]:
+    """The same evenly spaced samples at every call, for validation; all of them if there are fewer than `n_samples`.
 
-    Each rank has a share of them, in which the last batch may have fewer rows; where there are fewer windows than
-    ranks, some have one in which nothing counts. `sample_ids` count the windows of this set from 0, unless they are
+    Each rank has a share of them, in which the last batch may have fewer rows; where there are fewer samples than
+    ranks, some have one in which nothing counts. `sample_ids` count the samples of this set from 0, unless they are
     given.
     """
-    count = min(n_windows, len(windows))
+    count = min(n_samples, len(samples))
     ids = range(count) if sample_ids is None else sample_ids
-    chosen = [i * len(windows) // count for i in range(count)]
+    chosen = [i * len(samples) // count for i in range(count)]
     own = range(count * rank // world_size, count * (rank + 1) // world_size)
     if not own and count:
-        shown = _batch(windows, chosen[:1], ids[:1])
-        return [replace(shown, loss_mask=torch.zeros_like(shown.loss_mask))]
+        return [samples.batch(chosen[:1], ids[:1]).blank()]
     firsts = range(own.start, own.stop, batch_size)
     pieces = [slice(first, min(first + batch_size, own.stop)) for first in firsts]
-    return [_batch(windows, chosen[piece], ids[piece]) for piece in pieces]
+    return [samples.batch(chosen[piece], ids[piece]) for piece in pieces]
 
 
-def _batch(windows: WindowSet, indices: list[int], sample_ids: Sequence[int]) -> TokenBatch:
-    tokens = torch.from_numpy(np.stack([windows[index] for index in indices]))
-    return TokenBatch(
-        tokens=tokens,
-        loss_mask=torch.ones_like(tokens, dtype=torch.bool),
-        sample_ids=torch.tensor(list(sample_ids), dtype=torch.int64),
-    )
+class WindowSamples:
+    """Windows as samples, in which every token counts."""
+
+    def __init__(self, windows: WindowSet) -> None:
+        self.windows = windows
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def batch(self, numbers: Sequence[int], sample_ids: Sequence[int]) -> TokenBatch:
+        """Some of them as one batch."""
+        tokens = torch.from_numpy(np.stack([self.windows[number] for number in numbers]))
+        return TokenBatch(
+            tokens=tokens,
+            loss_mask=torch.ones_like(tokens, dtype=torch.bool),
+            sample_ids=torch.tensor(list(sample_ids), dtype=torch.int64),
+        )
+
+    def place(self, number: int) -> Place:
+        """Where the first token of one of them lies on disk."""
+        return self.windows.place(number)
 
 
-class Prefetcher:
+class Prefetcher(Generic[B]):
     """Yields (step, micro-batches) for range(first_step, last_step), in order, read ahead by threads.
 
     `depth` steps are read or being read ahead of the consumer, and at least one for each thread. An error while reading
@@ -179,7 +211,7 @@ class Prefetcher:
     """
 
     def __init__(
-        self, source: BatchSource, *, first_step: int, last_step: int, threads: int, depth: int, pin: bool = False
+        self, source: BatchSource[B], *, first_step: int, last_step: int, threads: int, depth: int, pin: bool = False
     ) -> None:
         """`pin`: the threads also move what they read to memory from which a CUDA device copies by itself."""
         self._source = source
@@ -187,20 +219,20 @@ class Prefetcher:
         self._steps = iter(range(first_step, last_step))
         self._ahead = max(threads, depth)
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="loader")
-        self._pending: deque[tuple[int, Future[list[TokenBatch]]]] = deque()
+        self._pending: deque[tuple[int, Future[list[B]]]] = deque()
 
     def _read_ahead(self) -> None:
         while len(self._pending) < self._ahead and (step := next(self._steps, None)) is not None:
             self._pending.append((step, self._pool.submit(self._read, step)))
 
-    def _read(self, step: int) -> list[TokenBatch]:
+    def _read(self, step: int) -> list[B]:
         batches = self._source.step(step)
         return [batch.pin() for batch in batches] if self._pin else batches
 
-    def __iter__(self) -> Iterator[tuple[int, list[TokenBatch]]]:
+    def __iter__(self) -> Iterator[tuple[int, list[B]]]:
         return self
 
-    def __next__(self) -> tuple[int, list[TokenBatch]]:
+    def __next__(self) -> tuple[int, list[B]]:
         self._read_ahead()
         if not self._pending:
             self.close()

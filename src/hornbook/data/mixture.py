@@ -12,15 +12,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from hornbook.config.data import DataConfig
 from hornbook.data.batch import TokenBatch
 from hornbook.data.dataset import Dataset
 from hornbook.data.index import SplitName
-from hornbook.data.loader import fixed_batches
+from hornbook.data.loader import WindowSamples, fixed_batches
 from hornbook.data.order import OrderKind, SampleOrder
 from hornbook.data.proportions import Proportions
 from hornbook.data.windows import JoinedWindows, Windows
+from hornbook.errors import DataError
 from hornbook.storage.digest import bytes_sha256
 from hornbook.tokenizer.tokenizer import Tokenizer
 
@@ -53,10 +55,10 @@ class MixedOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """Windows to validate on."""
+    """Windows, rows or pairs to validate on."""
 
-    batches: list[TokenBatch]
-    """Each of windows of one data set."""
+    batches: list[Any]
+    """Each of one data set."""
     parts: list[str]
     """The name of each batch's data set."""
     remark: str | None
@@ -77,10 +79,13 @@ class Mixture:
         """What `[data]` says to train on.
 
         Raises:
-            DataError: if a data set is absent or incomplete.
+            DataError: if a data set is absent or incomplete, or was prepared for another stage.
         """
         paths = config.mixture or (config.path,)
-        return cls([Dataset.open(path) for path in paths], config.weights or (1.0,))
+        datasets = [Dataset.open(path) for path in paths]
+        for dataset in datasets:
+            _check_stage(config, dataset)
+        return cls(datasets, config.weights or (1.0,))
 
     @staticmethod
     def remark(config: DataConfig) -> str | None:
@@ -164,8 +169,8 @@ class Mixture:
         parts: list[str] = []
         for name, own, own_ids in zip(self.names, windows, ids, strict=True):
             made = fixed_batches(
-                own,
-                n_windows=len(own_ids),
+                WindowSamples(own),
+                n_samples=len(own_ids),
                 batch_size=batch_size,
                 sample_ids=own_ids,
                 rank=rank,
@@ -186,6 +191,14 @@ class Mixture:
         """The data sets with too few windows for their part of so many samples."""
         counts = self.proportions.counts(samples)
         return [name for name, own, count in zip(self.names, windows, counts, strict=True) if count > len(own)]
+
+
+def _check_stage(config: DataConfig, dataset: Dataset) -> None:
+    if dataset.stage != config.stage:
+        raise DataError(
+            f'{dataset.path}: holds data of stage "{dataset.stage}", but data.stage = "{config.stage}"; set data.stage '
+            "to what the data are, or data.path to a directory of the other kind: hornbook data prepare CONFIG"
+        )
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -1,9 +1,9 @@
 """Rows of Parquet files, of which only the text column is read. One row, one document."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -18,12 +18,24 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 _ROWS = 1024
+_Part = TypeVar("_Part")
 _OFFSET_DTYPES: dict[str, np.dtype[np.signedinteger]] = {"string": np.dtype("<i4"), "large_string": np.dtype("<i8")}
 """Arrow's names of its text columns, and of what kind their offsets are."""
 
 
 def parquet_blocks(source: ParquetSource, gate: Gate) -> Iterator[Block]:
     """One document for each row; one row group is in memory at a time."""
+    return _of_files(source, gate, lambda file, path: _file_blocks(file, source.text_field, path, gate))
+
+
+def parquet_rows(source: ParquetSource, gate: Gate) -> Iterator[tuple[str, dict[str, object]]]:
+    """Every row whole, with `path:row`."""
+    return _of_files(source, gate, lambda file, path: _file_rows(file, path, gate))
+
+
+def _of_files(
+    source: ParquetSource, gate: Gate, parts: Callable[["ParquetFile", Path], Iterator[_Part]]
+) -> Iterator[_Part]:
     try:
         from pyarrow.lib import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -32,9 +44,24 @@ def parquet_blocks(source: ParquetSource, gate: Gate) -> Iterator[Block]:
     for path in input_files(source.paths, PARQUET_SUFFIXES, gate):
         try:
             with ParquetFile(path) as file:
-                yield from _file_blocks(file, source.text_field, path, gate)
+                yield from parts(file, path)
         except (OSError, ArrowException) as error:
             gate.refuse("unreadable file", f"{path}: not a readable Parquet file ({error}); check the file")
+
+
+def _file_rows(file: "ParquetFile", path: Path, gate: Gate) -> Iterator[tuple[str, dict[str, object]]]:
+    row = 0
+    for batch in file.iter_batches(batch_size=_ROWS):
+        for number in range(len(batch)):
+            row += 1
+            try:
+                record = batch.slice(number, 1).to_pylist()[0]
+            except UnicodeDecodeError as error:  # Parquet itself does not look at what is in a text
+                gate.refuse("invalid UTF-8", f"{path}:{row}: a text that is not valid UTF-8 ({error}); mend it")
+                continue
+            yield f"{path}:{row}", record
+    if not row:
+        gate.refuse("empty file", f"{path}: the file holds no rows; remove it from data.source.paths")
 
 
 def _file_blocks(file: "ParquetFile", field: str, path: Path, gate: Gate) -> Iterator[Block]:

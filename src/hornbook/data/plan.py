@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 
 from hornbook.config.data import DataConfig, EmbeddedSource, HubSource, Source, TokensSource
+from hornbook.config.run import Config
 from hornbook.data.index import SplitName
 from hornbook.data.sources import input_state
 from hornbook.errors import DataError
@@ -22,6 +23,8 @@ _DECISIVE = {
     "on_error",
 }
 """Fields beside the sources that change what is written; the others say where, how fast, or how it is read."""
+_READ_LATER = {"packing", "answer_padding"}
+"""Fields of `[data.tuning]` that say how rows are read."""
 
 
 def stages(config: DataConfig) -> list[tuple[SplitName, Source]]:
@@ -61,12 +64,32 @@ def make_plan(config: DataConfig, tokenizer: Tokenizer) -> dict[str, object]:
     """
     _check(config, tokenizer)
     plan: dict[str, object] = config.model_dump(mode="json", include=_DECISIVE)
+    return {**plan, **_sources(config), "tokenizer": tokenizer.fingerprint}
+
+
+def make_tuning_plan(config: Config, tokenizer: Tokenizer) -> dict[str, object]:
+    """The same for conversations or pairs; `tokenizer` has the chat template that they are made with.
+
+    Raises:
+        DataError: if the settings do not go together.
+    """
+    assert tokenizer.chat_template is not None
+    if config.data.split == "position" and any(held_out(config.data)):
+        _check_position(config.data)
+    plan: dict[str, object] = config.data.model_dump(mode="json", include={"stage", *_DECISIVE} - {"end_of_text"})
+    plan["tuning"] = config.data.tuning.model_dump(mode="json", exclude=_READ_LATER)
+    plan["model.context_length"] = config.model.context_length
+    plan["chat template"] = tokenizer.chat_template.model_dump(mode="json")
+    return {**plan, **_sources(config.data), "tokenizer": tokenizer.fingerprint}
+
+
+def _sources(config: DataConfig) -> dict[str, object]:
+    found: dict[str, object] = {}
     for name, source in stages(config):
         field = "source" if name == "train" else name
-        plan[field] = source.model_dump(mode="json")
-        plan[f"input files of {field}"] = _state(source)
-    plan["tokenizer"] = tokenizer.fingerprint
-    return plan
+        found[field] = source.model_dump(mode="json")
+        found[f"input files of {field}"] = _state(source)
+    return found
 
 
 def differences(made: Mapping[str, object], wanted: Mapping[str, object]) -> str:
@@ -103,12 +126,16 @@ def _check(config: DataConfig, tokenizer: Tokenizer) -> None:
     if isinstance(config.source, TokensSource):
         _check_tokens(config)
     elif config.split == "position" and any(held_out(config)):
-        if isinstance(config.source, HubSource):
-            raise DataError('data.split = "position" reads the text twice, which a stream cannot; use "documents"')
-        if config.max_tokens is not None:
-            raise DataError(
-                'data.max_tokens would cut off what data.split = "position" holds out at the end; use max_documents'
-            )
+        _check_position(config)
+
+
+def _check_position(config: DataConfig) -> None:
+    if isinstance(config.source, HubSource):
+        raise DataError('data.split = "position" reads the text twice, which a stream cannot; use "documents"')
+    if config.max_tokens is not None:
+        raise DataError(
+            'data.max_tokens would cut off what data.split = "position" holds out at the end; use max_documents'
+        )
 
 
 def _check_tokens(config: DataConfig) -> None:

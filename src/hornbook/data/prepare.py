@@ -5,6 +5,7 @@ stays until its successor is complete. `plan` decides whether what lies there ca
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from hornbook.config.data import DataConfig
@@ -20,7 +21,7 @@ from hornbook.storage.faults import crash_point
 from hornbook.storage.lock import alone
 from hornbook.tokenizer.tokenizer import Tokenizer
 
-__all__ = ["PrepareProgress", "find_prepared", "prepare"]
+__all__ = ["PrepareProgress", "find_made", "find_prepared", "make", "prepare"]
 
 
 def prepare(
@@ -34,38 +35,67 @@ def prepare(
         DataError: for bad input; if a different data set stands there; if nothing is left to train on.
         StorageError: if the disk refuses; what was committed is kept, and the same call goes on from there.
     """
+    assert config.stage == "pretrain", "conversations and pairs are for prepare_tuning"
     plan = make_plan(config, tokenizer)
-    if not force and (made := find_prepared(config, tokenizer)) is not None:
+
+    def build(work: Path, journal: Journal) -> None:
+        Build(config, tokenizer, work, journal, progress).run()
+
+    kept = "What is prepared so far is kept; the same command goes on from there"
+    return make(config.path, plan, build, force=force, after_refusal=kept)
+
+
+def make(
+    path: Path, plan: dict[str, object], build: Callable[[Path, Journal], None], *, force: bool, after_refusal: str
+) -> Dataset:
+    """The data set of a plan at `path`: the one that stands there, or what `build` makes in the directory it is given.
+
+    Raises:
+        DataError: if a different data set stands there; as `build`.
+        StorageError: if the disk refuses; `after_refusal` says what is left then.
+    """
+    if not force and (made := find_made(path, plan)) is not None:
         return made
-    _check_place(config.path)
-    work = config.path.with_name(f"{config.path.name}.partial")
+    _check_place(path)
+    work = path.with_name(f"{path.name}.partial")
     busy = DataError(f"{work}: another process is preparing this data set; wait for it, or choose another data.path")
     try:
         with explained(work):
             work.mkdir(parents=True, exist_ok=True)
         with alone(work, otherwise=busy):
             if not _is_whole(work, plan):
-                Build(config, tokenizer, work, _begin(work, plan, force=force), progress).run()
+                build(work, _begin(work, plan, force=force))
                 with explained(work):
                     (work / JOURNAL_FILE).unlink()
-            _take_final_name(work, config.path)
+            _take_final_name(work, path)
     except StorageError as error:
-        raise StorageError(f"{error}. What is prepared so far is kept; the same command goes on from there") from error
-    return Dataset.open(config.path)
+        raise StorageError(f"{error}. {after_refusal}") from error
+    return Dataset.open(path)
 
 
 def find_prepared(config: DataConfig, tokenizer: Tokenizer) -> Dataset | None:
     """The data set that `prepare` would make, if it is made already; None if nothing is.
 
     Raises:
-        DataError: if what is made differs, naming how; if its files are not what its index says.
+        DataError: as `find_made`.
     """
     if not (config.path / INDEX_FILE).exists():
         return None
-    dataset = Dataset.open(config.path)
-    if different := differences(dataset.index.made_from, make_plan(config, tokenizer)):
+    return find_made(config.path, make_plan(config, tokenizer))
+
+
+def find_made(path: Path, plan: dict[str, object]) -> Dataset | None:
+    """The data set of a plan, if it is made already; None if nothing is.
+
+    Raises:
+        DataError: if what is made differs, naming how; if its files are not what its index says.
+    """
+    if not (path / INDEX_FILE).exists():
+        return None
+    dataset = Dataset.open(path)
+    if different := differences(dataset.index.made_from, plan):
         raise DataError(
-            f"{config.path}: holds another data set ({different}); choose another data.path, or replace it: --force"
+            f"{path}: holds another data set ({different}); choose another data.path, or replace it: --force"
         )
     for name in dataset.splits:
         dataset.split(name)  # checks presence and size of its files

@@ -49,6 +49,17 @@ def _json_block(lines: list[bytes], field: str, path: Path, first: int, gate: Ga
 
 def _json_text(line: bytes, field: str, path: Path, number: int, gate: Gate) -> bytes | None:
     """The text of one line; None if that is blank, or bad and refused."""
+    record = json_record(line, path, number, gate)
+    if record is None:
+        return None
+    if field not in record:
+        gate.missing_field(field, list(record), f"{path}:{number}")
+        return None
+    return gate.value_text(record[field], field, f"{path}:{number}")
+
+
+def json_record(line: bytes, path: Path, number: int, gate: Gate) -> dict[str, object] | None:
+    """The object on one line, read with care; None if that is blank, or bad and refused."""
     if line.isspace():
         return None
     where = f"{path}:{number}"
@@ -65,10 +76,7 @@ def _json_text(line: bytes, field: str, path: Path, number: int, gate: Gate) -> 
     if not isinstance(record, dict):
         gate.refuse("not an object", f"{where}: {type(record).__name__}, expected a JSON object; mend the line")
         return None
-    if field not in record:
-        gate.missing_field(field, list(record), where)
-        return None
-    return gate.value_text(record[field], field, where)
+    return record
 
 
 def hub_blocks(source: HubSource, gate: Gate) -> Iterator[Block]:

@@ -16,7 +16,8 @@ from typing import Self
 
 import numpy as np
 
-from hornbook.data.index import ShardFile, SplitIndex, SplitName, offsets_file, shard_file
+from hornbook.data.index import ShardFile, SplitIndex, SplitName, check_size, offsets_file, shard_file
+from hornbook.data.loss_mask import LossMask
 from hornbook.errors import DataError
 from hornbook.storage.disk import explained, sync_file
 
@@ -212,6 +213,7 @@ class TokenStream:
         self._ends = list(accumulate(shard.tokens for shard in index.shards))
         self.document_starts = _map_offsets(directory / offsets_file(split), index.documents)
         """Place of each document's first token: uint64, (n_documents,), read-only."""
+        self._loss_mask = None if index.loss_mask_sha256 is None else LossMask(directory, split, index.tokens)
 
     def read(self, start: int, count: int) -> np.ndarray:
         """Tokens start .. start + count - 1: int64, (count,), a copy; they may lie in several files.
@@ -219,14 +221,13 @@ class TokenStream:
         Raises:
             DataError: for a file that has vanished or shrunk since it was opened, and a token that is nobody's.
         """
-        if start < 0 or count < 0 or start + count > self.n_tokens:
-            raise IndexError(f"{self.name}: tokens {start}..{start + count} are outside 0..{self.n_tokens}")
+        self._check_range(start, count)
         out = np.empty(count, dtype=np.int64)
         filled, shard = 0, bisect.bisect_right(self._ends, start)
         while filled < count:
             tokens = self._maps[shard]
             # Touching a map beyond the end of its file would end the process without a word (SIGBUS).
-            _check_size(self._paths[shard], self._sizes[shard], exact=False)
+            check_size(self._paths[shard], self._sizes[shard], exact=False)
             first = start + filled - (self._ends[shard] - len(tokens))
             piece = tokens[first : first + count - filled]
             out[filled : filled + len(piece)] = piece
@@ -234,6 +235,10 @@ class TokenStream:
             shard += 1
         self._check_ids(out, start)
         return out
+
+    def _check_range(self, start: int, count: int) -> None:
+        if start < 0 or count < 0 or start + count > self.n_tokens:
+            raise IndexError(f"{self.name}: tokens {start}..{start + count} are outside 0..{self.n_tokens}")
 
     def _check_ids(self, tokens: np.ndarray, start: int) -> None:
         # As unsigned numbers, negative ones are large. On a GPU such a token would be an error without a place.
@@ -255,32 +260,39 @@ class TokenStream:
 
     def document(self, number: int) -> np.ndarray:
         """Tokens of one document, its end-of-text token included: int64."""
+        start, end = self.document_span(number)
+        return self.read(start, end - start)
+
+    def document_span(self, number: int) -> tuple[int, int]:
+        """Places in the stream of a document's first token and of what follows its last."""
         if not 0 <= number < self.n_documents:
             raise IndexError(f"{self.name}: document {number} is outside 0..{self.n_documents - 1}")
-        start = int(self.document_starts[number])
         last = number + 1 == self.n_documents
-        end = self.n_tokens if last else int(self.document_starts[number + 1])
-        return self.read(start, end - start)
+        return int(self.document_starts[number]), self.n_tokens if last else int(self.document_starts[number + 1])
+
+    def document_lengths(self) -> np.ndarray:
+        """Tokens of each document: int64, (n_documents,)."""
+        return np.diff(self.document_starts.astype(np.int64), append=self.n_tokens)
+
+    def loss_mask(self, start: int, count: int) -> np.ndarray:
+        """Which of the tokens start .. start + count - 1 count as targets: bool, (count,); of plain text, all do.
+
+        Raises:
+            DataError: for a file that has vanished or shrunk since it was opened.
+        """
+        self._check_range(start, count)
+        return np.ones(count, dtype=bool) if self._loss_mask is None else self._loss_mask.read(start, count)
 
 
 def _map_shard(directory: Path, shard: ShardFile, dtype: np.dtype[np.integer]) -> np.ndarray:
     path = directory / shard.file  # an absolute file replaces the directory
     needed = shard.first_byte + shard.tokens * dtype.itemsize
-    _check_size(path, needed, exact=not Path(shard.file).is_absolute())
+    check_size(path, needed, exact=not Path(shard.file).is_absolute())
     return np.memmap(path, dtype=dtype, mode="r", offset=shard.first_byte, shape=(shard.tokens,))
 
 
 def _map_offsets(path: Path, documents: int) -> np.ndarray:
-    _check_size(path, documents * OFFSET_DTYPE.itemsize, exact=True)
+    check_size(path, documents * OFFSET_DTYPE.itemsize, exact=True)
     if not documents:  # an empty file cannot be mapped
         return np.empty(0, dtype=OFFSET_DTYPE)
     return np.memmap(path, dtype=OFFSET_DTYPE, mode="r", shape=(documents,))
-
-
-def _check_size(path: Path, needed: int, *, exact: bool) -> None:
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; prepare the data again: hornbook data prepare CONFIG") from None
-    if size < needed or (exact and size != needed):
-        raise DataError(f"{path}: {size} bytes, but the index says {needed}: damaged; prepare again with --force")

@@ -62,6 +62,8 @@ class SourceTexts:
 
     def _find(self, dataset: Dataset) -> str:
         """Take the configuration from what the data set was made from; why that is not possible, or nothing."""
+        if dataset.stage != "pretrain":
+            return "source: records, of which only the tokens are kept"
         made_from = dataset.index.made_from
         try:
             config = _config_of(made_from)

@@ -10,6 +10,7 @@ from hornbook.config.data import (
     ParquetSource,
     Source,
     SyntheticSource,
+    TasksSource,
     TextSource,
     TokensSource,
 )
@@ -19,6 +20,7 @@ from hornbook.data.files import JSONL_SUFFIXES, PARQUET_SUFFIXES, TEXT_SUFFIXES,
 from hornbook.data.parquet_source import parquet_blocks
 from hornbook.data.record_sources import hub_blocks, jsonl_blocks
 from hornbook.data.synthetic import synthetic_blocks
+from hornbook.data.tasks import task_blocks
 from hornbook.data.text_source import text_blocks
 from hornbook.errors import DataError
 
@@ -70,6 +72,8 @@ def _blocks(source: Source, gate: Gate) -> Iterator[Block]:
             return embedded_blocks(gate)
         case SyntheticSource():
             return synthetic_blocks(source, gate)
+        case TasksSource():
+            return task_blocks(source, gate)
         case TokensSource():
             raise DataError('a source of kind "tokens" holds ids, not text; use the files that they were made from')
 

@@ -63,10 +63,8 @@ class DataParallel:
         Raises:
             ConfigError: if the processes have models of different shapes.
         """
-        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        shapes = {name: (str(tensor.dtype), list(tensor.shape)) for name, tensor in tensors.items()}
-        self.processes.check_same(str(shapes), what="the model")
-        send_from_first(list(tensors.values()))
+        check_same_model(self.processes, model)
+        send_from_first([*model.parameters(), *model.buffers()])
         named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         trained = list(named.values())
         costs = None if self.costs is None else [self.costs[name] for name in named]
@@ -132,11 +130,11 @@ class DataParallel:
 
     def agree(self, flags: Flags) -> Flags:
         """Every rank's flags joined by `or`."""
-        return Flags(**dict(zip(_FLAGS, self.processes.any(*dataclasses.astuple(flags)), strict=True)))
+        return agreed(self.processes, flags)
 
-    def full_state(self, model: nn.Module, optimizer: Optimizer) -> FullState | None:
+    def full_state(self, model: nn.Module, optimizer: Optimizer | None) -> FullState | None:
         """Copies on the CPU of the first process."""
-        if self.shards is None:
+        if self.shards is None or optimizer is None:
             return copy_out(model, optimizer) if self.processes.is_first else None
         gathered = self.shards.gathered(optimizer)
         return None if gathered is None else FullState(model=on_cpu(model.state_dict()), optimizer=gathered)
@@ -154,7 +152,21 @@ class DataParallel:
         self.shards.load(optimizer, state.optimizer)
 
 
-_FLAGS = [field.name for field in dataclasses.fields(Flags)]
+def agreed(processes: Processes, flags: Flags) -> Flags:
+    """Every process's flags joined by `or`."""
+    names = [field.name for field in dataclasses.fields(Flags)]
+    return Flags(**dict(zip(names, processes.any(*dataclasses.astuple(flags)), strict=True)))
+
+
+def check_same_model(processes: Processes, model: nn.Module) -> None:
+    """Make sure that the model has the same parameters and buffers on every process.
+
+    Raises:
+        ConfigError: naming the processes where it has others than on the first.
+    """
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    shapes = {name: (str(tensor.dtype), list(tensor.shape)) for name, tensor in tensors.items()}
+    processes.check_same(str(shapes), what="the model")
 
 
 @torch.no_grad()

@@ -15,7 +15,6 @@ Every pass is made by all processes together: where one fails in the middle, the
 begin again. Zhao et al., 2023, "PyTorch FSDP", arXiv:2304.11277; stage 3 of "ZeRO", arXiv:1910.02054.
 """
 
-import dataclasses
 import math
 import sys
 import warnings
@@ -30,7 +29,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from hornbook.distributed.ddp import send_from_first
+from hornbook.distributed.ddp import agreed, check_same_model, send_from_first
 from hornbook.distributed.full_state import FullState, check_fit, optimizer_tensors
 from hornbook.distributed.parts import WholeMatrices, gathered_rows, part_of, rows_of
 from hornbook.distributed.process_group import Processes, all_reduced, heard
@@ -96,9 +95,7 @@ class FullySharded:
         Raises:
             ConfigError: if the processes have models of different shapes.
         """
-        tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        shapes = {name: (str(tensor.dtype), list(tensor.shape)) for name, tensor in tensors.items()}
-        self.processes.check_same(str(shapes), what="the model")
+        check_same_model(self.processes, model)
         # Scores are views of longer rows; nothing changes them in place.
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view", category=UserWarning)
         lists = (child for child in model.children() if isinstance(child, nn.ModuleList))
@@ -191,22 +188,17 @@ class FullySharded:
 
     def agree(self, flags: Flags) -> Flags:
         """Every rank's flags joined by `or`."""
-        names = [field.name for field in dataclasses.fields(Flags)]
-        return Flags(**dict(zip(names, self.processes.any(*dataclasses.astuple(flags)), strict=True)))
+        return agreed(self.processes, flags)
 
-    def full_state(self, model: nn.Module, optimizer: Optimizer) -> FullState | None:
+    def full_state(self, model: nn.Module, optimizer: Optimizer | None) -> FullState | None:
         """Everything gathered, a tensor at a time, on the CPU of the first process."""
         weights, state = (self._gathered(pieces) for pieces in self.pieces(model, optimizer))
         return None if weights is None or state is None else FullState(model=weights, optimizer=state)
 
-    def weights(self, model: nn.Module) -> dict[str, Tensor] | None:
-        """The model's tensors gathered on the CPU of the first process; None on the others."""
-        return self._gathered(model.state_dict())
-
-    def pieces(self, model: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def pieces(self, model: nn.Module, optimizer: Optimizer | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The model's and the optimizer's live tensors, a DTensor wherever this process has only a part."""
-        state = {name: self._piece(name, tensor) for name, tensor in optimizer_tensors(optimizer).items()}
-        return dict(model.state_dict()), state
+        tensors = {} if optimizer is None else optimizer_tensors(optimizer)
+        return dict(model.state_dict()), {name: self._piece(name, tensor) for name, tensor in tensors.items()}
 
     def load_full_state(self, model: nn.Module, optimizer: Optimizer, state: FullState) -> None:
         """Every process takes its parts of what all are given, a tensor at a time; all or nothing."""

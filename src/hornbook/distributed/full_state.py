@@ -22,7 +22,7 @@ class StoredTensors(Mapping[str, Tensor]):
 
 @dataclass(frozen=True, kw_only=True)
 class FullState:
-    """The model's and the optimizer's tensors on the CPU."""
+    """The model's and the optimizer's tensors on the CPU; of the optimizer none where it was not asked for."""
 
     model: Mapping[str, Tensor]
     optimizer: Mapping[str, Tensor]
@@ -39,9 +39,10 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
     return tensors
 
 
-def copy_out(model: nn.Module, optimizer: Optimizer) -> FullState:
+def copy_out(model: nn.Module, optimizer: Optimizer | None) -> FullState:
     """Copies on the CPU that later updates do not touch."""
-    return FullState(model=on_cpu(model.state_dict()), optimizer=on_cpu(optimizer_tensors(optimizer)))
+    state = {} if optimizer is None else on_cpu(optimizer_tensors(optimizer))
+    return FullState(model=on_cpu(model.state_dict()), optimizer=state)
 
 
 def copy_in(model: nn.Module, optimizer: Optimizer, state: FullState) -> None:

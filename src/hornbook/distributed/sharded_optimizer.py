@@ -5,8 +5,8 @@
     afterwards   the owners send their parameters round, in the buckets' memory, which gradients no longer need
 
 Owners are chosen by size (or by what an update costs, where products make it dear): the largest parameter that is left
-goes to the process with the least so far. State is saved
-by parameter name and so fits any number of processes (Rajbhandari et al., 2020, "ZeRO", arXiv:1910.02054, section 5.1).
+goes to the process with the least so far. State is saved by parameter name and so fits any number of processes
+(Rajbhandari et al., 2020, "ZeRO", arXiv:1910.02054, section 5.1).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hornbook.distributed.buckets import Bucket
-from hornbook.distributed.full_state import optimizer_tensors
+from hornbook.distributed.full_state import on_cpu, optimizer_tensors
 from hornbook.distributed.process_group import Processes, heard
 from hornbook.distributed.strategy import MakeOptimizer
 
@@ -108,14 +108,15 @@ class OptimizerShards:
                 with heard():
                     dist.send(_bytes(tensor), 0)
             return None
-        tensors = {name: tensor.detach().to("cpu", copy=True) for name, tensor in own.items()}
+        tensors = on_cpu(own)
         for rank, theirs in enumerate(all_described[1:], start=1):
             for name, dtype, shape in theirs:
                 tensor = torch.empty(shape, dtype=getattr(torch, dtype))
                 with heard():
                     dist.recv(_bytes(tensor), rank)
                 tensors[name] = tensor
-        order = {name: index for index, name in enumerate(self._names(optimizer))}
+        names = [name for group in optimizer.param_groups for name in group["param_names"]]
+        order = {name: index for index, name in enumerate(names)}
         return dict(sorted(tensors.items(), key=lambda item: order[item[0].rpartition("/")[0]]))
 
     def shapes(self, optimizer: Optimizer) -> dict[str, Tensor]:
@@ -129,9 +130,6 @@ class OptimizerShards:
         with torch.no_grad():
             for name, tensor in optimizer_tensors(optimizer).items():
                 tensor.copy_(saved[name])
-
-    def _names(self, optimizer: Optimizer) -> list[str]:
-        return [name for group in optimizer.param_groups for name in group["param_names"]]
 
 
 def _copy(to: Sequence[Tensor], source: Sequence[Tensor]) -> None:

@@ -54,7 +54,7 @@ class SingleProcess:
         """The flags themselves."""
         return flags
 
-    def full_state(self, model: nn.Module, optimizer: Optimizer) -> FullState | None:
+    def full_state(self, model: nn.Module, optimizer: Optimizer | None) -> FullState | None:
         """A copy of all tensors on the CPU."""
         return copy_out(model, optimizer)
 

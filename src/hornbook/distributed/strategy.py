@@ -93,8 +93,8 @@ class Strategy(Protocol):
         """Every rank's flags joined by `or`."""
         ...
 
-    def full_state(self, model: nn.Module, optimizer: Optimizer) -> FullState | None:
-        """A copy of everything on the CPU of rank 0; None on the others."""
+    def full_state(self, model: nn.Module, optimizer: Optimizer | None) -> FullState | None:
+        """A copy of everything on the CPU of rank 0, without an optimizer of the model alone; None on the others."""
         ...
 
     def load_full_state(self, model: nn.Module, optimizer: Optimizer, state: FullState) -> None:

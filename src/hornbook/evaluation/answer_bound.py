@@ -11,6 +11,7 @@ import numpy as np
 
 from hornbook.config.bound import DEFAULT_DRAWS
 from hornbook.config.generate import EvalConfig
+from hornbook.config.objective import likelihood_kind
 from hornbook.errors import ConfigError
 from hornbook.evaluation.bound_card import BoundCard
 from hornbook.evaluation.diffusion_bound import Reading, draw_of, draw_weights, score_readings
@@ -81,7 +82,7 @@ def evaluate_answer(
         step=step,
         data=f"{config.bound.answer!r} after {config.bound.prompt!r}",
         seconds=time.perf_counter() - started,
-        objective=str(objective.get("kind")),
+        objective=likelihood_kind(objective),
         block_length=score.block_length,
         estimator=config.bound.estimator,
         draws=None if exact else config.bound.draws or DEFAULT_DRAWS,

@@ -6,8 +6,10 @@ tokenizers, as bytes belong to the text.
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
+
+from hornbook.evaluation.intervals import student_t
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,11 +18,70 @@ CardValue = str | int | float | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationCard:
+class Card:
+    """One measurement of one checkpoint: `values` flat, `to_json` with lists, a `table` for a terminal."""
+
+    measure: ClassVar[str]
+    """What `hornbook eval` calls it."""
+    whole: ClassVar[tuple[str, ...]] = ()
+    """Fields that are no values of a flat object; `numbers` and `lists` tell of them."""
+
+    tokenizer_fingerprint: str | None
+    checkpoint: str
+    step: int | None
+    data: str
+    seconds: float
+
+    @property
+    def protocol(self) -> str:
+        """How it was measured, in words."""
+        raise NotImplementedError
+
+    @property
+    def identity(self) -> str:
+        """What tells this measurement from others of the same checkpoint and place."""
+        return self.data
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """Parts of the name of its file, between step and data."""
+        return ()
+
+    def numbers(self) -> dict[str, CardValue]:
+        """What it is about; the other values are how it came about."""
+        raise NotImplementedError
+
+    def lists(self) -> dict[str, object]:
+        """What only the file has: too long for a table and an event."""
+        return {}
+
+    def values(self) -> dict[str, CardValue]:
+        """Everything as one flat JSON object, derived numbers included; None for what is infinite."""
+        finite = {name: None if value in (math.inf, -math.inf) else value for name, value in self.numbers().items()}
+        held = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in self.whole}
+        return {**finite, **held, "protocol": self.protocol}
+
+    def to_json(self) -> str:
+        """The card as an indented JSON document with a final newline."""
+        return json.dumps({**self.values(), **self.lists()}, indent=2, ensure_ascii=False) + "\n"
+
+    def table(self) -> "Table":
+        """The card for a terminal."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table("", "", title=f"{self.measure} of {self.checkpoint or 'the model'}", show_header=False)
+        for name, value in self.values().items():
+            if value is not None:
+                table.add_row(name, Text(_shown(value)))  # plain: "[valid]" is no markup
+        return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationCard(Card):
     """Perplexity of one checkpoint on one text, and all that is needed to repeat or to distrust it."""
 
     measure: ClassVar[str] = "perplexity"
-    """What `hornbook eval` calls it."""
     suffix: ClassVar[str] = ""
     """Of the names of numbers, where they are not the thing itself."""
 
@@ -33,11 +94,6 @@ class EvaluationCard:
     """Total negative log-likelihood of the scored tokens, never smoothed; end-of-text tokens count, with no bytes."""
     standard_error: float | None
     """Of nats per token, windows being the independent units; None for a single window."""
-    tokenizer_fingerprint: str | None
-    checkpoint: str
-    step: int | None
-    data: str
-    seconds: float
 
     @property
     def protocol(self) -> str:
@@ -54,6 +110,11 @@ class EvaluationCard:
         return f"{self.data} {self.tokens_scored}"
 
     @property
+    def place(self) -> tuple[object, ...]:
+        """Window and stride."""
+        return self.window, self.stride
+
+    @property
     def nats_per_token(self) -> float:
         """Mean loss."""
         return self.nats / self.tokens_scored
@@ -61,7 +122,7 @@ class EvaluationCard:
     @property
     def perplexity(self) -> float:
         """exp(nats per token); infinite where that overflows."""
-        return _exp(self.nats_per_token)
+        return exp(self.nats_per_token)
 
     @property
     def n_units(self) -> int:
@@ -73,7 +134,7 @@ class EvaluationCard:
         """95 % interval of nats per token: what another sample of text as long would scatter over."""
         if self.standard_error is None or self.n_units < 2:
             return None
-        reach = _student_t(self.n_units - 1) * self.standard_error
+        reach = student_t(self.n_units - 1) * self.standard_error
         return self.nats_per_token - reach, self.nats_per_token + reach
 
     @property
@@ -86,45 +147,19 @@ class EvaluationCard:
             return None
         return nats_per_token * self.tokens_scored / (math.log(2) * self.bytes_scored)
 
-    def values(self) -> dict[str, CardValue]:
-        """Everything as one flat JSON object, derived numbers included; None for what overflows."""
+    def numbers(self) -> dict[str, CardValue]:
+        """Perplexity, bits per byte and nats per token, each with the ends of its interval."""
         low, high = self.nats_interval or (None, None)
         numbers: dict[str, CardValue] = {}
         for end, nats in (("", self.nats_per_token), ("_low", low), ("_high", high)):
-            numbers[f"perplexity{self.suffix}{end}"] = None if nats is None else _exp(nats)
+            numbers[f"perplexity{self.suffix}{end}"] = None if nats is None else exp(nats)
             numbers[f"bits_per_byte{self.suffix}{end}"] = None if nats is None else self._per_byte(nats)
             numbers[f"nats_per_token{self.suffix}{end}"] = nats
-        finite = {name: None if value == math.inf else value for name, value in numbers.items()}
-        return {**finite, **asdict(self), "protocol": self.protocol}
-
-    def to_json(self) -> str:
-        """The card as an indented JSON document with a final newline."""
-        return json.dumps(self.values(), indent=2, ensure_ascii=False) + "\n"
-
-    def table(self) -> "Table":
-        """The card for a terminal."""
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table("", "", title=f"{self.measure} of {self.checkpoint or 'the model'}", show_header=False)
-        for name, value in self.values().items():
-            if value is not None:
-                table.add_row(name, Text(_shown(value)))  # plain: "[valid]" is no markup
-        return table
+        return numbers
 
 
-def _student_t(degrees: int) -> float:
-    """Its 97.5 % quantile, by which an interval of few units is wider than 1.96 standard errors.
-
-    Within 1 %: Cornish and Fisher's expansion, Abramowitz and Stegun 26.7.5.
-    """
-    if degrees == 1:
-        return 12.706
-    terms = (1.95996, 2.37227, 2.82250, 2.55585, 1.58953)
-    return sum(term / float(degrees) ** power for power, term in enumerate(terms))
-
-
-def _exp(nats: float) -> float:
+def exp(nats: float) -> float:
+    """e to the power of it; infinite where that overflows."""
     return math.exp(nats) if nats < 700 else math.inf
 
 

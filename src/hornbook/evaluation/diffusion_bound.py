@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int64
 
 from hornbook.config.bound import DEFAULT_DRAWS, BoundConfig
 from hornbook.config.generate import EvalConfig
+from hornbook.config.objective import likelihood_kind
 from hornbook.errors import ConfigError, DataError
 from hornbook.evaluation.bound_card import BoundCard
 from hornbook.evaluation.mask_draws import Draw, Weights, bernoulli, by_block, every_mask, fixed_count
@@ -198,7 +199,7 @@ def evaluate_bound(
         step=step,
         data=data,
         seconds=time.perf_counter() - started,
-        objective=str(objective.get("kind")),
+        objective=likelihood_kind(objective),
         block_length=score.block_length,
         estimator=config.bound.estimator,
         draws=None if exact else config.bound.draws or DEFAULT_DRAWS,

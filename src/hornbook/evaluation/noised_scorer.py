@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from hornbook.config.objective import BOUND_ALONE
+from hornbook.config.objective import BOUND_ALONE, likelihood_kind
 from hornbook.errors import ConfigError
 from hornbook.generation.choice import causal_block_length
 from hornbook.models.masks import FULL, AttentionMask
@@ -75,7 +75,7 @@ def check_measure(measure: str, objective: Mapping[str, object]) -> None:
     Raises:
         ConfigError: naming the measure that fits.
     """
-    kind = objective.get("kind")
+    kind = likelihood_kind(objective)
     if measure == "bound" and kind not in (*BOUND_ALONE, "joint"):
         raise ConfigError(
             f'the model was trained with objective.kind = "{kind}" and never saw a mask token, so it has no diffusion '

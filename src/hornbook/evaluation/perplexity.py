@@ -25,6 +25,7 @@ from torch import Tensor
 from hornbook.config.generate import EvalConfig
 from hornbook.errors import ConfigError, DataError, GenerationError
 from hornbook.evaluation.card import EvaluationCard
+from hornbook.evaluation.intervals import ratio
 from hornbook.models.token_scores import TokenScores
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
@@ -104,14 +105,9 @@ class StreamScore:
     def standard_error(self) -> float | None:
         """Of nats per token, with windows as the independent units; None for a single window.
 
-        Neighbouring tokens are correlated, so tokens as units would be too sure. Ratio estimator, Cochran 1977, eq.
-        2.39.
+        Neighbouring tokens are correlated, so tokens as units would be too sure.
         """
-        n = len(self.window_nats)
-        if n < 2:
-            return None
-        residual = self.window_nats - self.nats / self.tokens * self.window_tokens
-        return math.sqrt(n / (n - 1) * float((residual**2).sum())) / self.tokens
+        return ratio(self.window_nats, self.window_tokens).standard_error
 
 
 def plan_windows(n_tokens: int, *, window: int, stride: int) -> Iterator[Window]:

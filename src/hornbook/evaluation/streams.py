@@ -24,16 +24,25 @@ def open_stream(config: Config, tokenizer: Tokenizer | None) -> tuple[TokenReade
         if tokenizer is None:
             raise DataError("eval.text: the checkpoint holds no tokenizer to encode text with; score a prepared split")
         return _encode(TextSource(paths=config.eval.text), tokenizer), ", ".join(map(str, config.eval.text))
+    dataset = open_dataset(config)
+    if tokenizer is not None:
+        dataset.check_tokenizer(tokenizer)
+    stream = dataset.split(config.eval.split)
+    return stream, f"{config.data.path} [{config.eval.split}], {stream.n_documents} documents"
+
+
+def open_dataset(config: Config) -> Dataset:
+    """The data set at data.path.
+
+    Raises:
+        DataError: if there is none, or a mixture of several is named instead.
+    """
     if config.data.mixture and config.data.path == DataConfig().path:
         raise DataError(
             f"eval scores one data set, and data.mixture names {len(config.data.mixture)}; say which: "
             f"--set 'data.path=\"{config.data.mixture[0]}\"'"
         )
-    dataset = Dataset.open(config.data.path)
-    if tokenizer is not None:
-        dataset.check_tokenizer(tokenizer)
-    stream = dataset.split(config.eval.split)
-    return stream, f"{config.data.path} [{config.eval.split}], {stream.n_documents} documents"
+    return Dataset.open(config.data.path)
 
 
 def _encode(source: TextSource, tokenizer: Tokenizer) -> InMemory:

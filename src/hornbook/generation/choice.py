@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from hornbook.config.generate import DenoisingConfig, GenerateConfig
+from hornbook.config.objective import likelihood_kind
 from hornbook.errors import GenerationError
 from hornbook.generation.autoregressive import Autoregressive
 from hornbook.generation.block_diffusion import BlockDiffusion
@@ -74,7 +75,7 @@ def choose_decoder(
 
 
 def _decoders(objective: Mapping[str, object]) -> tuple[DecoderName, ...]:
-    return _DECODERS.get(str(objective.get("kind")), ("autoregressive",))
+    return _DECODERS.get(likelihood_kind(objective), ("autoregressive",))
 
 
 def causal_block_length(objective: Mapping[str, object]) -> int | None:

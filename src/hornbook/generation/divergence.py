@@ -17,7 +17,7 @@ from hornbook.generation.canvas_readers import attention_of
 from hornbook.generation.choice import causal_block_length
 from hornbook.generation.denoising import DenoiseStep
 from hornbook.generation.remasking import log_probabilities
-from hornbook.generation.text import Generation, generate_text
+from hornbook.generation.text import Generation, Prompt, generate_text
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
 
@@ -47,7 +47,7 @@ class Divergence:
 def measure_divergence(
     model: Transformer,
     tokenizer: Tokenizer,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     config: GenerateConfig,
     *,
     objective: Mapping[str, object],

@@ -1,4 +1,7 @@
-"""From prompt strings to text: encode, decode tokens with any decoder, and turn its chunks back into strings.
+"""From prompts to text: encode, decode tokens with any decoder, and turn its chunks back into strings.
+
+A prompt is a text, or ids that are read as they are, such as a conversation in the form of a chat template
+(`hornbook.tokenizer.chat.render_prompt`); then the template's stop token ends the answer, too.
 
 One RowText a row does three jobs in order: bytes of tokens become whole characters (a token may end inside one),
 special tokens are left out, and stop strings end the text. Streaming and batch generation share it, so the pieces of
@@ -19,12 +22,15 @@ from hornbook.generation.stops import StopScanner
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
 
+Prompt = str | Sequence[int]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
     """What came of one prompt."""
 
     prompt: str
+    """Of ids, their text."""
     text: str
     """The continuation alone, without stop strings and special tokens."""
     tokens: tuple[int, ...]
@@ -106,7 +112,7 @@ class TextStream(Iterator[str]):
 def stream_text(
     model: Transformer,
     tokenizer: Tokenizer,
-    prompt: str,
+    prompt: Prompt,
     config: GenerateConfig,
     *,
     objective: Mapping[str, object] = NEXT_TOKEN,
@@ -127,7 +133,7 @@ def stream_text(
 def generate_text(
     model: Transformer,
     tokenizer: Tokenizer,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     config: GenerateConfig,
     *,
     objective: Mapping[str, object] = NEXT_TOKEN,
@@ -136,8 +142,9 @@ def generate_text(
 ) -> list[Generation]:
     """The continuation of each prompt, decoded together; every row is what it would be alone.
 
-    Special tokens never come from a prompt's text. An empty prompt starts from the end-of-text token. `seeds` holds one
-    integer a row (default: config.seed for each, so equal prompts give equal texts). config.prompts is not read.
+    Special tokens never come from a prompt's text. An empty text starts from the end-of-text token. Prompts are all
+    texts or all ids. `seeds` holds one integer a row (default: config.seed for each, so equal prompts give equal
+    texts). config.prompts is not read.
     The decoder is chosen by config and `objective`, what the model was trained with; `on_step` hears of the steps of a
     diffusion decoder.
 
@@ -159,7 +166,7 @@ class _Batch:
         self,
         model: Transformer,
         tokenizer: Tokenizer,
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         config: GenerateConfig,
         *,
         objective: Mapping[str, object],
@@ -171,18 +178,18 @@ class _Batch:
                 'generate.stop holds the empty string ""; expected non-empty strings, or leave it out'
             )
         check_vocabulary(model, tokenizer)
-        self._prompts = tuple(prompts)
-        self._ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
+        self._prompts = tuple(each if isinstance(each, str) else tokenizer.decode(each) for each in prompts)
+        self._ids = [encode_prompt(tokenizer, each) if isinstance(each, str) else list(each) for each in prompts]
         self._rows = [RowText(tokenizer, config.stop) for _ in prompts]
         self._context = model.config.context_length
         self._started = time.perf_counter()
         decode = choose_decoder(config, tokenizer, objective, on_step=on_step)
-        end = tokenizer.end_of_text_id
+        in_ids = bool(prompts) and not isinstance(prompts[0], str)
         self._chunks = decode(
             model,
             self._ids,
             max_new_tokens=config.max_new_tokens,
-            stop_ids=() if end is None else (end,),
+            stop_ids=_stop_ids(tokenizer, of_template=in_ids),
             seeds=[config.seed] * len(prompts) if seeds is None else seeds,
         )
 
@@ -216,10 +223,17 @@ class _Batch:
         ]
 
 
+def _stop_ids(tokenizer: Tokenizer, *, of_template: bool) -> list[int]:
+    """What ends a text: end-of-text, and where it may be an answer the stop token of the chat template."""
+    template = tokenizer.chat_template if of_template else None
+    found = [tokenizer.end_of_text_id, None if template is None else tokenizer.special_tokens[template.stop]]
+    return [i for i in found if i is not None]
+
+
 def check_requests(
     model: Transformer,
     tokenizer: Tokenizer,
-    prompts: Sequence[str],
+    prompts: Sequence[Prompt],
     config: GenerateConfig,
     *,
     objective: Mapping[str, object],

@@ -8,9 +8,10 @@ A product of an (m, n) matrix with a vector is 2 m n operations. Forward, per to
     head                    2 d_model vocab_size
 
 Embedding look-ups, norms, activations and the softmax are left out: they are below a few per cent and bound by memory.
-Backward costs twice the forward, once for inputs and once for weights.
+Backward costs twice the forward, once for inputs and once for weights; once where nearly all weights are frozen.
 """
 
+from hornbook.config.lora import LoraConfig
 from hornbook.config.model import ModelConfig
 
 
@@ -36,6 +37,22 @@ def parameter_counts(config: ModelConfig) -> dict[str, int]:
     }
 
 
+def adapter_parameters(config: ModelConfig, lora: LoraConfig) -> int:
+    """Numbers in the adapters of `lora`: rank (in + out) for each linear layer that has one."""
+    wide, narrow = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
+    other_side = {"q_proj": wide, "k_proj": narrow, "v_proj": narrow, "o_proj": wide}  # one side is d_model
+    sides = sum(config.d_model + other_side.get(name, config.d_ff) for name in lora.targets)
+    return config.n_layers * lora.rank * sides
+
+
+def trained_parameters(config: ModelConfig, lora: LoraConfig | None) -> int:
+    """Numbers that training moves: all of them, or the adapters and what is trained beside them."""
+    counts = parameter_counts(config)
+    if lora is None:
+        return sum(counts.values())
+    return adapter_parameters(config, lora) + sum(counts[name] for name in lora.also_train)
+
+
 def flops_per_token(config: ModelConfig, *, context: int | float) -> dict[str, float]:
     """Forward operations per token by component, as in the table above.
 
@@ -53,10 +70,12 @@ def flops_per_token(config: ModelConfig, *, context: int | float) -> dict[str, f
 
 
 def training_flops_per_token(
-    config: ModelConfig, *, context: int | float, activation_checkpointing: bool = False
+    config: ModelConfig, *, context: int | float, activation_checkpointing: bool = False, frozen: bool = False
 ) -> float:
     """Operations per trained token, forward and backward: 3 forwards, and a fourth with activation checkpointing.
 
+    `frozen` weights save one of them; what adapters cost, a few per cent of a forward, is left out.
     For model FLOPs utilisation leave `activation_checkpointing` off: recomputation is work, not progress.
     """
-    return sum(flops_per_token(config, context=context).values()) * (4 if activation_checkpointing else 3)
+    forwards = 3 + activation_checkpointing - frozen
+    return sum(flops_per_token(config, context=context).values()) * forwards

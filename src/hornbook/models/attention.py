@@ -41,6 +41,8 @@ class Attention(nn.Module):
         self.dropout = config.dropout
         self.plain_max_keys: int | None = None
         """Up to so many keys, training goes by the formula; None leaves it to `plain_keys`."""
+        self.as_with_gradient = False
+        """Whether passes without a gradient go by it too."""
         wide, narrow = config.n_heads * config.head_dim, config.n_kv_heads * config.head_dim
         self.q_proj = nn.Linear(config.d_model, wide, bias=config.bias)
         self.k_proj = nn.Linear(config.d_model, narrow, bias=config.bias)
@@ -61,7 +63,15 @@ class Attention(nn.Module):
         if store is not None:
             k, v = store.write(k, v)
         dropout = self.dropout if self.training else 0.0
-        mixed = attend(q, k, v, visibility, dropout=dropout, plain_max_keys=self.plain_max_keys)
+        mixed = attend(
+            q,
+            k,
+            v,
+            visibility,
+            dropout=dropout,
+            plain_max_keys=self.plain_max_keys,
+            as_with_gradient=self.as_with_gradient,
+        )
         out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -77,10 +87,11 @@ def attend(
     *,
     dropout: float = 0.0,
     plain_max_keys: int | None = None,
+    as_with_gradient: bool = False,
 ) -> Float[Tensor, "b h t e"]:
     """Scaled dot-product attention: by its formula for a gradient over few enough keys, else by torch's kernel.
 
-    A mask in strips is computed strip for strip.
+    A mask in strips is computed strip for strip. `as_with_gradient`: by the formula also where none is wanted.
     """
     if visibility.strips:
         mixed = [
@@ -91,13 +102,15 @@ def attend(
                 Visibility(allowed, is_causal=False),
                 dropout=dropout,
                 plain_max_keys=plain_max_keys,
+                as_with_gradient=as_with_gradient,
             )
             for queries, keys, allowed in visibility.strips
         ]
         return torch.cat(mixed, dim=2)
     if plain_max_keys is None:
         plain_max_keys = plain_keys(q.device.type, q.dtype)
-    if q.requires_grad and k.shape[2] <= plain_max_keys:
+    needs_gradient = q.requires_grad or k.requires_grad or v.requires_grad
+    if (needs_gradient or as_with_gradient) and k.shape[2] <= plain_max_keys:
         return plain_attention(q, k, v, visibility, dropout=dropout)
     return F.scaled_dot_product_attention(
         q,

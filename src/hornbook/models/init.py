@@ -156,7 +156,12 @@ def initialise(model: nn.Module, kind: str, *, seed: int) -> None:
                 n_layers=n_layers,
                 is_tied=is_tied,
             )
-            parameter.copy_(_draw(law(place), parameter.shape, _generator(seed, name)))
+            parameter.copy_(drawn(law(place), parameter.shape, seed=seed, name=name))
+
+
+def drawn(law: Law, shape: torch.Size, *, seed: int, name: str) -> Tensor:
+    """The first numbers of the parameter `name`: float32, on the CPU, a function of the arguments alone."""
+    return _draw(law, shape, _generator(seed, name))
 
 
 def _generator(seed: int, name: str) -> torch.Generator:

@@ -8,11 +8,13 @@ P parameters, n = rows * context_length tokens in a micro-batch, a = bytes of an
                  feed-forward, and for attention by its formula (4 + a) n_heads context_length of weights
     logits       of one chunk: 12 bytes each (logits, their gradient, probabilities)
 
+With adapters beside frozen weights (`[lora]`), gradients and optimizer are of trained numbers alone.
 With activation checkpointing a layer keeps 4 d a token, and one layer at a time all of it. Good to about a third.
 """
 
+from hornbook.config.lora import LoraConfig
 from hornbook.config.model import ModelConfig
-from hornbook.models.accounting import parameter_counts
+from hornbook.models.accounting import adapter_parameters, parameter_counts, trained_parameters
 
 
 def training_memory(
@@ -24,6 +26,7 @@ def training_memory(
     chunk_tokens: int,
     activation_checkpointing: bool = False,
     plain_attention: bool = False,
+    lora: LoraConfig | None = None,
 ) -> dict[str, int]:
     """Bytes by component for micro-batches of `rows` windows.
 
@@ -31,15 +34,16 @@ def training_memory(
     process where several share them).
     plain_attention: attention by its formula, which keeps all its weights.
     """
-    n_parameters = sum(parameter_counts(config).values())
+    n_parameters = sum(parameter_counts(config).values()) + (0 if lora is None else adapter_parameters(config, lora))
+    n_trained = trained_parameters(config, lora)
     tokens = rows * config.context_length
     per_layer = tokens * _layer_bytes_per_token(config, half=half, plain=plain_attention)
     kept = tokens * 4 * config.d_model * config.n_layers
     chunk = min(tokens, chunk_tokens)
     return {
         "weights": (6 if half else 4) * n_parameters,
-        "gradients": 4 * n_parameters,
-        "optimizer": round(4 * state_tensors * n_parameters),
+        "gradients": 4 * n_trained,
+        "optimizer": round(4 * state_tensors * n_trained),
         "activations": kept + per_layer if activation_checkpointing else config.n_layers * per_layer,
         "logits": 12 * chunk * config.vocab_size,
     }

@@ -7,7 +7,8 @@ and knows no optimizer, loss weighting, device or rank. There is one forward, so
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import overload
 
 import torch
@@ -16,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from hornbook.config.lora import LoraConfig
 from hornbook.config.model import ModelConfig
 from hornbook.config.optim import Role
 from hornbook.errors import GenerationError
@@ -44,6 +46,8 @@ class Transformer(nn.Module):
         self.config = config
         self.activation_checkpointing = False
         self.compiled = False
+        self.lora: LoraConfig | None = None
+        """Of the adapters that hornbook.models.lora has put into it."""
         device = torch.get_default_device()
         with torch.device("meta"):  # so that torch's own initialisation costs nothing and draws nothing
             self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
@@ -60,14 +64,31 @@ class Transformer(nn.Module):
 
     @property
     def n_parameters(self) -> int:
-        """Trained numbers, a tied embedding counted once."""
+        """Numbers in all parameters, a tied embedding counted once."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def n_trained(self) -> int:
+        """Of these, those that training moves: all but frozen ones."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
     def use_plain_attention(self, max_keys: int) -> None:
         """Train attention by its formula up to `max_keys` keys, and by torch's kernel beyond."""
         for layer in self.layers:
             assert isinstance(layer, Block)
             layer.attention.plain_max_keys = max_keys
+
+    @contextmanager
+    def computing_as(self, *, training: bool) -> Iterator[None]:
+        """Inside, passes without gradients take the ways of those with, so that both give the same bits."""
+        attentions = [layer.attention for layer in self.layers if isinstance(layer, Block)]
+        for attention in attentions:
+            attention.as_with_gradient = training
+        try:
+            yield
+        finally:
+            for attention in attentions:
+                attention.as_with_gradient = False
 
     @overload
     def forward(

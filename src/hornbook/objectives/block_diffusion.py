@@ -22,6 +22,7 @@ from hornbook.models.token_scores import TokenScores
 from hornbook.models.transformer import Transformer
 from hornbook.objectives.masked_diffusion import TERM, noise_of, weighted_sum
 from hornbook.objectives.noise import Masking
+from hornbook.objectives.normalise import denominator
 from hornbook.objectives.objective import LossOutput, StepContext
 
 
@@ -37,10 +38,15 @@ class BlockDiffusion:
         mask_id: int,
         chunk_tokens: int,
         byte_lengths: Int[Tensor, " v"] | None = None,
+        row_length: int | None = None,
     ) -> None:
-        """`byte_lengths` (bytes of each token, 0 for special ones) adds the metric `bytes`."""
+        """`byte_lengths` (bytes of each token, 0 for special ones) adds the metric `bytes`.
+
+        `row_length`: of whole rows, where micro-batches may be cut shorter.
+        """
         self.block_length = config.block_length
-        self.masking = Masking(config, mask_id=mask_id, block_length=config.block_length)
+        self.masking = Masking(config, mask_id=mask_id, block_length=config.block_length, row_length=row_length)
+        self.normalize = config.normalize
         self.chunk_tokens = chunk_tokens
         self.byte_lengths = byte_lengths
 
@@ -49,8 +55,9 @@ class BlockDiffusion:
         return replace(batch, noised=self.masking(batch, at, length=batch.tokens.shape[1]))
 
     def weight(self, batch: TokenBatch) -> dict[str, int]:
-        """All tokens that might have been masked."""
-        return {TERM: int(noise_of(batch).counted.sum())}
+        """All tokens that might have been masked, or all conversations that have any."""
+        noised = noise_of(batch)
+        return {TERM: denominator(noised.counted, noised.document_ids, self.normalize)}
 
     def __call__(self, model: Transformer, batch: TokenBatch) -> LossOutput:
         """The sum of weighted nll; metrics as those of masked diffusion."""
@@ -74,4 +81,4 @@ class BlockDiffusion:
         )
         if self.byte_lengths is not None:
             self.byte_lengths = self.byte_lengths.to(targets.device)  # moved once, then kept
-        return weighted_sum(scores, targets, noised, self.byte_lengths)
+        return weighted_sum(scores, targets, noised, self.byte_lengths, self.normalize)

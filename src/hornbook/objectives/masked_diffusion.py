@@ -24,6 +24,7 @@ from hornbook.models.masks import FULL, AttentionMask
 from hornbook.models.token_scores import TokenScores
 from hornbook.models.transformer import Transformer
 from hornbook.objectives.noise import Masking
+from hornbook.objectives.normalise import Normalize, denominator, weights
 from hornbook.objectives.objective import LossOutput, StepContext
 
 BUCKETS = {"nll_p0_25": (0.0, 0.25), "nll_p25_50": (0.25, 0.5), "nll_p50_75": (0.5, 0.75), "nll_p75_100": (0.75, 2.0)}
@@ -46,6 +47,7 @@ class MaskedDiffusion:
     ) -> None:
         """`byte_lengths` (bytes of each token, 0 for special ones) adds the metric `bytes`."""
         self.masking = Masking(config, mask_id=mask_id)
+        self.normalize = config.normalize
         self.chunk_tokens = chunk_tokens
         self.byte_lengths = byte_lengths
 
@@ -54,8 +56,9 @@ class MaskedDiffusion:
         return replace(batch, noised=self.masking(batch, at, length=batch.tokens.shape[1]))
 
     def weight(self, batch: TokenBatch) -> dict[str, int]:
-        """All tokens that might have been masked."""
-        return {TERM: int(noise_of(batch).counted.sum())}
+        """All tokens that might have been masked, or all conversations that have any."""
+        noised = noise_of(batch)
+        return {TERM: denominator(noised.counted, noised.document_ids, self.normalize)}
 
     def __call__(self, model: Transformer, batch: TokenBatch) -> LossOutput:
         """The sum of weighted nll; metrics `nll` (the same: a bound), `mask_ratio`, the buckets, maybe `bytes`."""
@@ -73,7 +76,7 @@ class MaskedDiffusion:
         )
         if self.byte_lengths is not None:
             self.byte_lengths = self.byte_lengths.to(targets.device)  # moved once, then kept
-        return weighted_sum(scores, targets, noised, self.byte_lengths)
+        return weighted_sum(scores, targets, noised, self.byte_lengths, self.normalize)
 
 
 def noise_of(batch: TokenBatch) -> Noised:
@@ -83,15 +86,23 @@ def noise_of(batch: TokenBatch) -> Noised:
 
 
 def weighted_sum(
-    scores: TokenScores, targets: Int[Tensor, "b t"], noised: Noised, byte_lengths: Int[Tensor, " v"] | None
+    scores: TokenScores,
+    targets: Int[Tensor, "b t"],
+    noised: Noised,
+    byte_lengths: Int[Tensor, " v"] | None,
+    normalize: Normalize,
 ) -> LossOutput:
-    """The loss of the masked tokens by their scores, and its metrics."""
+    """The loss of the masked tokens by their scores, and its metrics, which are always by token."""
     nll = torch.where(noised.masked, scores.nll, 0.0)  # other scores may be anything, infinite included
-    bound, count = (noised.weight * nll).sum(), noised.counted.sum().float()
+    weighted = noised.weight * nll
+    loss = bound = weighted.sum()
+    if normalize != "token":
+        loss = (weighted * weights(noised.counted, noised.document_ids, normalize)).sum()
+    count = noised.counted.sum().float()
     metrics = {"nll": (bound.detach(), count), "mask_ratio": (noised.masked.sum().float(), count)}
     for name, (low, high) in BUCKETS.items():
         inside = noised.masked & (noised.mask_probability >= low) & (noised.mask_probability < high)
         metrics[name] = (torch.where(inside, nll.detach(), 0.0).sum(), inside.sum().float())
     if byte_lengths is not None:
         metrics["bytes"] = (torch.where(noised.counted, byte_lengths[targets], 0).sum().float(), count)
-    return LossOutput(terms={TERM: noised.coefficient * bound}, metrics=metrics)
+    return LossOutput(terms={TERM: noised.coefficient * loss}, metrics=metrics)

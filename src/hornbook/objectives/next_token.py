@@ -19,6 +19,7 @@ from hornbook.data.batch import TokenBatch
 from hornbook.models.masks import CAUSAL, AttentionMask
 from hornbook.models.token_scores import TokenScores
 from hornbook.models.transformer import Transformer
+from hornbook.objectives.normalise import denominator, weights
 from hornbook.objectives.objective import LossOutput, StepContext
 
 
@@ -33,6 +34,7 @@ class NextToken:
         """`byte_lengths` (bytes of each token, 0 for special ones) adds the metric `bytes`."""
         self.label_smoothing = config.label_smoothing
         self.z_loss = config.z_loss
+        self.normalize = config.normalize
         self.chunk_tokens = chunk_tokens
         self.byte_lengths = byte_lengths
 
@@ -41,8 +43,8 @@ class NextToken:
         return batch
 
     def weight(self, batch: TokenBatch) -> dict[str, int]:
-        """Each term is a mean over the targets that count."""
-        count = int(batch.loss_mask[:, 1:].sum())
+        """Each term is a mean over the targets that count, or over conversations."""
+        count = denominator(batch.loss_mask[:, 1:], _documents(batch), self.normalize)
         return {"cross_entropy": count, "z_loss": count} if self.z_loss else {"cross_entropy": count}
 
     def __call__(self, model: Transformer, batch: TokenBatch) -> LossOutput:
@@ -61,12 +63,13 @@ class NextToken:
         if self.label_smoothing:
             uniform = scores.logsumexp - scores.mean_logit
             cross_entropy = (1.0 - self.label_smoothing) * scores.nll + self.label_smoothing * uniform
-        squared_z = _sum(scores.logsumexp.square(), counted)
-        terms = {"cross_entropy": _sum(cross_entropy, counted)}
+        squared_z = scores.logsumexp.square()
+        share = None if self.normalize == "token" else weights(counted, _documents(batch), self.normalize)
+        terms = {"cross_entropy": _sum(cross_entropy, counted, share)}
         if self.z_loss:
-            terms["z_loss"] = self.z_loss * squared_z
+            terms["z_loss"] = self.z_loss * _sum(squared_z, counted, share)
         count = counted.sum().float()
-        metrics = {"nll": (_sum(scores.nll.detach(), counted), count), "z": (squared_z.detach(), count)}
+        metrics = {"nll": (_sum(scores.nll.detach(), counted), count), "z": (_sum(squared_z.detach(), counted), count)}
         if self.byte_lengths is not None:
             self.byte_lengths = self.byte_lengths.to(targets.device)  # moved once, then kept
             metrics["bytes"] = (_sum(self.byte_lengths[targets], counted).float(), count)
@@ -79,6 +82,16 @@ def _mask(batch: TokenBatch) -> AttentionMask:
     return AttentionMask("causal", document_ids=batch.document_ids[:, :-1])
 
 
-def _sum(values: Float[Tensor, "b t"] | Int[Tensor, "b t"], counted: Bool[Tensor, "b t"]) -> Tensor:
-    """Sum where `counted`; a value that does not count may be anything, infinite included."""
-    return torch.where(counted, values, 0).sum()
+def _documents(batch: TokenBatch) -> Int[Tensor, "b t"] | None:
+    """Those of the targets."""
+    return None if batch.document_ids is None else batch.document_ids[:, 1:]
+
+
+def _sum(
+    values: Float[Tensor, "b t"] | Int[Tensor, "b t"],
+    counted: Bool[Tensor, "b t"],
+    share: Float[Tensor, "b t"] | None = None,
+) -> Tensor:
+    """Sum where `counted`, by `share`; a value that does not count may be anything, infinite included."""
+    found = torch.where(counted, values, 0)
+    return (found if share is None else found * share).sum()

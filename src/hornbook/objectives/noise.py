@@ -15,7 +15,8 @@ Stratified times: the r-th of S samples in a step, block b of n, has
 
 so each is uniform, and all times of a step lie evenly spaced. Validation takes the fixed grid with u = 1 / (2 S n). Its
 windows stand in the order of the text, so r alone would give the text's beginning all small times, and b alone the
-windows' first blocks: (b + r) mod n, and k near the golden section of S, keep neighbours far apart.
+windows' first blocks: (b + r) mod n, and k near the golden section of S, keep neighbours far apart. In packed rows each
+document has a time of its own: that of its row, and a golden section more for every document before it, mod 1.
 """
 
 import math
@@ -30,12 +31,16 @@ from torch import Tensor
 
 from hornbook.config.objective import MaskingSettings
 from hornbook.data.batch import Noised, TokenBatch
+from hornbook.objectives.normalise import conversations
 from hornbook.objectives.objective import StepContext
 
 MASKS: Final = 2
 TIMES: Final = 3
 TRUNCATION: Final = 4
+CHOSEN: Final = 5
+REJECTED: Final = 6
 """Purposes; 1 is dropout's."""
+GOLDEN_SECTION: Final = (math.sqrt(5) - 1) / 2
 EVERY_SAMPLE: Final = 0
 """In the place of the sample in the key of what is drawn once a step."""
 
@@ -62,8 +67,19 @@ def _stride(size: int) -> int:
 class Masking:
     """Draws the noise of whole batches, on the host."""
 
-    def __init__(self, config: MaskingSettings, *, mask_id: int, block_length: int | None = None) -> None:
-        """`block_length`: tokens that share a mask probability; None: all of a row."""
+    def __init__(
+        self,
+        config: MaskingSettings,
+        *,
+        mask_id: int,
+        block_length: int | None = None,
+        row_length: int | None = None,
+    ) -> None:
+        """`block_length`: tokens that share a mask probability; None: all of a row.
+
+        `row_length`: of whole rows. Those of a micro-batch that is cut shorter have the noise of a whole row's first
+        blocks; None: rows are never cut.
+        """
         self.low = config.min_mask_probability
         self.schedule = config.schedule
         self.is_stratified = config.mask_draws == "stratified"
@@ -71,6 +87,7 @@ class Masking:
         self.curriculum_steps, self.curriculum_start = config.curriculum_steps, config.curriculum_start
         self.mask_id = mask_id
         self.block_length = block_length
+        self.row_length = row_length or 0
 
     def __call__(self, batch: TokenBatch, at: StepContext, *, length: int, coefficient: float = 1.0) -> Noised:
         """The noise for the first `length` tokens of each row; targets are those whose `loss_mask` is true.
@@ -78,11 +95,13 @@ class Masking:
         A token that is the mask token already stays, and is no target.
         """
         tokens, samples = batch.tokens[:, :length], batch.sample_ids.tolist()
-        n_blocks = 1 if self.block_length is None else -(-length // self.block_length)
+        n_blocks = 1 if self.block_length is None else -(-max(length, self.row_length) // self.block_length)
         times = torch.from_numpy(self.times(samples, at, n_blocks))
+        times = times[:, torch.arange(length) // (self.block_length or length)]
+        if batch.document_ids is not None:
+            place = conversations(tokens, batch.document_ids[:, :length])
+            times = (times + GOLDEN_SECTION * place.cpu()) % 1.0
         probability, weight = self.probability_and_weight(times, at)
-        block = torch.arange(length) // (self.block_length or length)
-        probability, weight = probability[:, block], weight[:, block]
         draws = [uniforms(at.seed, at.step, sample, MASKS, length) for sample in samples]
         hit = (torch.from_numpy(np.stack(draws)) < probability).to(tokens.device)
         counted = batch.loss_mask[:, :length] & (tokens != self.mask_id)

@@ -7,29 +7,13 @@ cut in any way has the same gradient.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hornbook.data.batch import B
 from hornbook.models.transformer import Transformer
-
-B = TypeVar("B", bound="Batch")
-
-
-@runtime_checkable
-class Batch(Protocol):
-    """Whatever an objective trains on: the step only moves it to the device."""
-
-    @property
-    def n_rows(self) -> int:
-        """Samples in it."""
-        ...
-
-    def to(self: B, device: torch.device | str) -> B:
-        """The same batch on `device`."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from hornbook.reporting.figure import WIDE, Figure, Line, Mark, figure
 from hornbook.reporting.heat_map import HeatMap, heat_map
-from hornbook.reporting.least_loss import least_loss
+from hornbook.reporting.least_loss import least_loss, loss_unit
 from hornbook.reporting.record import Curve, RunRecord
 from hornbook.reporting.thinning import SMOOTHED_FROM, smoothed
 
@@ -13,6 +13,9 @@ SMALL = (
     ("train/grad_norm", "Gradient norm", "before clipping", True),
     ("train/tokens_per_second", "Speed", "tokens a second", False),
     ("val/bits_per_byte", "Bits per byte", "on the validation set", False),
+    ("val/rewards/accuracy", "Preferences kept", "share of the validation pairs", False),
+    ("val/rewards/margin", "Margin of rewards", "mean over the validation pairs", False),
+    ("val/logps/chosen", "Chosen answers", "log-probability on the validation set", False),
 )
 """Metric, title, unit, and whether the vertical axis is logarithmic at first."""
 BY_MASKING = (
@@ -75,10 +78,9 @@ def _losses(records: Sequence[RunRecord]) -> str:
         for step, why in record.skipped_steps[:200]
     ]
     axes = ("step", "minutes", "tokens") if len(records) > 1 else ("step", "minutes")
+    unit = loss_unit(record.settings for record in records)
     return figure(
-        Figure(
-            key="losses", title="Loss", unit="nats a token", lines=lines, marks=marks, axes=axes, width=WIDE, height=380
-        )
+        Figure(key="losses", title="Loss", unit=unit, lines=lines, marks=marks, axes=axes, width=WIDE, height=380)
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hornbook.errors import HornbookError
 from hornbook.reporting.figure import WIDE, Figure, Line, Mark, figure
+from hornbook.reporting.least_loss import loss_unit
 from hornbook.reporting.record import Curve, RunRecord, read_run
 from hornbook.reporting.scale import short
 from hornbook.storage.run_dir import RunDir
@@ -67,7 +68,8 @@ def family_section(family: Family, *, key: str) -> Iterator[str]:
     points = sorted({branch_step(branch) for branch in family.branches})
     marks = [Mark(step=step, label=f"branched at step {step:,}", kind="branch") for step in points]
     title = "Validation loss of the family" if kind == "val/loss" else "Training loss of the family"
-    yield figure(Figure(key=key, title=title, unit="nats a token", lines=lines, marks=marks, width=WIDE, height=380))
+    unit = loss_unit([trunk.settings])
+    yield figure(Figure(key=key, title=title, unit=unit, lines=lines, marks=marks, width=WIDE, height=380))
     yield _table(family, kind)
     yield "</section>\n"
 

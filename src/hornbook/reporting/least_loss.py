@@ -5,7 +5,7 @@ asked for the first, so its T targets cost at least H(X_1 .. X_(T+1)) - H(X_1); 
 this one too. Both per token, in nats. A validation that masks no less than some share stays above, even at its best.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from pydantic import ValidationError
@@ -49,6 +49,18 @@ def least_loss(settings: Mapping[str, object], *, of_bound: bool | None = None) 
 def objective_of(settings: Mapping[str, object]) -> str:
     """What a run was trained for; runs that do not say are older than the second objective."""
     return str(settings.get("objective.kind", "next_token"))
+
+
+def loss_unit(runs: Iterable[Mapping[str, object]]) -> str:
+    """What losses are measured in, by the settings of their runs."""
+    of_pairs = {objective_of(settings) == "preference" for settings in runs}
+    return (
+        "a pair"
+        if of_pairs == {True}
+        else "nats a token, of preferences a pair"
+        if True in of_pairs
+        else "nats a token"
+    )
 
 
 def is_bounded(settings: Mapping[str, object]) -> bool:

@@ -19,7 +19,7 @@ COLUMNS = (
     *("measured by", "nats a token", "bits per byte", "least possible", "excess"),
 )
 """What must be equal for a comparison, then what is compared."""
-TOKENS_READ = {"block_diffusion": BlockDiffusionConfig.tokens_read, "joint": JointConfig.tokens_read}
+TOKENS_READ = {"block_diffusion": BlockDiffusionConfig().tokens_read, "joint": JointConfig().tokens_read}
 """For each token of a window, where it is not one."""
 
 
@@ -37,7 +37,11 @@ class Measured:
 
 
 def objectives(records: Sequence[RunRecord]) -> Iterator[str]:
-    """A table with a row for each measure of each run; nothing for runs of one objective."""
+    """A table with a row for each measure of each run; nothing for runs of one objective.
+
+    Without those on preferences, whose loss is of pairs and no surprise at text.
+    """
+    records = [record for record in records if objective_of(record.settings) != "preference"]
     if len({objective_of(record.settings) for record in records}) < 2:
         return
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in COLUMNS)
@@ -84,7 +88,8 @@ def _flops_per_token(record: RunRecord) -> float | None:
     if shape is None:
         return None
     read = TOKENS_READ.get(objective_of(record.settings), 1)
-    return read * training_flops_per_token(shape, context=shape.context_length)
+    is_frozen = any(key.startswith("lora.") for key in record.settings)
+    return read * training_flops_per_token(shape, context=shape.context_length, frozen=is_frozen)
 
 
 def _shape(record: RunRecord) -> ModelConfig | None:

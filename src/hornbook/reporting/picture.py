@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hornbook.errors import MissingExtraError
 from hornbook.reporting.family import Family, branch_step, families
-from hornbook.reporting.least_loss import least_loss
+from hornbook.reporting.least_loss import least_loss, loss_unit
 from hornbook.reporting.record import RunRecord
 from hornbook.storage.disk import explained
 
@@ -43,7 +43,8 @@ def save_picture(records: Sequence[RunRecord], path: Path) -> None:
             axes.axhline(least, color=colour, linestyle="--", linewidth=1, label=f"{record.name}, least possible")
     for step in sorted({branch_step(branch) for family in found for branch in family.branches}):
         axes.axvline(step, color="gray", linestyle=":", linewidth=1)
-    axes.set(xlabel="step", ylabel="loss (nats a token)", title=", ".join(record.name for record in records))
+    unit = loss_unit(record.settings for record in drawn)
+    axes.set(xlabel="step", ylabel=f"loss ({unit})", title=", ".join(record.name for record in records))
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         axes.legend()

@@ -102,7 +102,9 @@ class RunRecord:
 
     @property
     def tokens_per_step(self) -> int:
-        """Positions in one step; 0 if unknown."""
+        """Tokens in one step; 0 if unknown, as in tuning, where rows are filled more or less."""
+        if self.settings.get("data.stage", "pretrain") != "pretrain":
+            return 0
         size = self.settings.get("train.tokens_per_step")
         return size if isinstance(size, int) else 0
 

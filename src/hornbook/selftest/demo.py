@@ -24,6 +24,7 @@ from hornbook.generation.text import generate_text
 from hornbook.models.transformer import Transformer
 from hornbook.selftest.plan import (
     DemoOptions,
+    Settings,
     affordable_steps,
     choose_source,
     configure,
@@ -62,6 +63,9 @@ class DemoResult:
     root: Path
     run_dir: RunDir
     config: Config
+    settings: Settings
+    """What the configuration was made of."""
+    model: Transformer
     before: EvaluationCard
     after: EvaluationCard
     is_finished: bool
@@ -84,10 +88,11 @@ def run_demo(options: DemoOptions, tell: Tell) -> DemoResult:
     held_out = dataset.split("valid")
     prompts = prompts_for(config.data.source, tokenizer, held_out)
     seconds = seconds_per_step(settings, root / "probe", minutes=options.minutes)
-    tokens, per_step = dataset.split("train").n_tokens, config.train.tokens_per_step
+    tokens, per_step = dataset.split("train").n_tokens, config.positions_per_step
     steps = affordable_steps(options.minutes, seconds, tokens=tokens, tokens_per_step=per_step)
     tell(_probed(seconds, steps))
-    config = configure(settings | schedule_of(options.minutes, steps, prompts, diffusion=options.diffusion))
+    settings = settings | schedule_of(options.minutes, steps, prompts, diffusion=options.diffusion)
+    config = configure(settings)
     replace_file(root / "demo.toml", to_toml(config))
 
     before = _score(config, _untrained(config, tokenizer), tokenizer, held_out)
@@ -101,6 +106,8 @@ def run_demo(options: DemoOptions, tell: Tell) -> DemoResult:
         root=root,
         run_dir=trained.run_dir,
         config=config,
+        settings=settings,
+        model=trained.model,
         before=before,
         after=after,
         is_finished=trained.result.stop_reason != "preempted",

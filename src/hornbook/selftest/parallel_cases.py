@@ -116,6 +116,7 @@ def verified(config: Config, rows: int) -> Config:
         "train.precision": "fp32",
         "train.fp32_products": "exact",
         "train.compile": "off",
+        "train.sequences_per_step": None,
         "train.tokens_per_step": rows * config.model.context_length,
         "train.micro_batch_size": rows,
         "tracking.norms_every": 0,
@@ -143,6 +144,7 @@ def cut_down(config: Config) -> Config:
         "model.ngram_rows": 31 if model.ngram_rows else None,
         "data.stride": None,
         "train.micro_batch_size": 1,
+        "train.sequences_per_step": None,
         "train.tokens_per_step": SMALL_CONTEXT,
     }
     if config.optim.clip_grad_norm is not None:

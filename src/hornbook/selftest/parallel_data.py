@@ -12,12 +12,13 @@ from torch import Tensor
 
 from hornbook.config.run import Config
 from hornbook.data.batch import TokenBatch
-from hornbook.data.loader import BatchSource, Order, WindowBatches
+from hornbook.data.loader import BatchSource, Order, StepBatches, WindowSamples
 from hornbook.data.mixture import Mixture
 from hornbook.data.order import SampleOrder
 from hornbook.data.shards import Place
 from hornbook.data.windows import WindowSet
 from hornbook.distributed.process_group import Processes
+from hornbook.training.reading import windows_of
 from hornbook.training.start import shape_of, tokenizer_of
 
 N_RANDOM_WINDOWS = 500
@@ -56,7 +57,7 @@ class Tokens:
         """For people."""
         return "random tokens, since there is no data set yet" if self.data is None else f"rows of {self.data.words}"
 
-    def source(self, config: Config, *, lookahead: int, rows: int, processes: Processes) -> BatchSource:
+    def source(self, config: Config, *, lookahead: int, rows: int, processes: Processes) -> BatchSource[TokenBatch]:
         """The micro-batches of this process, as training deals them, with uneven masks."""
         assert config.train.micro_batch_size != "auto"
         length, seed = config.model.context_length, config.run.seed
@@ -66,16 +67,9 @@ class Tokens:
             windows = _RandomWindows(length + lookahead, self.vocab_size - 1, seed)
             order = SampleOrder(len(windows), seed=seed, kind=config.data.order, lanes=rows)
         else:
-            windows, order = self.data.reading(
-                context_length=length,
-                lookahead=lookahead,
-                stride=config.data.stride or length,
-                seed=seed,
-                kind=config.data.order,
-                rows=rows,
-            )
-        dealt = WindowBatches(
-            _Below(windows, self.vocab_size - 1) if self.is_small else windows,
+            windows, order = windows_of(config, self.data, lookahead=lookahead)
+        dealt = StepBatches(
+            WindowSamples(_Below(windows, self.vocab_size - 1) if self.is_small else windows),
             order,
             samples_per_step=rows,
             micro_batch_size=config.train.micro_batch_size,
@@ -88,7 +82,7 @@ class Tokens:
 class UnevenMasks:
     """A source whose rows have different numbers of targets, whoever has them."""
 
-    def __init__(self, source: BatchSource, rows: int) -> None:
+    def __init__(self, source: BatchSource[TokenBatch], rows: int) -> None:
         self.source = source
         self.rows = rows
 

@@ -76,7 +76,7 @@ class Task:
         learner = build_learner(config, self._model(config, case), self.processes, mask_id=self.tokens.mask_id)
         lookahead = learner.objective.lookahead
         source = self.tokens.source(config, lookahead=lookahead, rows=self.rows, processes=self.processes)
-        first = learner.strategy.full_state(learner.model, learner.optimizer)
+        first = learner.strategy.full_state(learner.model, None)
         losses, norms, total = [], [], config.train.steps
         with fp32_products("exact", self.device):
             for step in range(self.steps):
@@ -90,7 +90,7 @@ class Task:
                     )
                 losses.append(report.loss)
                 norms.append(report.grad_norm)
-        last = learner.strategy.full_state(learner.model, learner.optimizer)
+        last = learner.strategy.full_state(learner.model, None)
         if first is None or last is None:
             return None
         return Trace(losses=losses, grad_norms=norms, first=first.model, last=last.model)

@@ -36,13 +36,11 @@ def measure(
     n: int = 2,
     buckets_mb: Sequence[float] = BUCKETS_MB,
     repeats: int = 5,
-    of: str = "parts and steps",
 ) -> Measured:
     """Measure on `n` processes of this machine; `config` says which model and step, on random tokens.
 
     config: there is no tokenizer to ask, so model.vocab_size must be set.
-    of: "parts", or "parts and steps", which takes longer: then `steps` has each size of buckets, with the optimizer
-        sharded and whole.
+    buckets_mb: sizes of buckets, 0 for one bucket; steps are measured with each, the optimizer whole and sharded.
 
     Raises:
         ConfigError: without model.vocab_size.
@@ -54,8 +52,7 @@ def measure(
         )
     with tempfile.TemporaryDirectory(prefix="hornbook-") as folder:
         root = Path(folder)
-        sizes = list(buckets_mb) if of != "parts" else []
-        settings = {"config": json.loads(to_json(config)), "buckets_mb": sizes, "repeats": repeats}
+        settings = {"config": json.loads(to_json(config)), "buckets_mb": list(buckets_mb), "repeats": repeats}
         replace_file(root / _SETTINGS, json.dumps(settings))
         run_ranks("hornbook.selftest.parallel_timing", root, n)
         return _read(json.loads((root / _ANSWER).read_text(encoding="utf-8")))

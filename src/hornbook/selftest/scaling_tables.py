@@ -95,7 +95,7 @@ def works(config: Config | None) -> list[Work]:
             for preset, vocabulary, tokens, micro_batches in ON_PAPER
         ]
     model = config.model.complete(vocab_size=config.model.vocab_size or config.tokenizer.vocab_size)
-    tokens, rows = config.train.tokens_per_step, config.train.micro_batch_size
+    tokens, rows = config.positions_per_step, config.train.micro_batch_size
     pieces = 1 if rows == "auto" else tokens // (rows * model.context_length)
     name = config.run.name or "this configuration"
     return [Work(name=name, model=model, tokens=tokens // pieces, micro_batches=pieces)]

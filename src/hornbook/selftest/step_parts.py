@@ -27,7 +27,7 @@ from hornbook.planning.overlap import MEGABYTE
 from hornbook.training.choices import Choices
 from hornbook.training.choosing import choose
 from hornbook.training.start import build_learner, build_model
-from hornbook.training.step import Learner, total_weights, train_step
+from hornbook.training.step import Learner, share_of_loss, total_weights, train_step
 
 SUM_BYTES = tuple(2**power for power in range(12, 27, 2))
 WARM_UP = 2
@@ -65,7 +65,7 @@ class Work:
     def batches(self, learner: Learner[TokenBatch]) -> list[TokenBatch]:
         """Random tokens, others on each process."""
         rows, length = self.choices.micro_batch_size, self.config.model.context_length
-        samples = self.config.train.tokens_per_step // length // self.processes.world_size
+        samples = self.config.rows_per_step // self.processes.world_size
         rng = torch.Generator().manual_seed(self.processes.rank)
         width, vocab = length + learner.objective.lookahead, learner.model.config.vocab_size
         return [
@@ -140,7 +140,7 @@ class _Passes:
     def __init__(self, work: Work, learner: Learner[TokenBatch]) -> None:
         self.work = work
         self.learner = learner
-        at = StepContext(seed=0, step=0, samples_per_step=work.config.train.tokens_per_step)
+        at = StepContext(seed=0, step=0, samples_per_step=work.config.rows_per_step)
         self.batches = [learner.objective.prepare(batch, at) for batch in work.batches(learner)]
         weights = [learner.objective.weight(batch) for batch in self.batches]
         self.weights = total_weights(weights, learner.strategy, work.device)
@@ -163,7 +163,7 @@ class _Passes:
         learner, start = self.learner, self.work.now()
         with learner.precision.autocast():
             output = learner.objective(learner.model, self.batches[0].to(self.work.device))
-        loss = torch.stack([term / self.weights[name] for name, term in output.terms.items()]).sum()
+        loss = share_of_loss(output.terms, self.weights)
         self.began = self.work.now()
         learner.strategy.backward(loss, last=False)
         end = self.work.now()
@@ -228,7 +228,7 @@ def whole_step(work: Work, bucket_mb: float, is_sharded: bool) -> dict[str, Any]
     """Whole steps, as training makes them."""
     learner = work.learner(bucket_mb=bucket_mb, shard_optimizer=is_sharded)
     batches = work.batches(learner)
-    at = StepContext(seed=0, step=0, samples_per_step=work.config.train.tokens_per_step)
+    at = StepContext(seed=0, step=0, samples_per_step=work.config.rows_per_step)
     seconds = []
     for _ in range(WARM_UP + work.repeats):
         start = work.together()

@@ -59,9 +59,14 @@ def verify(config: Config, settings: Settings, say: Say) -> list[Difference]:
     """Train in every case; `say` hears a line for each as soon as it is done.
 
     Raises:
-        ConfigError: if there are too few devices, or the reference does not learn.
+        ConfigError: if there are too few devices, or the reference does not learn, or it is about pairs.
         HornbookError: the reason why a case could not be trained.
     """
+    if config.data.stage == "dpo":
+        raise ConfigError(
+            'data.stage = "dpo" trains on pairs, and what is compared here are steps on rows of tokens; verify a '
+            "configuration of stage sft or pretrain: how steps are shared out is the same"
+        )
     rows = rows_for(settings.world_sizes)
     most = max(settings.world_sizes)
     config = verified(placed(config if settings.full_size else cut_down(config), most), rows)

@@ -2,7 +2,7 @@
 
     runs/NAME/
       config.toml  provenance.json  choices.json  state  metrics.jsonl  skipped.jsonl  report.html
-      checkpoints/LATEST, BEST, step-00005000/ ...   samples/  evals/  logs/  tensorboard/  plots/  profile/
+      checkpoints/LATEST, BEST, step-00005000/ ...   reference/  samples/  evals/  logs/  tensorboard/  plots/  profile/
 
 `state` is one word. Checkpoints are recognised by their manifest, never by their directory's name.
 """
@@ -125,6 +125,12 @@ class RunDir:
     def checkpoints(self) -> Path:
         """LATEST, BEST and the checkpoint directories."""
         return self.root / "checkpoints"
+
+    @property
+    def reference(self) -> Path:
+        """Which model preferences are compared with, and what it says of them; see
+        hornbook.training.reference_scores."""
+        return self.root / "reference"
 
     @property
     def samples(self) -> Path:

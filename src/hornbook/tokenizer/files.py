@@ -1,7 +1,8 @@
-"""Tokenizers on disk: a directory of three files, and the vocabulary files of GPT-2.
+"""Tokenizers on disk: a directory of a few files, and the vocabulary files of GPT-2.
 
     vocab.json           {"Ġthe": 278, ...}: ordinary tokens in printable form (see `alphabet`), or characters
     merges.txt           "#version: 0.2", then one merge a line, best first; absent for characters
+    chat_template.json   how conversations become ids, if it has a template
     special_tokens.json  kind, pattern, {"<|endoftext|>": 4080, ...}, all settings, and the fingerprint of the whole
 
 A directory is written whole or not at all. All that is read is checked, so a wrong file is one error with its name.
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hornbook.config.chat import ChatTemplate
 from hornbook.config.tokenizer import SPECIAL_TOKENS
 from hornbook.errors import TokenizerError
 from hornbook.storage.atomic import commit_directory, standing
@@ -20,6 +22,7 @@ from hornbook.tokenizer import hugging_face
 from hornbook.tokenizer.alphabet import printable
 from hornbook.tokenizer.byte_pair import BytePairScheme
 from hornbook.tokenizer.characters import CharacterScheme
+from hornbook.tokenizer.chat_template import CHAT_TEMPLATE, read_beside
 from hornbook.tokenizer.special_tokens import SpecialTokens, Template, follows
 from hornbook.tokenizer.vocabulary import (
     byte_pair_scheme,
@@ -45,6 +48,7 @@ class Loaded(NamedTuple):
     special: SpecialTokens
     fingerprint: str | None = None
     """What it was when it was saved, if the files tell."""
+    chat_template: ChatTemplate | None = None
 
 
 def contents(scheme: BytePairScheme | CharacterScheme, special: SpecialTokens, fingerprint: str) -> dict[str, str]:
@@ -139,7 +143,7 @@ def check_place(directory: Path) -> None:
     """
     if not directory.exists():
         return
-    if not directory.is_dir() or {path.name for path in directory.iterdir()} - {VOCAB, MERGES, SPECIAL}:
+    if not directory.is_dir() or {path.name for path in directory.iterdir()} - {VOCAB, MERGES, SPECIAL, CHAT_TEMPLATE}:
         raise TokenizerError(f"{directory}: exists and is not a tokenizer; choose another directory")
 
 
@@ -163,7 +167,7 @@ def load(path: Path) -> Loaded:
     if not path.is_dir():
         raise TokenizerError(f"{path}: no such tokenizer; expected a directory with {VOCAB}, or a {HUGGING_FACE}")
     if os.path.lexists(path / SPECIAL):
-        return _load_ours(path)
+        return _load_ours(path)._replace(chat_template=read_beside(path))
     if (path / HUGGING_FACE).is_file():
         return load(path / HUGGING_FACE)
     if (path / VOCAB).is_file() and (path / MERGES).is_file():

@@ -17,8 +17,10 @@ from typing import Any, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
+from hornbook.config.chat import ChatTemplate
 from hornbook.config.tokenizer import END_OF_TEXT, MASK, PAD, TokenizerConfig
 from hornbook.errors import TokenizerError
+from hornbook.tokenizer import chat_template as chat_templates
 from hornbook.tokenizer import files, hugging_face
 from hornbook.tokenizer.batch import Errors, check_errors
 from hornbook.tokenizer.byte_pair import BytePairScheme
@@ -32,7 +34,8 @@ from hornbook.tokenizer.text_encoder import TextEncoder
 from hornbook.tokenizer.tiktoken_ranks import dump_ranks, known_encoding, load_ranks
 from hornbook.tokenizer.train import ProgressCallback, special_names, train_scheme
 
-_END_OF_TEXT = (END_OF_TEXT, "<|end_of_text|>", "</s>")
+_END_OF_TEXT = (END_OF_TEXT, "<|end_of_text|>", "</s>", "[EOS]")
+_PAD = (PAD, "[PAD]")
 
 
 class Tokenizer:
@@ -41,15 +44,18 @@ class Tokenizer:
     Args:
         scheme: the ordinary tokens and how text becomes them.
         special_tokens: names, whose ids follow the ordinary ones, or names with ids, or all that there is to say.
+        chat_template: how conversations become ids, see `hornbook.tokenizer.chat`.
 
     Raises:
-        TokenizerError: if a name is empty or repeated, or an id is taken.
+        TokenizerError: if a name is empty or repeated, an id is taken, or a control token of the template has none.
     """
 
     def __init__(
         self,
         scheme: BytePairScheme | CharacterScheme,
         special_tokens: Sequence[str] | Mapping[str, int] | SpecialTokens,
+        *,
+        chat_template: ChatTemplate | None = None,
     ) -> None:
         if isinstance(special_tokens, str):
             raise TokenizerError(
@@ -65,7 +71,10 @@ class Tokenizer:
             special_tokens = ids
         if not isinstance(special_tokens, SpecialTokens):
             special_tokens = SpecialTokens(special_tokens)
+        if chat_template is not None:
+            chat_templates.check_control_tokens(special_tokens, chat_template)
         self.scheme = scheme
+        self.chat_template = chat_template
         self._special = special_tokens
         self._bytes: tuple[bytes | None, ...] = self._bytes_by_id()
         self._encoder = TextEncoder(scheme, special_tokens, len(self._bytes))
@@ -103,7 +112,7 @@ class Tokenizer:
             TokenizerError: if it is missing, damaged or needs something that we do not do; the message names the part.
         """
         loaded = files.load(Path(path))
-        tokenizer = cls(loaded.scheme, loaded.special)
+        tokenizer = cls(loaded.scheme, loaded.special, chat_template=loaded.chat_template)
         if loaded.fingerprint not in (None, tokenizer.fingerprint):
             raise TokenizerError(
                 f"{path}: fingerprint {tokenizer.fingerprint[:12]}, saved with {str(loaded.fingerprint)[:12]}: a file "
@@ -160,6 +169,15 @@ class Tokenizer:
         given = special_tokens.values() if isinstance(special_tokens, Mapping) else ()
         return cls(load_ranks(path, pattern=pattern, special_ids=given), special_tokens)
 
+    def with_chat_template(self, template: ChatTemplate) -> "Tokenizer":
+        """The same ids, with this template and, behind all others, those of its control tokens that are missing.
+
+        Raises:
+            TokenizerError: if a control token is an added token, which any text gives.
+        """
+        special = chat_templates.grown(self._special, template, self.vocab_size)
+        return Tokenizer(self.scheme, special, chat_template=template)
+
     def save(self, directory: Path | str, *, overwrite: bool = False) -> None:
         """Write the tokenizer as a directory, whole or not at all; writing the same tokenizer again changes nothing.
 
@@ -167,6 +185,8 @@ class Tokenizer:
             TokenizerError: if another tokenizer, or anything else, stands there and `overwrite` is false.
         """
         written = files.contents(self.scheme, self._special, self.fingerprint)
+        if self.chat_template is not None:
+            written[chat_templates.CHAT_TEMPLATE] = chat_templates.file_text(self.chat_template)
         files.save(written, Path(directory), overwrite=overwrite)
 
     def to_hugging_face(self) -> str:
@@ -216,13 +236,13 @@ class Tokenizer:
 
     @property
     def end_of_text_id(self) -> int | None:
-        """Id of <|endoftext|>, or of <|end_of_text|> or </s> as others call it; None if this tokenizer has none."""
-        return next((self._special.ids[name] for name in _END_OF_TEXT if name in self._special.ids), None)
+        """Id of <|endoftext|>, or <|end_of_text|>, </s> or [EOS] as others call it; None if this tokenizer has none."""
+        return self._first_of(_END_OF_TEXT)
 
     @property
     def pad_id(self) -> int | None:
-        """Id of <|pad|>; None if this tokenizer has none."""
-        return self._special.ids.get(PAD)
+        """Id of <|pad|>, or [PAD] as others call it; None if this tokenizer has none."""
+        return self._first_of(_PAD)
 
     @property
     def mask_id(self) -> int | None:
@@ -409,6 +429,9 @@ class Tokenizer:
         """A decoder for text that is shown while it is generated."""
         decoder = self._decoder(skip_special)
         return StreamDecoder(decoder.token_bytes, decoder.whole_texts)
+
+    def _first_of(self, names: Iterable[str]) -> int | None:
+        return next((self._special.ids[name] for name in names if name in self._special.ids), None)
 
     def _decoder(self, skip_special: bool) -> IdDecoder:
         return self._without_special if skip_special else self._with_special

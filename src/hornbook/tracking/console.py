@@ -114,6 +114,8 @@ class PlainLines(Tracker):
         for told in ("choices", "warning"):
             if line := run.details.get(told):
                 self._output.write(str(line))
+        if trained := run.details.get("trained_parameters"):
+            self._output.write(f"trains {trained:,} of {run.details['n_parameters']:,} parameters")
 
     def log(self, event: str, step: int, values: Mapping[str, Scalar]) -> None:
         """`train step 10/100 | loss 4.2000 | ...`; values without a known name stand as name=value."""

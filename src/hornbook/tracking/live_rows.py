@@ -145,10 +145,11 @@ def _facts(run: RunInfo) -> list[Text]:
     """What was chosen at the start, and what is trained on what."""
     known = dict(run.details)
     choices = known.get("choices")
-    n_parameters = known.get("n_parameters")
+    n_parameters, n_trained = known.get("n_parameters"), known.get("trained_parameters")
     facts = [str(known[name]) for name in ("device", "architecture", "dataset") if known.get(name)]
     if isinstance(n_parameters, int):
-        facts.append(f"{count(n_parameters)} parameters")
+        trained = f", {count(n_trained)} of them trained" if isinstance(n_trained, int) else ""
+        facts.append(f"{count(n_parameters)} parameters{trained}")
     lines = [str(choices), " · ".join(facts)] if choices else [" · ".join(facts)]
     return [Text(line, style="dim") for line in lines if line]
 

@@ -13,17 +13,21 @@ class LossCurves:
 
     train: tuple[Point, ...]
     valid: tuple[Point, ...]
+    unit: str = "nats per token"
 
     @classmethod
     def of(cls, events: Iterable[Mapping[str, object]]) -> "LossCurves":
         """The curves among the events of `read_metrics`."""
         curves: dict[str, list[Point]] = {"train": [], "val": []}
+        unit = cls.unit
         for event in events:
             kind, step = event.get("event"), event.get("step")
             loss = event.get(f"{kind}/loss")
             if kind in ("train", "val") and isinstance(step, int) and isinstance(loss, (int, float)):
                 curves[str(kind)].append((step, float(loss)))
-        return cls(tuple(curves["train"]), tuple(curves["val"]))
+            if f"{kind}/rewards/margin" in event:
+                unit = "of a pair"
+        return cls(tuple(curves["train"]), tuple(curves["val"]), unit)
 
 
 def plot_text(curves: LossCurves, *, width: int = 64, height: int = 14) -> str:
@@ -64,7 +68,7 @@ def save_plot(curves: LossCurves, directory: Path, *, title: str) -> list[Path]:
     axes = figure.add_subplot()
     for points, label, marker in ((curves.train, "training", ""), (curves.valid, "validation", "o")):
         axes.plot([step for step, _ in points], [loss for _, loss in points], marker=marker, markersize=3, label=label)
-    axes.set(xlabel="step", ylabel="loss (nats per token)", title=title)
+    axes.set(xlabel="step", ylabel=f"loss ({curves.unit})", title=title)
     axes.grid(alpha=0.3)
     axes.legend()
     directory.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from hornbook.errors import CheckpointError, ConfigError
 from hornbook.optim.schedules import plateau_end, warmup_steps
 from hornbook.storage.run_dir import CheckpointEntry, RunDir, list_checkpoints, read_entry, resolve_checkpoint
 from hornbook.training.choices import Choices
+from hornbook.training.reference import IDENTITY_FILE, Identity, kind_of, path_of
 from hornbook.training.resume import MAY_CHANGE, differences, other_data
 
 BRANCH_MAY_CHANGE = (*MAY_CHANGE, "run.branch_from", "model.init_from", "schedule.", "train.eval_")
@@ -117,6 +118,7 @@ def branch_config(point: str, cooldown: int, overrides: Sequence[str] = ()) -> C
         "schedule.decay_steps": cooldown,
         "schedule.decay_fraction": None,
         "model.init_from": None,
+        **_reference(trunk),
     }
     _check_undecided(trunk, chosen, decided)
     if chosen.run.name == trunk.config.run.name:
@@ -207,6 +209,18 @@ def _light(path: Path) -> CheckpointError:
 def _plateau(config: Config) -> WsdSchedule | ConstantSchedule:
     assert isinstance(config.schedule, WsdSchedule | ConstantSchedule)
     return config.schedule
+
+
+def _reference(trunk: Trunk) -> dict[str, object]:
+    """What preferences are compared with stays what it was; a branch itself starts from elsewhere.
+
+    A path to a run means its newest checkpoint, which by now may be another one than the trunk's.
+    """
+    if kind_of(trunk.config) not in ("copy", "precomputed"):
+        return {}
+    known = Identity.read(trunk.run.reference / IDENTITY_FILE)
+    is_there = known is not None and Path(known.checkpoint).exists()
+    return {"objective.reference_from": known.checkpoint if known and is_there else str(path_of(trunk.config))}
 
 
 def _check_undecided(trunk: Trunk, chosen: Config, decided: dict[str, object]) -> None:

@@ -9,13 +9,14 @@ from hornbook.config.run import Config
 from hornbook.distributed.precision import DTYPES, Products
 from hornbook.distributed.process_group import ALONE, Processes
 from hornbook.errors import ConfigError
-from hornbook.models.accounting import training_flops_per_token
+from hornbook.models.accounting import parameter_counts, training_flops_per_token
 from hornbook.models.attention import plain_keys
 from hornbook.models.memory import training_memory
 from hornbook.profiling.memory import free_bytes
 from hornbook.profiling.probe import peak_flops, probe_fast_products
 from hornbook.training.choices import Choices
 from hornbook.training.compiled import EAGER_SHARE_OF_PEAK, is_warm, pays_off
+from hornbook.training.reference import kind_of
 
 AUTO_TOKENS = {"cpu": 8_192, "mps": 16_384, "cuda": 65_536}
 """Tokens in a micro-batch beyond which a larger one is not faster."""
@@ -52,6 +53,14 @@ def choose(
     chosen, remarks = processes.first(decide)
     if config.distributed.strategy == "fsdp" and processes.world_size == 1:
         remarks = [*remarks, 'distributed.strategy = "fsdp" has no effect with one process']
+    if kind_of(config) is not None and (config.model.dropout or config.model.ngram_dropout):
+        remarks = [*remarks, "preferences are trained without dropout: that of [model] is taken as 0"]
+    if kind_of(config) == "copy" and config.distributed.cuts_up_model(processes.world_size):
+        remarks = [
+            *remarks,
+            "every process holds the whole reference, though only a part of the model: "
+            'objective.reference = "precomputed" needs it before the first step alone',
+        ]
     return Choices.from_json(chosen), remarks
 
 
@@ -104,7 +113,7 @@ def _kept(config: Config, kept: Choices, world_size: int) -> Choices:
     """The same choices, but for what depends on how many processes there are and what the user says now."""
     same, rows = kept.world_size == world_size, config.train.micro_batch_size
     if rows == "auto":
-        share = config.train.tokens_per_step // config.model.context_length // world_size
+        share = config.rows_per_step // world_size
         fitting = (size for size in range(1, kept.micro_batch_size + 1) if share % size == 0)
         rows = kept.micro_batch_size if same else max(fitting)
     threads = kept.threads if same else torch.get_num_threads()
@@ -120,20 +129,20 @@ def check_shares(config: Config, world_size: int) -> None:
     Raises:
         ConfigError: naming the nearest values that can.
     """
-    length, tokens, size = config.model.context_length, config.train.tokens_per_step, config.train.micro_batch_size
+    samples, size = config.rows_per_step, config.train.micro_batch_size
     rows = 1 if size == "auto" else size
-    samples = tokens // length
     if samples % (rows * world_size) == 0:
         return
-    per = rows * world_size * length
-    nearest = [str(near) for near in (tokens // per * per, (tokens // per + 1) * per) if near]
+    name, given, unit = config.step_size
+    per = rows * world_size * unit
+    nearest = [str(near) for near in (given // per * per, (given // per + 1) * per) if near]
     fitting = [n for n in range(1, samples + 1) if samples % (n * world_size) == 0]
-    advice = f"nearest: train.tokens_per_step = {' or '.join(nearest)}"
+    advice = f"nearest: {name} = {' or '.join(nearest)}"
     if fitting:
         advice += f", or train.micro_batch_size = {min(fitting, key=lambda n: abs(n - rows))}"
+    what = f"is {samples} windows, which" if unit > 1 else "are rows that"
     raise ConfigError(
-        f"train.tokens_per_step = {tokens} is {samples} windows, which {world_size} processes cannot share in "
-        f"micro-batches of {rows}; {advice}"
+        f"{name} = {given} {what} {world_size} processes cannot share in micro-batches of {rows}; {advice}"
     )
 
 
@@ -167,22 +176,33 @@ def _compile(
     setting = "on" if config.model.attention_backend == "compiled" else config.train.compile
     if setting != "auto":
         return setting == "on", f'compile = "{setting}"'
+    if config.objective.kind == "preference":
+        return False, "policy and reference compute alike"
     peak = peak_flops(device, config.train.precision)
     seconds = None
     if peak is not None:
-        per_token = training_flops_per_token(shape, context=shape.context_length) * config.objective.tokens_read
-        seconds = steps_left * config.train.tokens_per_step * per_token / (peak * EAGER_SHARE_OF_PEAK)
+        step = config.positions_per_step * flops_per_token(config, shape)
+        seconds = steps_left * step / (peak * EAGER_SHARE_OF_PEAK)
         if config.train.max_minutes is not None:
             seconds = min(seconds, 60.0 * config.train.max_minutes)
-    warm = is_warm(shape, rows, config.train.precision, config.objective.kind)
+    warm = is_warm(shape, rows, config.train.precision, config.objective.kind, config.lora)
     return pays_off(seconds=seconds, device=device, warm=warm)
+
+
+def flops_per_token(config: Config, shape: ModelConfig) -> float:
+    """Of training by that configuration: all passes over a token, forward and backward; a pair's rows count each.
+
+    What a reference computes is left out: it trains nothing.
+    """
+    once = training_flops_per_token(shape, context=shape.context_length, frozen=config.lora is not None)
+    return once * config.objective.tokens_read / (2 if config.data.stage == "dpo" else 1)
 
 
 def _micro_batch(
     config: Config, shape: ModelConfig, device: torch.device, processes: Processes, *, plain: bool
 ) -> tuple[int, str, list[str]]:
     """Rows, why, and warnings."""
-    samples = config.train.tokens_per_step // shape.context_length // processes.world_size
+    samples = config.rows_per_step // processes.world_size
     free = free_bytes(device)
     if free is not None and device.type == "cpu":
         free //= processes.local_world_size
@@ -200,8 +220,10 @@ def _micro_batch(
             chunk_tokens=config.train.nll_chunk_tokens,
             activation_checkpointing=config.train.activation_checkpointing,
             plain_attention=plain,
+            lora=config.lora,
         )
-        return sum(size // parts if name in CUT_UP else size for name, size in memory.items())
+        own = sum(size // parts if name in CUT_UP else size for name, size in memory.items())
+        return own + (4 * sum(parameter_counts(shape).values()) if kind_of(config) == "copy" else 0)
 
     if free is not None and needed(1) > free:
         advice = "" if config.train.activation_checkpointing else "train.activation_checkpointing = true, "

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch.optim import Optimizer
 
+from hornbook.config.lora import LoraConfig
 from hornbook.config.model import ModelConfig
 from hornbook.optim.optimizer import RuledOptimizer
 from hornbook.storage.user_cache import user_cache
@@ -63,19 +64,20 @@ def use_persistent_cache() -> Path:
     return Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
 
 
-def is_warm(config: ModelConfig, rows: int, precision: str, objective: str) -> bool:
+def is_warm(config: ModelConfig, rows: int, precision: str, objective: str, lora: LoraConfig | None = None) -> bool:
     """Whether a program for micro-batches of `rows` and this kind of objective has been compiled here before."""
-    return _mark(config, rows, precision, objective).exists()
+    return _mark(config, rows, precision, objective, lora).exists()
 
 
-def remember(config: ModelConfig, rows: int, precision: str, objective: str) -> None:
+def remember(config: ModelConfig, rows: int, precision: str, objective: str, lora: LoraConfig | None = None) -> None:
     """From now on `is_warm`."""
     with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
-        _mark(config, rows, precision, objective).touch()
+        _mark(config, rows, precision, objective, lora).touch()
 
 
-def _mark(config: ModelConfig, rows: int, precision: str, objective: str) -> Path:
-    key = f"{torch.__version__} {config.model_dump_json()} {rows} {precision} {objective}"
+def _mark(config: ModelConfig, rows: int, precision: str, objective: str, lora: LoraConfig | None) -> Path:
+    adapters = "" if lora is None else f" {lora.model_dump_json()}"
+    key = f"{torch.__version__} {config.model_dump_json()} {rows} {precision} {objective}{adapters}"
     return use_persistent_cache() / f"hornbook-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 

@@ -34,8 +34,10 @@ class Sighting:
 class FiniteWatch:
     """Hooks on every module and parameter that note the first value of each pass that is not finite."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, draws: int = 1) -> None:
+        """`draws`: how often an objective reads each row of a micro-batch in one pass, one after another."""
         self.model = model
+        self.draws = draws
         self.forward: Sighting | None = None
         self.backward: Sighting | None = None
         self._names = {module: name or "model" for name, module in model.named_modules()}
@@ -52,6 +54,8 @@ class FiniteWatch:
             handles.append(module.register_forward_pre_hook(self._before))
             handles.append(module.register_forward_hook(self._after))
         for name, parameter in self.model.named_parameters():
+            if not parameter.requires_grad:  # frozen: it has no gradient to look at
+                continue
             look = self._parameter_hook(name)
             handles.append(parameter.register_post_accumulate_grad_hook(look))  # type: ignore[no-untyped-call]
         try:
@@ -105,6 +109,7 @@ class FiniteWatch:
             return None
         by_row = what != "gradient of the parameter" and good.ndim > 1 and len(good) == self._n_rows
         bad_rows = (~good).flatten(1).any(1).nonzero().flatten().tolist() if by_row else []
+        bad_rows = sorted({row // self.draws for row in bad_rows})
         return Sighting(
             name=name,
             what=what,

@@ -29,8 +29,6 @@ class Moment:
     """Steps done: every event of this moment carries it."""
     state: TrainState
     report: StepReport
-    tokens: int
-    """Positions that the step processed, over all ranks."""
     seconds: float
     """What the step took, waiting for its data included, hooks excluded."""
     waited: float = 0.0
@@ -93,7 +91,7 @@ class Log:
             self.compiles, self.compile_seconds = False, at.seconds
             self.averages.add(sums, tokens=0, seconds=0.0)
         else:
-            self.averages.add(sums, tokens=at.tokens, seconds=at.seconds, waited=at.waited)
+            self.averages.add(sums, tokens=report.tokens, seconds=at.seconds, waited=at.waited)
         if not (at.due(self.every) or at.stop):
             return
         values: dict[str, float] = self.averages.values()

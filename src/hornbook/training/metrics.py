@@ -82,7 +82,7 @@ class Averages:
         self.waited = 0.0
 
     def add(self, sums: Mapping[str, tuple[float, float]], *, tokens: int, seconds: float, waited: float = 0.0) -> None:
-        """One step: its sums (empty if it was skipped), the positions that it processed and how long it took.
+        """One step: its sums (empty if it was skipped), the tokens that it read and how long it took.
 
         `waited` are the seconds of it in which it had no data.
         """

@@ -11,15 +11,15 @@ micro-batch (by the bare model, without dropout and gradients: a compiled one is
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Generic
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
 
 from hornbook.config.tracking import TrackingConfig
-from hornbook.data.batch import TokenBatch
+from hornbook.data.batch import B
 from hornbook.distributed.parts import part_of
-from hornbook.objectives.objective import B, StepContext
+from hornbook.objectives.objective import StepContext
 from hornbook.profiling.histograms import histogram
 from hornbook.profiling.norms import activation_sizes, by_module, module_of, tensor_norms
 from hornbook.tracking.tracker import Histogram, Tracker
@@ -112,7 +112,7 @@ def _histograms(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Histogr
     return {name: each for name, each in made.items() if each is not None}
 
 
-def norm_watch(config: TrackingConfig) -> NormWatch[TokenBatch] | None:
+def norm_watch(config: TrackingConfig) -> NormWatch[Any] | None:
     """The watch that `[tracking]` asks for."""
     if not (config.norms_every or config.histograms_every):
         return None

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import torch
 
-from hornbook.data.batch import TokenBatch
+from hornbook.data.batch import B
 from hornbook.distributed.process_group import is_lost, lost
 from hornbook.training.compiled import CompilerFailed, is_of_compiler
 
@@ -77,6 +77,6 @@ def shrunk_at(shrunk: Shrunk, step: int, rows: int) -> Shrunk:
     return (*before, (step, rows), *(entry for entry in later if entry[1] < rows))
 
 
-def cut(batches: Sequence[TokenBatch], rows: int) -> list[TokenBatch]:
+def cut(batches: Sequence[B], rows: int) -> list[B]:
     """The same rows in the same order, at most `rows` in a micro-batch."""
     return [piece for batch in batches for piece in batch.cut(rows)]

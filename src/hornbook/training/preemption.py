@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGUSR1")  # Windows has no SIGUSR1
 _Handler = Callable[[int, FrameType | None], object] | int | None
@@ -18,8 +18,11 @@ _Handler = Callable[[int, FrameType | None], object] | int | None
 class Preemption:
     """While entered, notes the signals; outside the main thread, where Python forbids handlers, it notes nothing."""
 
+    early: ClassVar[signal.Signals | None] = None
+    """A signal that came before, whose exception should have ended the process and was swallowed by some library."""
+
     def __init__(self) -> None:
-        self.requested: signal.Signals | None = None
+        self.requested: signal.Signals | None = self.early
         """The first signal that came."""
         self._interrupts = 0
         self._before: dict[signal.Signals, _Handler] = {}

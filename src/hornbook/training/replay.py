@@ -7,10 +7,12 @@ somebody wants to look at it. Nothing is written.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from hornbook.data.batch import TokenBatch
-from hornbook.data.loader import RowOrigin, WindowBatches
+from hornbook.data.batch import B, Batch, PreferenceBatch, TokenBatch
+from hornbook.data.loader import RowOrigin, StepBatches
 from hornbook.objectives.objective import StepContext
+from hornbook.objectives.preference import Preference
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.training.finite import FiniteWatch, Sighting, norms_by_layer, not_finite
 from hornbook.training.out_of_memory import rows_at
@@ -71,21 +73,21 @@ class _GradientNorms:
     def __init__(self) -> None:
         self.by_layer: dict[str, float] = {}
 
-    def before_update(self, learner: Learner[TokenBatch], batches: Sequence[TokenBatch], at: StepContext) -> None:
+    def before_update(self, learner: Learner[Any], batches: Sequence[Any], at: StepContext) -> None:
         """Read them."""
         self.by_layer = norms_by_layer(learner.model)
 
-    def after_update(self, learner: Learner[TokenBatch], at: StepContext, *, skipped: bool) -> None:
+    def after_update(self, learner: Learner[Any], at: StepContext, *, skipped: bool) -> None:
         """Nothing more to see."""
 
 
-def replay(trainer: Trainer, batches: WindowBatches, tokenizer: Tokenizer, *, step: int) -> Replay:
+def replay(trainer: Trainer[B], batches: StepBatches[B], tokenizer: Tokenizer, *, step: int) -> Replay:
     """Train on to `step` - 1 steps done, then do that step under watch. The trainer's run is over afterwards."""
     first_step, model = trainer.state.step, trainer.learner.model
     trainer.learner = replace(trainer.learner, watch=None)
     trainer.repeat(step - 1)
     bad_parameters, rows = not_finite(model), _rows(trainer, batches, tokenizer)
-    norms, watch = _GradientNorms(), FiniteWatch(model)
+    norms, watch = _GradientNorms(), FiniteWatch(model, draws=_draws(trainer.learner.objective))
     trainer.learner = replace(trainer.learner, watch=norms)
     was_compiled, model.compiled = model.compiled, False  # compiled code has no modules to look into
     with watch.watching():
@@ -104,7 +106,7 @@ def replay(trainer: Trainer, batches: WindowBatches, tokenizer: Tokenizer, *, st
     )
 
 
-def _rows(trainer: Trainer, batches: WindowBatches, tokenizer: Tokenizer) -> list[Row]:
+def _rows(trainer: Trainer[B], batches: StepBatches[B], tokenizer: Tokenizer) -> list[Row]:
     """The loss of each row of the next step."""
     learner, step = trainer.learner, trainer.state.step
     at = StepContext(seed=trainer.seed, step=step, samples_per_step=trainer.samples_per_step)
@@ -117,5 +119,18 @@ def _rows(trainer: Trainer, batches: WindowBatches, tokenizer: Tokenizer) -> lis
             with learner.precision.autocast():
                 terms = learner.objective(learner.model, prepared.to(learner.precision.device)).terms
             loss = sum(float(term) / max(weights[name], 1) for name, term in terms.items())
-            found.append(Row(origin=origin, loss=loss, text=tokenizer.decode(batch.tokens[0].tolist())))
+            found.append(Row(origin=origin, loss=loss, text=tokenizer.decode(_shown(batch))))
     return found
+
+
+def _draws(objective: object) -> int:
+    """How often it reads each row of a micro-batch in one pass."""
+    return objective.masks.draws if isinstance(objective, Preference) and objective.masks else 1
+
+
+def _shown(batch: Batch) -> list[int]:
+    """The tokens of the one row; of a pair, those of the chosen answer."""
+    row = batch.chosen if isinstance(batch, PreferenceBatch) else batch
+    assert isinstance(row, TokenBatch)
+    tokens: list[int] = row.tokens[0].tolist()
+    return tokens

@@ -9,16 +9,18 @@ from hornbook.config.run import Config
 from hornbook.errors import CheckpointError
 from hornbook.optim.schedules import multiplier
 from hornbook.storage.run_dir import RunDir, latest_run, list_checkpoints
+from hornbook.training.reference import kind_of
 
 MAY_CHANGE = (
     *("run.name", "run.out_dir", "run.tags", "run.notes", "run.device", "run.threads", "tracking.", "checkpoint."),
     *("train.steps", "train.max_minutes", "train.log_every", "train.sample_", "generate.", "eval."),
     *("train.patience", "train.max_skipped_in_a_row", "train.spike_", "train.micro_batch_size", "distributed."),
     *("data.loader_threads", "data.prefetch", "data.workers", "data.path", "data.mixture", "tokenizer.path"),
+    "objective.reference_from",
 )
 """Settings (or tables) that may differ when a run goes on; with any other it would be another run.
 
-Data and tokenizer may have moved: what they hold is compared by digest and fingerprint.
+Data, tokenizer and reference may have moved: what they hold is compared by digest and fingerprint.
 """
 
 
@@ -116,4 +118,6 @@ def differences(before: Config, now: Config, may_change: tuple[str, ...], *, whe
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key) and not key.startswith(may_change)]
     of_another_kind = tuple(key.removesuffix("kind") for key in changed if key.endswith(".kind"))
     changed = [key for key in changed if key.endswith(".kind") or not key.startswith(of_another_kind)]
+    if kind_of(before) != kind_of(now) and not changed:  # adapters are a reference that lies nowhere else
+        changed = ["objective.reference_from"]
     return "; ".join(f"{key} = {new.get(key)!r}, {where} {old.get(key)!r}" for key in changed)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -14,15 +14,16 @@ from hornbook.checkpoint.save import save_checkpoint, write_description
 from hornbook.config.generate import GenerateConfig
 from hornbook.config.run import Config
 from hornbook.config.train import CheckpointConfig
-from hornbook.data.batch import TokenBatch
 from hornbook.distributed.full_state import FullState
 from hornbook.distributed.process_group import Processes
 from hornbook.distributed.strategy import Strategy
-from hornbook.errors import ConfigError, GenerationError
-from hornbook.generation.text import check_requests, generate_text
+from hornbook.errors import ConfigError, GenerationError, TokenizerError
+from hornbook.generation.text import Prompt, check_requests, generate_text
+from hornbook.models.lora import add_lora
 from hornbook.models.transformer import Transformer
 from hornbook.optim.averaging import averaged
 from hornbook.storage.run_dir import RunDir, pointed
+from hornbook.tokenizer.chat import Message, render_prompt
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tracking.tracker import Tracker
 from hornbook.training.hooks import Moment
@@ -31,7 +32,6 @@ from hornbook.training.step import Learner
 
 if TYPE_CHECKING:  # a second of imports, which few runs need
     from hornbook.checkpoint.sharded import ShardedSaves
-    from hornbook.distributed.fsdp import FullySharded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Saver:
 
     directory: Path
     """The run's checkpoints/."""
-    learner: Learner[TokenBatch]
+    learner: Learner[Any]
     tokenizer: Tokenizer
     objective: Mapping[str, object]
     """Its settings, as JSON values."""
@@ -62,7 +62,7 @@ class Saver:
                 self.settle()
             return path
         with averaged(learner.optimizer, learner.strategy.share):
-            full = self._full_state(with_optimizer=kind == "full")
+            full = learner.strategy.full_state(learner.model, learner.optimizer if kind == "full" else None)
         if full is None:
             return None
         path = save_checkpoint(
@@ -76,17 +76,10 @@ class Saver:
             state=state.to_json(),
             tokenizer=self.tokenizer,
             best=best,
+            lora=learner.model.lora,
         )
         self._prune()
         return path
-
-    def _full_state(self, *, with_optimizer: bool) -> FullState | None:
-        """What a light checkpoint does not hold need not be gathered."""
-        learner = self.learner
-        if with_optimizer or not learner.strategy.cuts_up_model:
-            return learner.strategy.full_state(learner.model, learner.optimizer)
-        weights = _fully_sharded(learner).weights(learner.model)
-        return None if weights is None else FullState(model=weights, optimizer={})
 
     def settle(self) -> None:
         """Wait until the newest checkpoint is complete; every rank calls this.
@@ -100,17 +93,20 @@ class Saver:
     def _save_parts(
         self, parts: "ShardedSaves", state: TrainState, *, kind: Literal["light", "full"], best: bool
     ) -> Path:
-        learner, strategy = self.learner, _fully_sharded(self.learner)
-        numbers = state.to_json()
+        from hornbook.distributed.fsdp import FullySharded  # a second of imports, which few runs need
+
+        learner, strategy, numbers = self.learner, self.learner.strategy, state.to_json()
+        assert isinstance(strategy, FullySharded)
 
         def describe(directory: Path) -> None:
-            write_description(directory, learner.model.config, self.objective, numbers, self.tokenizer)
+            model = learner.model
+            write_description(directory, model.config, self.objective, numbers, self.tokenizer, model.lora)
 
         with averaged(learner.optimizer, strategy.share):
-            model, optimizer = strategy.pieces(learner.model, learner.optimizer)
+            model, optimizer = strategy.pieces(learner.model, learner.optimizer if kind == "full" else None)
             return parts.save(
                 model,
-                optimizer if kind == "full" else None,
+                optimizer,
                 step=state.step,
                 kind=kind,
                 best=best,
@@ -131,7 +127,7 @@ def sharded_saves(config: Config, strategy: Strategy, directory: Path, processes
     return ShardedSaves(directory, processes, timeout_minutes=config.distributed.timeout_minutes)
 
 
-def restore(learner: Learner[TokenBatch], checkpoint: Checkpoint) -> TrainState:
+def restore(learner: Learner[Any], checkpoint: Checkpoint) -> TrainState:
     """Put weights, optimizer and counters back to where the checkpoint was made, bit for bit.
 
     Raises:
@@ -143,13 +139,6 @@ def restore(learner: Learner[TokenBatch], checkpoint: Checkpoint) -> TrainState:
     with averaged(learner.optimizer, learner.strategy.share):
         learner.strategy.load_full_state(learner.model, learner.optimizer, saved)
     return state
-
-
-def _fully_sharded(learner: Learner[TokenBatch]) -> "FullySharded":
-    from hornbook.distributed.fsdp import FullySharded
-
-    assert isinstance(learner.strategy, FullySharded)
-    return learner.strategy
 
 
 class Artifacts:
@@ -179,26 +168,32 @@ class Sampler:
 
     def __init__(
         self,
-        learner: Learner[TokenBatch],
+        learner: Learner[Any],
         tokenizer: Tokenizer,
         prompts: tuple[str, ...],
         config: GenerateConfig,
         objective: Mapping[str, object],
+        *,
+        as_messages: bool = False,
     ) -> None:
         """Prompts and settings are checked here, so that none fails at the first sample of a long run.
+
+        `as_messages`: prompts are what a user says, in the form of the tokenizer's chat template.
 
         Raises:
             ConfigError: if a prompt does not fit the model's context, or the settings do not fit its objective.
         """
         self.learner = learner
         self.tokenizer = tokenizer
-        self.prompts = prompts
+        self.prompts: list[Prompt] = []
         self.config = config
         self.objective = objective
         for prompt in prompts:
             try:
-                check_requests(learner.model, tokenizer, [prompt], config, objective=objective)
-            except GenerationError as error:
+                read: Prompt = render_prompt(tokenizer, [Message("user", prompt)]).ids if as_messages else prompt
+                check_requests(learner.model, tokenizer, [read], config, objective=objective)
+                self.prompts.append(read)
+            except (GenerationError, TokenizerError) as error:
                 raise ConfigError(f"train.sample_prompts: {prompt[:40]!r}...: {error}") from None
 
     def __call__(self) -> list[str]:
@@ -211,7 +206,7 @@ class Sampler:
         return [generation.prompt + generation.text for generation in made]
 
 
-def whole_model(learner: Learner[TokenBatch]) -> Transformer | None:
+def whole_model(learner: Learner[Any]) -> Transformer | None:
     """The model that the first rank can use alone, a copy where it is cut up; None on the others. All ranks call this.
 
     By itself since passes of a model that is cut up need all ranks at once, and texts end when they end.
@@ -219,11 +214,13 @@ def whole_model(learner: Learner[TokenBatch]) -> Transformer | None:
     model = learner.model
     if not learner.strategy.cuts_up_model:
         return None if learner.strategy.rank else model
-    weights = _fully_sharded(learner).weights(model)
-    if weights is None:
+    full = learner.strategy.full_state(model, None)
+    if full is None:
         return None
     with torch.device("meta"):
         copy = Transformer(model.config)
+        if model.lora is not None:
+            add_lora(copy, model.lora)
     copy.to_empty(device=learner.precision.device)
-    load_weights_into(copy.to(next(iter(weights.values())).dtype), weights, "the model in training")
+    load_weights_into(copy.to(next(iter(full.model.values())).dtype), full.model, "the model in training")
     return copy.train(model.training)

@@ -31,7 +31,7 @@ class RecordSkipped:
         rows: Callable[[int], Sequence[RowOrigin]],
         config: TrainConfig,
         writes: bool = True,
-        settle: Callable[[], object] = bool,
+        settle: Callable[[], None] = lambda: None,
     ) -> None:
         """`rows` says where the rows of a step, counted from 0, come from. One process `writes` for all.
 

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from hornbook.data.batch import B
 from hornbook.distributed.parts import part_of
 from hornbook.distributed.precision import Precision, is_overflow, unscale
 from hornbook.distributed.strategy import Flags, Strategy
 from hornbook.models.transformer import Transformer
-from hornbook.objectives.objective import B, Objective, StepContext
+from hornbook.objectives.objective import Objective, StepContext
 from hornbook.optim.groups import set_learning_rate
 from hornbook.optim.optimizer import RuledOptimizer
 from hornbook.training.compiled import CompilerFailed
@@ -29,6 +30,7 @@ from hornbook.training.out_of_memory import MicroBatchTooLarge, watched, without
 from hornbook.training.skipping import SkipReason, SpikeLimits, why_skipped
 
 _DROPOUT = 1  # the purpose in the key of the default generator
+_READ = "tokens read"  # beside the names of terms, so that one sum over ranks serves both
 
 
 class Watch(Protocol[B]):
@@ -65,6 +67,8 @@ class StepReport:
     """What was minimised, smoothing and z-loss included."""
     trained_tokens: int
     """Denominator of the loss: the largest weight of its terms."""
+    tokens: int
+    """That were read, padding left out, over all micro-batches and ranks."""
     grad_norm: float
     """Of the summed gradient, before clipping."""
     learning_rate: float
@@ -105,7 +109,10 @@ def train_step(
     device = learner.precision.device
 
     batches = [objective.prepare(batch, at) for batch in batches]
-    weights = total_weights([objective.weight(batch) for batch in batches], strategy, device)
+    ahead = objective.lookahead
+    counts = [{**objective.weight(batch), _READ: batch.tokens_read(lookahead=ahead)} for batch in batches]
+    weights = total_weights(counts, strategy, device)
+    tokens = weights.pop(_READ)
     outputs = _all_accumulate(learner, batches, at, weights, loss_scale or 1.0)
     sums = total_sums(outputs, strategy)
     loss_value, _ = sums.pop("loss")
@@ -126,6 +133,7 @@ def train_step(
     return StepReport(
         loss=loss_value,
         trained_tokens=max(weights.values()),
+        tokens=tokens,
         grad_norm=grad_norm,
         learning_rate=optimizer.param_groups[0]["lr"],
         metrics=sums,
@@ -186,10 +194,15 @@ def _accumulate(
         seed_dropout(at, micro_batch=index * strategy.world_size + strategy.rank)
         with learner.precision.autocast():
             output = learner.objective(learner.model, batch.to(device))
-        loss = torch.stack([term / weights[name] for name, term in output.terms.items()]).sum()
+        loss = share_of_loss(output.terms, weights)
         strategy.backward(loss * loss_scale if loss_scale != 1.0 else loss, last=index == len(batches) - 1)
         outputs.append({**output.metrics, "loss": (loss.detach(), torch.ones_like(loss))})
     return outputs
+
+
+def share_of_loss(terms: Mapping[str, Tensor], weights: Mapping[str, int]) -> Tensor:
+    """What a micro-batch adds to the loss of its step: its terms, each over that term's weight in the whole step."""
+    return torch.stack([term / weights[name] for name, term in terms.items()]).sum()
 
 
 def total_weights(weights: Sequence[Mapping[str, int]], strategy: Strategy, device: torch.device) -> dict[str, int]:

@@ -7,9 +7,10 @@ state but TrainState, so a run that is stopped, saved, rebuilt and continued equ
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic
 
 from hornbook.config.train import TrainConfig
-from hornbook.data.batch import TokenBatch
+from hornbook.data.batch import B
 from hornbook.data.loader import BatchSource, Prefetcher
 from hornbook.distributed.precision import LossScale
 from hornbook.distributed.strategy import Flags
@@ -52,15 +53,15 @@ class TrainResult:
     """Wall-clock, hooks included."""
 
 
-class Trainer:
+class Trainer(Generic[B]):
     """Runs from `state.step` to `config.steps`; everything it needs is handed to it ready-made."""
 
     def __init__(
         self,
-        learner: Learner[TokenBatch],
+        learner: Learner[B],
         *,
         schedule: Callable[[int], float],
-        batches: BatchSource,
+        batches: BatchSource[B],
         hooks: Sequence[Hook],
         state: TrainState,
         config: TrainConfig,
@@ -116,7 +117,6 @@ class Trainer:
                     step=self.state.step,
                     state=self.state,
                     report=report,
-                    tokens=self.config.tokens_per_step,
                     seconds=self.clock() - begun,
                     waited=waited,
                     seconds_left=self._seconds_left(elapsed),
@@ -137,16 +137,16 @@ class Trainer:
                 report = self._step(*next(stream))
         return report
 
-    def _step(self, step: int, micro_batches: Sequence[TokenBatch]) -> StepReport:
+    def _step(self, step: int, micro_batches: Sequence[B]) -> StepReport:
         at = StepContext(seed=self.seed, step=step, samples_per_step=self.samples_per_step)
         report, state = self._fitting_step(micro_batches, at), self.state
-        state.advance(tokens=self.config.tokens_per_step, skip=report.skip_reason, overflowed=report.overflowed)
+        state.advance(tokens=report.tokens, skip=report.skip_reason, overflowed=report.overflowed)
         if self.config.spike_sigma is not None and not (report.skipped or report.overflowed):
             state.remember(loss=report.loss, grad_norm=report.grad_norm, window=self.config.spike_window)
         crash_point("train:step")
         return report
 
-    def _fitting_step(self, micro_batches: Sequence[TokenBatch], at: StepContext) -> StepReport:
+    def _fitting_step(self, micro_batches: Sequence[B], at: StepContext) -> StepReport:
         """The step as it can be computed: out of memory, it is done again in smaller micro-batches, and so is all that
         follows; where compiling fails, without."""
         while True:
@@ -200,7 +200,7 @@ class Trainer:
                 moment = replace(moment, stop=asked)
         return moment.stop
 
-    def _prefetcher(self) -> Prefetcher:
+    def _prefetcher(self) -> Prefetcher[B]:
         return Prefetcher(
             self.batches,
             first_step=self.state.step,
