@@ -10,7 +10,7 @@ from hornbook.reporting.figure import Figure, Line, Mark, figure, script_json
 from hornbook.reporting.heat_map import MOST_COLUMNS, HeatMap, heat_map
 from hornbook.reporting.record import Curve
 from hornbook.reporting.scale import Scale, scale_of, short
-from hornbook.reporting.thinning import smoothed, thinned
+from hornbook.tracking.thinning import smoothed, thinned
 
 NAN = math.nan
 

@@ -6,7 +6,7 @@ from hornbook.reporting.figure import WIDE, Figure, Line, Mark, figure
 from hornbook.reporting.heat_map import HeatMap, heat_map
 from hornbook.reporting.least_loss import least_loss, loss_unit
 from hornbook.reporting.record import Curve, RunRecord
-from hornbook.reporting.thinning import SMOOTHED_FROM, smoothed
+from hornbook.tracking.thinning import SMOOTHED_FROM, smoothed
 
 SMALL = (
     ("train/learning_rate", "Learning rate", "of the first group", False),

@@ -11,7 +11,7 @@ from html import escape
 
 from hornbook.reporting.record import Curve
 from hornbook.reporting.scale import Scale, scale_of, short
-from hornbook.reporting.thinning import thinned
+from hornbook.tracking.thinning import thinned
 
 WIDE, NARROW = 1200, 580
 """Widths of figures, in the units of their drawings: about the pixels that they have on a page."""
