@@ -30,6 +30,8 @@ VERBS = {
     "generate": ("hornbook.cli.generate", "continue prompts"),
     "chat": ("hornbook.cli.chat", "talk to a model in the terminal"),
     "eval": ("hornbook.cli.eval", "measure a model: perplexity, answers, preferences"),
+    "export": ("hornbook.cli.export", "write a checkpoint in the form of another system"),
+    "import": ("hornbook.cli.import_", "make a checkpoint of another system's files"),
     "checkpoint": ("hornbook.cli.checkpoint", "inspect, verify, prune, consolidate and merge checkpoints"),
     "sweep": ("hornbook.cli.sweep", "many runs of one file, here or by SLURM and HTCondor; what came of them"),
     "report": ("hornbook.cli.report", "runs as one HTML page: curves, samples, configuration, branches"),

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from hornbook.config.model import ModelConfig
 from hornbook.errors import CheckpointError
+from hornbook.interop.imported import NEXT_TOKEN, Imported
 from hornbook.interop.names import TABLES, expand, to_ours
 from hornbook.models.transformer import Transformer
+from hornbook.tokenizer.tokenizer import Tokenizer
 
 _ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
 _BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
@@ -163,6 +165,24 @@ def load_hf_directory(path: Path) -> tuple[Transformer, dict[str, Any]]:
     except RuntimeError as error:  # lists every missing, unexpected and mis-shaped tensor
         raise CheckpointError(f"{path}: the weights do not fit config.json: {error}") from None
     return model, raw
+
+
+def import_hf(path: Path) -> Imported:
+    """The model and tokenizer in a Hugging Face directory.
+
+    Raises:
+        CheckpointError: as `load_hf_directory`.
+        TokenizerError: if its tokenizer needs something that we do not do.
+    """
+    raw = _read_json(path / "config.json")
+    config = config_from_hf(raw)
+    return Imported(
+        model_config=config,
+        weights=weights_from_hf(_read_weights(path), config),
+        tokenizer=Tokenizer.load(path) if (path / "tokenizer.json").exists() else None,
+        objective=NEXT_TOKEN,
+        source=str(path),
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,31 @@
+"""`hornbook export` and `hornbook import`: what they print, write and refuse."""
+
+import json
+
+from hornbook import api
+from hornbook.cli.main import main
+from tiny_checkpoint import save, tiny_tokenizer
+
+
+def events(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_checkpoint_goes_out_and_comes_back(tmp_path, capsys):
+    checkpoint = save(tmp_path, 3, tokenizer=tiny_tokenizer())
+    assert main(["export", "hf", str(checkpoint), str(tmp_path / "out")]) == 0
+    (told,) = events(capsys)
+    assert (told["event"], told["form"], told["layout"]) == ("export", "hf", "llama")
+    assert main(["import", "hf", str(tmp_path / "out"), str(tmp_path / "back")]) == 0
+    (told,) = events(capsys)
+    assert (told["event"], told["vocab_size"], told["notes"]) == ("import", 260, [])
+    before, after = api.load(checkpoint), api.load(tmp_path / "back")
+    weights = after.model.state_dict()
+    assert all(tensor.equal(weights[name]) for name, tensor in before.model.state_dict().items())
+
+
+def test_nothing_is_written_over(tmp_path, capsys):
+    checkpoint = save(tmp_path, 3)
+    (tmp_path / "out").mkdir()
+    assert main(["export", "hf", str(checkpoint), str(tmp_path / "out")]) == 2
+    assert "out: exists already" in capsys.readouterr().err
