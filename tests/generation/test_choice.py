@@ -48,6 +48,7 @@ def test_after_preferences_it_is_decoded_as_they_were_compared(tokenizer, likeli
         ("joint", {"diffusion": DenoisingConfig(block_length=3)}, 'or set generate.decoder = "diffusion"'),
         ("masked_diffusion", {"context_overflow": "slide"}, "lays out the whole text"),
         ("masked_diffusion", {"cache": False}, 'generate.diffusion.cache = "none"'),
+        ("masked_diffusion", {"precision": "int8"}, "generate.precision has no effect with a diffusion decoder"),
         ("masked_diffusion", {"repetition_penalty": 1.1}, "repetition_penalty = 1.1 has no effect"),
     ],
 )

@@ -8,6 +8,9 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from hornbook.config.bound import BoundConfig
 from hornbook.config.table import Table
 
+Precision = Literal["float32", "bfloat16", "int8"]
+"""Of the weights while decoding."""
+
 
 class SamplingConfig(Table):
     """How the next token is chosen. Order: repetition penalty, temperature, top_k, top_p, min_p."""
@@ -75,10 +78,27 @@ class GenerateConfig(SamplingConfig):
     decoder always refuses."""
     cache: bool = True
     """Use the KV cache; off recomputes everything, for comparison."""
+    backend: Literal["auto", "kernel", "torch"] = "auto"
+    """What computes, for an autoregressive decoder: compiled kernels on the CPU, or torch. Auto: the kernels where they
+    serve the model and it is large enough to wait for them."""
+    precision: Precision = "float32"
+    """Of the weights, for an autoregressive decoder. float32 is exact: a text never depends on others decoded with it.
+    bfloat16 reads half as much for each token, int8 a quarter: that much faster, and about as good."""
     decoder: Literal["auto", "autoregressive", "diffusion"] = "auto"
     """One token after another, or masks filled in blocks. Auto goes by the objective that the model was trained with;
     one of kind joint serves both ways, and auto is autoregressive."""
     diffusion: DenoisingConfig = DenoisingConfig()
+
+    @model_validator(mode="after")
+    def _check_backend(self) -> Self:
+        given = [
+            name for name, usual in (("backend", "auto"), ("precision", "float32")) if getattr(self, name) != usual
+        ]
+        if given and not self.cache:
+            raise ValueError(
+                f"{given[0]} has no effect with cache = false, which reads with the model as it is; set one of them"
+            )
+        return self
 
 
 class EvalConfig(Table):

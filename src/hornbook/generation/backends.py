@@ -14,6 +14,8 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float32
 from torch import Tensor
 
+from hornbook.errors import GenerationError
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
@@ -54,3 +56,20 @@ class Backend(Protocol):
     def copy(self, source: int, target: int, length: int) -> None:
         """Make the first `length` positions of slot `target` those of `source` (beams, a shared prefix)."""
         ...
+
+
+def check_spans(spans: Sequence[Span], backend: Backend) -> None:
+    """Refuse what no backend can read.
+
+    Raises:
+        GenerationError: for an empty span, one that does not fit its slot, and two of one slot.
+    """
+    for span in spans:
+        end = span.start + len(span.tokens)
+        if not (0 <= span.slot < backend.slots and 0 <= span.start < end <= backend.max_length):
+            raise GenerationError(
+                f"a span of {len(span.tokens)} tokens at position {span.start} of slot {span.slot} does not fit the "
+                f"{backend.slots} slots of {backend.max_length} positions; make them longer, or shorten the text"
+            )
+    if len({span.slot for span in spans}) < len(spans):
+        raise GenerationError("two spans of one call have the same slot; read them one after the other")

@@ -100,6 +100,13 @@ def _diffusion(
             'generate.context_overflow = "slide" has no effect with a diffusion decoder, which lays out the whole text '
             'beforehand; leave it at "stop"'
         )
+    if given := [
+        name for name, usual in (("backend", "auto"), ("precision", "float32")) if getattr(config, name) != usual
+    ]:
+        raise GenerationError(
+            f"generate.{given[0]} has no effect with a diffusion decoder, which reads with the model as it is; "
+            "leave it out"
+        )
     if not config.cache:
         raise GenerationError(
             "generate.cache = false is of the autoregressive decoder; leave it out, and for diffusion set "

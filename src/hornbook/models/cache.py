@@ -30,12 +30,20 @@ class Slots:
     start: the first slot when every row writes the same consecutive run, else None.
     end: slots [0, end) are attended to.
     filled: with `whole`, how many slots of each row hold entries, or None when all rows have `end`.
+    spans: where several rows lie end to end in one (hornbook.models.slots): columns from, to below, and the
+        slots from, to below, that they attend to.
     """
 
     positions: Int[Tensor, "b t"]
     start: int | None
     end: int
     filled: Int[Tensor, " b"] | None
+    spans: tuple[tuple[int, int, int, int], ...] = ()
+
+    @property
+    def n_positions(self) -> int:
+        """One more than the largest position."""
+        return max((end - first for _, _, first, end in self.spans), default=self.end)
 
 
 @dataclass(frozen=True)

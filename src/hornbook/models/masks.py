@@ -66,7 +66,8 @@ class Strip(NamedTuple):
     """From, to below."""
     keys: tuple[tuple[int, int], ...]
     """The same, one after another."""
-    allowed: Bool[Tensor, "#b 1 queries keys"]
+    allowed: Bool[Tensor, "#b 1 queries keys"] | None
+    """None: every query sees all of them."""
 
 
 class Visibility(NamedTuple):
@@ -142,6 +143,10 @@ def resolve_cached(mask: AttentionMask, slots: Slots) -> Visibility:
     if real is not None and real.shape[1] < slots.end:
         raise GenerationError(f"key_is_real covers {real.shape[1]} slots of the cache, {slots.end} are attended to")
     assert mask.kind != "block_diffusion"
+    if slots.spans:
+        assert mask.kind == "causal"
+        assert real is None
+        return _causal_spans(slots)
     if mask.kind == "full":
         visibility = _filled_slots(slots)
     else:
@@ -164,6 +169,19 @@ def _causal_slots(slots: Slots) -> Visibility:
         return Visibility(None, is_causal=False)
     at = slots.positions if slots.start is None else slots.positions[:1]
     return Visibility(torch.arange(slots.end, device=at.device) <= at[:, None, :, None], is_causal=False)
+
+
+def _causal_spans(slots: Slots) -> Visibility:
+    """Each span of queries sees its own slots, and of its last ones those up to its own."""
+    strips = []
+    for first, below, slot, end in slots.spans:
+        n_queries, n_keys = below - first, end - slot
+        allowed = None
+        if n_queries > 1:
+            seen = torch.ones(n_queries, n_keys, dtype=torch.bool, device=slots.positions.device)
+            allowed = seen.tril(n_keys - n_queries)[None, None]
+        strips.append(Strip((first, below), ((slot, end),), allowed))
+    return Visibility(None, is_causal=False, strips=tuple(strips))
 
 
 def _block_slots(slots: Slots, block_length: int) -> Visibility:

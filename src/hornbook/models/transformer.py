@@ -158,7 +158,7 @@ class Transformer(nn.Module):
             positions = cache.next_positions(tokens.shape[1]) if positions is None else positions
             slots = cache.place(positions, whole=mask.kind == "full")
             visibility = resolve_cached(mask, slots)
-            self._check_span(slots.end)
+            self._check_span(slots.n_positions)
         hidden = self._hidden(tokens, positions, visibility, cache, slots)
         if targets is not None:
             hidden = hidden[:, : targets.shape[1]]

@@ -1,0 +1,22 @@
+"""Which backend decodes a model: compiled kernels where they serve it, else torch, with one line that says why."""
+
+from collections.abc import Callable
+
+from hornbook.config.generate import GenerateConfig
+from hornbook.generation.backends import Backend
+from hornbook.generation.torch_backend import TorchBackend
+from hornbook.models.transformer import Transformer
+
+WORTH_COMPILING = 1_000_000
+"""Parameters from which on "auto" takes the kernels: a smaller model has answered before they are ready."""
+
+
+def open_backend(
+    model: Transformer, *, slots: int, max_length: int, config: GenerateConfig, note: Callable[[str], None]
+) -> Backend:
+    """The backend that `config` asks for; `note` hears of torch where kernels might be expected.
+
+    Raises:
+        GenerationError: if kernels are asked for and do not serve this model.
+    """
+    return TorchBackend(model, slots=slots, max_length=max_length, precision=config.precision)
