@@ -86,7 +86,7 @@ def section(name: str, table: type[BaseModel], described: dict[type[BaseModel], 
         yield from rows
         yield ""
     for key, choices in inner.items():
-        if choices and (key == "source" or len(choices) == 1):
+        if choices and (len(choices) == 1 or not all(choice in described for choice in choices)):
             for choice in choices:
                 yield from section(f"{name}.{key}", choice, described)
         elif choices:

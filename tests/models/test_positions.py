@@ -1,9 +1,11 @@
 import pytest
 import torch
 
-from hornbook.models.positions import rotate, rotation, sinusoid
+from hornbook.models.cache import KVCache
+from hornbook.models.positions import frequencies, rotate, rotation, sinusoid
 from oracles.transformer import rotate as slow_rotate
 from oracles.transformer import sinusoid as slow_sinusoid
+from tiny_models import tiny_config, tiny_model
 
 
 @pytest.mark.parametrize("d_model", [2, 7, 16, 512])
@@ -60,3 +62,110 @@ def test_angles_stay_float32_for_bfloat16_vectors():
     got = rotate(x, turn)
     assert got.dtype == torch.bfloat16
     assert torch.equal(got, rotate(x.float(), turn).bfloat16())  # one rounding, at the end
+
+
+SCALINGS = {
+    "linear": ({"kind": "linear", "factor": 4.0}, {"rope_type": "linear", "factor": 4.0}),
+    "llama3": (
+        {"kind": "llama3", "factor": 8.0, "original_context_length": 256, "high_freq_factor": 5.0},
+        {
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "original_max_position_embeddings": 256,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 5.0,
+        },
+    ),
+    "yarn": (
+        {"kind": "yarn", "factor": 4.0, "original_context_length": 256},
+        {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256},
+    ),
+    "yarn, all settings": (
+        {
+            "kind": "yarn",
+            "factor": 2.0,
+            "original_context_length": 64,
+            "beta_fast": 16.0,
+            "beta_slow": 0.5,
+            "attention_factor": 1.5,
+            "truncate": False,
+        },
+        {
+            "rope_type": "yarn",
+            "factor": 2.0,
+            "original_max_position_embeddings": 64,
+            "beta_fast": 16.0,
+            "beta_slow": 0.5,
+            "attention_factor": 1.5,
+            "truncate": False,
+        },
+    ),
+    "yarn, nothing between": (
+        {"kind": "yarn", "factor": 2.0, "original_context_length": 4, "beta_fast": 2.0},
+        {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 4, "beta_fast": 2.0},
+    ),
+}
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("name", SCALINGS)
+@pytest.mark.parametrize("head_dim", [8, 64])
+def test_scaled_frequencies_are_those_of_transformers(name, head_dim):
+    transformers = pytest.importorskip("transformers")
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    ours, theirs = SCALINGS[name]
+    config = transformers.LlamaConfig(
+        hidden_size=4 * head_dim, num_attention_heads=4, rope_parameters={**theirs, "rope_theta": 10_000.0}
+    )
+    expected, stretch = ROPE_INIT_FUNCTIONS[theirs["rope_type"]](config, torch.device("cpu"))
+    got, got_stretch = frequencies(head_dim, 10_000.0, scaling(ours), torch.device("cpu"))
+    torch.testing.assert_close(got, expected, rtol=2**-20, atol=0)  # a dozen roundings of float32
+    assert got_stretch == pytest.approx(stretch, rel=1e-12)
+
+
+def scaling(settings):
+    return tiny_config(rope_scaling=settings).rope_scaling
+
+
+def test_linear_scaling_divides_positions():
+    plain = rotation(torch.tensor([[6]]), head_dim=8, theta=100.0)
+    slower = rotation(torch.tensor([[24]]), head_dim=8, theta=100.0, scaling=scaling({"kind": "linear", "factor": 4.0}))
+    torch.testing.assert_close(slower.cos, plain.cos)
+    torch.testing.assert_close(slower.sin, plain.sin)
+
+
+def test_a_scaled_model_decodes_as_it_reads():
+    """Keys in the cache and a whole forward agree, and the scaling does something."""
+    model = tiny_model(rope_scaling=SCALINGS["yarn, nothing between"][0])
+    tokens = torch.tensor([[1, 2, 3, 4, 5, 6]])
+    with torch.inference_mode():
+        whole = model(tokens)
+        cache = KVCache(model.config, batch_size=1, max_length=6, dtype=torch.float64)
+        pieces = []
+        for part in (tokens[:, :4], tokens[:, 4:]):
+            pieces.append(model(part, cache=cache))
+            cache.advance(part.shape[1])
+        torch.testing.assert_close(torch.cat(pieces, dim=1), whole)
+        assert not torch.allclose(whole, tiny_model()(tokens))
+    assert model.layers[0].attention.q_proj.weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rope_scaling": {"kind": "linear", "factor": 2.0}, "position": "learned"}, 'only with position = "rotary"'),
+        ({"rope_scaling": {"kind": "linear", "factor": 0.5}}, "greater than or equal to 1"),
+        (
+            {"rope_scaling": {"kind": "llama3", "factor": 2.0, "original_context_length": 8, "high_freq_factor": 1.0}},
+            "not above low_freq_factor",
+        ),
+        (
+            {"rope_scaling": {"kind": "yarn", "factor": 2.0, "original_context_length": 8, "beta_fast": 1.0}},
+            "not above beta_slow",
+        ),
+    ],
+)
+def test_scalings_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_config(**settings)

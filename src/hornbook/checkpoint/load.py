@@ -149,8 +149,8 @@ _READINGS = (
 def start_from(model: Transformer, checkpoint: Checkpoint, *, tokens: int | None = None) -> None:
     """Give a new model the weights of `checkpoint`, made for another run; its adapters are merged.
 
-    Dropout, context length, rope_theta, norm_eps and a soft cap may differ: those are what tuning changes on purpose.
-    So may the vocabulary, which may have grown, see `growth`.
+    Dropout, context length, rope_theta, rope_scaling, norm_eps and a soft cap may differ: those are what tuning changes
+    on purpose. So may the vocabulary, which may have grown, see `growth`.
 
     tokens: the ids that the new model's tokenizer has. Default: as many as the model has rows.
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from hornbook.config.rope import RopeScaling
 from hornbook.config.table import Table
 
 AUTO = "auto"
@@ -31,6 +32,8 @@ class Architecture(Table):
     norm_eps: PositiveFloat = 1e-5
     position: Literal["rotary", "learned", "sinusoidal", "none"] = "rotary"
     rope_theta: PositiveFloat = 10_000.0
+    rope_scaling: RopeScaling | None = None
+    """Rotary frequencies for a longer context than the model was first trained with: linear, llama3 or yarn."""
     qk_norm: bool = False
     """Normalise queries and keys per head (RMSNorm with a gain) before the positions are applied."""
     bias: bool = False
@@ -51,6 +54,16 @@ class Architecture(Table):
     """c: logits become c * tanh(logits / c)."""
     init: Literal["ours", "zero", "torch_default", "gpt2", "xavier"] = "ours"
     """How weights start; see hornbook.models.init for each standard deviation."""
+
+    @model_validator(mode="after")
+    def _check_rope(self) -> Self:
+        if self.rope_scaling is not None and self.position != "rotary":
+            raise ValueError(f'rope_scaling has an effect only with position = "rotary", got "{self.position}"')
+        if self.rope_scaling is not None and self.rope_theta <= 1:
+            raise ValueError(
+                f"rope_theta = {self.rope_theta} turns all dimensions alike; rope_scaling needs one above 1"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_ngrams(self) -> Self:

@@ -186,7 +186,8 @@ class Transformer(nn.Module):
         x = self._embed(tokens, positions, cache)
         turn = None
         if self.config.position == "rotary":
-            turn = rotation(positions, head_dim=self.config.head_dim, theta=self.config.rope_theta)
+            shape = self.config
+            turn = rotation(positions, head_dim=shape.head_dim, theta=shape.rope_theta, scaling=shape.rope_scaling)
         run = _compiled()[0] if self._runs_compiled(cache) else _layer
         for index, layer in enumerate(self.layers):
             store = None if cache is None or slots is None else cache.layer(index, slots)
