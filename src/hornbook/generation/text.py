@@ -69,14 +69,26 @@ class RowText:
         for token, logprob in zip(chunk.tokens[row].tolist(), chunk.logprobs[row].tolist(), strict=True):
             if token == NO_TOKEN or self.reason is not None:
                 break
-            self.tokens.append(token)
-            self.logprobs.append(logprob)
-            released += self._scanner.push(self._characters.push(token))
-            if self._scanner.stopped:
-                self.reason = "stop"
-        if self.reason is None and chunk.reasons[row] is not None:
-            released += self._scanner.push(self._characters.finish()) + self._scanner.finish()
-            self.reason = "stop" if self._scanner.stopped else chunk.reasons[row]
+            released += self.take(token, logprob)
+        reason = chunk.reasons[row]
+        return released if reason is None else released + self.end(reason)
+
+    def take(self, token: int, logprob: float) -> str:
+        """Text that one more token settles; sets `reason` when a stop string is complete."""
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+        released = self._scanner.push(self._characters.push(token))
+        if self._scanner.stopped:
+            self.reason = "stop"
+        self._pieces.append(released)
+        return released
+
+    def end(self, reason: FinishReason) -> str:
+        """What was held back, now that no token comes any more because of `reason`; nothing after a stop string."""
+        if self.reason is not None:
+            return ""
+        released = self._scanner.push(self._characters.finish()) + self._scanner.finish()
+        self.reason = "stop" if self._scanner.stopped else reason
         self._pieces.append(released)
         return released
 
@@ -189,7 +201,7 @@ class _Batch:
             model,
             self._ids,
             max_new_tokens=config.max_new_tokens,
-            stop_ids=_stop_ids(tokenizer, of_template=in_ids),
+            stop_ids=stop_ids(tokenizer, of_template=in_ids),
             seeds=[config.seed] * len(prompts) if seeds is None else seeds,
         )
 
@@ -223,7 +235,7 @@ class _Batch:
         ]
 
 
-def _stop_ids(tokenizer: Tokenizer, *, of_template: bool) -> list[int]:
+def stop_ids(tokenizer: Tokenizer, *, of_template: bool) -> list[int]:
     """What ends a text: end-of-text, and where it may be an answer the stop token of the chat template."""
     template = tokenizer.chat_template if of_template else None
     found = [tokenizer.end_of_text_id, None if template is None else tokenizer.special_tokens[template.stop]]
