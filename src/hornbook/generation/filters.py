@@ -111,7 +111,12 @@ def choose(
 def refuse_broken(logits: Float[Tensor, "b v"]) -> None:
     """Raise GenerationError where logits cannot be turned into probabilities."""
     if not bool(logits.amax(dim=-1).isfinite().all()):  # amax spreads NaN, and shows +inf and rows of only -inf
-        raise GenerationError(
-            "the model's logits hold NaN or infinity, expected finite numbers; its weights are damaged or training "
-            "diverged: try `hornbook checkpoint verify`, an earlier checkpoint or the best one"
-        )
+        raise broken_logits()
+
+
+def broken_logits() -> GenerationError:
+    """What is wrong where logits are not finite, and what to do."""
+    return GenerationError(
+        "the model's logits hold NaN or infinity, expected finite numbers; its weights are damaged or training "
+        "diverged: try `hornbook checkpoint verify`, an earlier checkpoint or the best one"
+    )
