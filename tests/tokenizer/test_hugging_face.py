@@ -113,11 +113,6 @@ def test_whole_words_first_matters_for_tokens_that_merging_cannot_reach():
         assert load(whole).encode("abc") == other.encode("abc").ids == expected
 
 
-def test_stories260k_is_named_unsupported():
-    with pytest.raises(TokenizerError, match=r"tokenizer\.json: unsupported "):
-        Tokenizer.load(needs("models/stories260K-hf/tokenizer.json"))
-
-
 def load(whole):
     from hornbook.tokenizer import hugging_face
 

@@ -52,10 +52,10 @@ class Generation:
 
 
 class RowText:
-    """The text of one row as its tokens come in."""
+    """The text of one row as its tokens come in; `after` are the ids of its prompt."""
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str]) -> None:
-        self._characters = tokenizer.stream_decoder(skip_special=True)
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str], *, after: Sequence[int] = ()) -> None:
+        self._characters = tokenizer.stream_decoder(skip_special=True, after=after)
         self._scanner = StopScanner(stops)
         self._pieces: list[str] = []
         self.tokens: list[int] = []
@@ -192,7 +192,7 @@ class _Batch:
         check_vocabulary(model, tokenizer)
         self._prompts = tuple(each if isinstance(each, str) else tokenizer.decode(each) for each in prompts)
         self._ids = [encode_prompt(tokenizer, each) if isinstance(each, str) else list(each) for each in prompts]
-        self._rows = [RowText(tokenizer, config.stop) for _ in prompts]
+        self._rows = [RowText(tokenizer, config.stop, after=ids) for ids in self._ids]
         self._context = model.config.context_length
         self._started = time.perf_counter()
         decode = choose_decoder(config, tokenizer, objective, on_step=on_step)

@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from hornbook.tokenizer import compiled
 from hornbook.tokenizer.byte_pair import BytePairScheme
-from hornbook.tokenizer.characters import CharacterScheme
 from hornbook.tokenizer.patterns import PATTERNS
+from hornbook.tokenizer.schemes import Scheme
 
 UNIT_BYTES = 2**22
 
@@ -47,7 +47,7 @@ class MalformedError(Exception):
         self.row, self.offset = row, offset
 
 
-def encoder_for(scheme: BytePairScheme | CharacterScheme, n_bytes: int) -> "BulkEncoder | None":
+def encoder_for(scheme: Scheme, n_bytes: int) -> "BulkEncoder | None":
     """The compiled encoder of a vocabulary for `n_bytes` more of text; None where pure Python is to do it."""
     if not isinstance(scheme, BytePairScheme) or scheme.drops_bytes:
         return None

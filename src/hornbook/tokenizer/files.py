@@ -3,6 +3,7 @@
     vocab.json           {"Ġthe": 278, ...}: ordinary tokens in printable form (see `alphabet`), or characters
     merges.txt           "#version: 0.2", then one merge a line, best first; absent for characters
     chat_template.json   how conversations become ids, if it has a template
+    tokenizer.json       in place of the first two: a vocabulary of another kind, see `foreign`
     special_tokens.json  kind, pattern, {"<|endoftext|>": 4080, ...}, all settings, and the fingerprint of the whole
 
 A directory is written whole or not at all. All that is read is checked, so a wrong file is one error with its name.
@@ -16,13 +17,15 @@ from typing import NamedTuple
 
 from hornbook.config.chat import ChatTemplate
 from hornbook.config.tokenizer import SPECIAL_TOKENS
-from hornbook.errors import TokenizerError
+from hornbook.errors import MissingExtraError, TokenizerError
 from hornbook.storage.atomic import commit_directory, standing
-from hornbook.tokenizer import hugging_face
+from hornbook.tokenizer import foreign, hugging_face
 from hornbook.tokenizer.alphabet import printable
 from hornbook.tokenizer.byte_pair import BytePairScheme
 from hornbook.tokenizer.characters import CharacterScheme
 from hornbook.tokenizer.chat_template import CHAT_TEMPLATE, read_beside
+from hornbook.tokenizer.foreign import ForeignScheme
+from hornbook.tokenizer.schemes import Scheme
 from hornbook.tokenizer.special_tokens import SpecialTokens, Template, follows
 from hornbook.tokenizer.vocabulary import (
     byte_pair_scheme,
@@ -37,6 +40,7 @@ FORMAT = 2
 """Format 1, in which special tokens follow ordinary ones without gaps, is still written for what it can hold."""
 VOCAB, MERGES, SPECIAL = "vocab.json", "merges.txt", "special_tokens.json"
 HUGGING_FACE = "tokenizer.json"
+_OURS = {VOCAB, MERGES, SPECIAL, CHAT_TEMPLATE, HUGGING_FACE}
 ADDED = "added_tokens.json"
 """Beside vocab.json in GPT-2's form: which of its names are special, with their ids."""
 
@@ -44,18 +48,20 @@ ADDED = "added_tokens.json"
 class Loaded(NamedTuple):
     """What a file or directory says of a tokenizer."""
 
-    scheme: BytePairScheme | CharacterScheme
+    scheme: Scheme
     special: SpecialTokens
     fingerprint: str | None = None
     """What it was when it was saved, if the files tell."""
     chat_template: ChatTemplate | None = None
 
 
-def contents(scheme: BytePairScheme | CharacterScheme, special: SpecialTokens, fingerprint: str) -> dict[str, str]:
+def contents(scheme: Scheme, special: SpecialTokens, fingerprint: str) -> dict[str, str]:
     """The files of a tokenizer's directory: name -> text."""
     about: dict[str, object] = {"format": _format_needed(scheme, special), "kind": scheme.kind}
     files = {}
-    if isinstance(scheme, CharacterScheme):
+    if isinstance(scheme, ForeignScheme):
+        files[HUGGING_FACE] = scheme.definition
+    elif isinstance(scheme, CharacterScheme):
         files[VOCAB] = _json_text(scheme.ids)
     else:
         files[VOCAB], files[MERGES] = _json_text(_printable_ids(scheme)), _merge_lines(scheme)
@@ -109,7 +115,9 @@ def _merge_lines(scheme: BytePairScheme) -> str:
     return "\n".join(["#version: 0.2", *lines]) + "\n"
 
 
-def _format_needed(scheme: BytePairScheme | CharacterScheme, special: SpecialTokens) -> int:
+def _format_needed(scheme: Scheme, special: SpecialTokens) -> int:
+    if isinstance(scheme, ForeignScheme):
+        return FORMAT
     plain = None not in scheme.tokens and follows(special.ids, len(scheme.tokens))
     if isinstance(scheme, BytePairScheme):
         plain = plain and -1 not in scheme.byte_ids and not scheme.by_rank
@@ -143,7 +151,7 @@ def check_place(directory: Path) -> None:
     """
     if not directory.exists():
         return
-    if not directory.is_dir() or {path.name for path in directory.iterdir()} - {VOCAB, MERGES, SPECIAL, CHAT_TEMPLATE}:
+    if not directory.is_dir() or {path.name for path in directory.iterdir()} - _OURS:
         raise TokenizerError(f"{directory}: exists and is not a tokenizer; choose another directory")
 
 
@@ -163,7 +171,7 @@ def load(path: Path) -> Loaded:
     """
     path = standing(path)
     if path.is_file():
-        return Loaded(*hugging_face.parse(read_text(path), str(path)))
+        return Loaded(*_parsed(read_text(path), str(path)))
     if not path.is_dir():
         raise TokenizerError(f"{path}: no such tokenizer; expected a directory with {VOCAB}, or a {HUGGING_FACE}")
     if os.path.lexists(path / SPECIAL):
@@ -173,6 +181,17 @@ def load(path: Path) -> Loaded:
     if (path / VOCAB).is_file() and (path / MERGES).is_file():
         return load_gpt2(path / VOCAB, path / MERGES, _names_among(path))
     raise TokenizerError(f"{path}: holds no tokenizer; expected {VOCAB}, {MERGES} and {SPECIAL}, or {HUGGING_FACE}")
+
+
+def _parsed(text: str, where: str) -> tuple[Scheme, SpecialTokens]:
+    """A tokenizer.json: by our own means if they can, else by the library `tokenizers`."""
+    try:
+        return hugging_face.parse(text, where)
+    except hugging_face.UnsupportedError as error:
+        try:
+            return foreign.parse(text, where)
+        except MissingExtraError as missing:
+            raise TokenizerError(f"{error}; or {missing}") from None
 
 
 def load_gpt2(
@@ -221,13 +240,16 @@ def _load_ours(path: Path) -> Loaded:
             pass
         case _:
             raise TokenizerError(f"{where_special}: expected format, kind, special_tokens and fingerprint")
+    specials = _special_tokens(about, where_special)
+    if kind == "foreign":
+        where = str(path / HUGGING_FACE)
+        return Loaded(foreign.ForeignScheme(read_text(path / HUGGING_FACE), where), specials, fingerprint)
     entries = parse_object(read_text(path / VOCAB), where)
     if found == 1:
         ordinary: Sequence[str | None] = names_without_gaps(entries, where)
         names_without_gaps(special, where_special, first=len(ordinary))
     else:
         ordinary = names_by_id(entries, where)
-    specials = _special_tokens(about, where_special)
     match about:
         case {"kind": "characters"}:
             return Loaded(_characters(ordinary, where), specials, fingerprint)
@@ -247,7 +269,9 @@ def _load_ours(path: Path) -> Loaded:
                 drops_bytes=about.get("drops_bytes") is True,
             )
             return Loaded(scheme, specials, fingerprint)
-    raise TokenizerError(f"{where_special}: kind = {kind!r}: expected 'characters', or 'bpe' with its pattern")
+    raise TokenizerError(
+        f"{where_special}: kind = {kind!r}: expected 'characters', 'foreign', or 'bpe' with its pattern"
+    )
 
 
 def _special_tokens(about: Mapping[str, object], where: str) -> SpecialTokens:

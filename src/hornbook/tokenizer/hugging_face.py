@@ -3,7 +3,7 @@
 Their special tokens count in any text; ours only where they are allowed, so `encode(text, allowed_special="all")` is
 what equals them, and with `template=True` their encoding with special tokens put around. Their other added tokens count
 in any text for us, too. Whatever would change ids and we do not do (other models, other normalizers, blanks put before
-a text) is an error that names the part. Truncation and padding are not read.
+a text) is an UnsupportedError that names the part; `foreign` reads most of these. Truncation and padding are not read.
 Source: https://github.com/huggingface/tokenizers
 """
 
@@ -40,7 +40,7 @@ def parse(text: str, where: str) -> tuple[BytePairScheme, SpecialTokens]:
     _check_decoder(whole.get("decoder"), where)
     normalizer = _normalizer(whole.get("normalizer"), where)
     entries = _object(model.get("vocab"), "model.vocab", where)
-    special = _special_tokens(whole, entries, normalizer, where)
+    special = special_tokens(whole, entries, normalizer, where)
     drops_bytes = any(printable(bytes([byte])) not in entries for byte in BYTES_OF_TEXT)
     if drops_bytes and model.get("unk_token") is not None:
         raise _unsupported(where, f"model.unk_token = {model['unk_token']!r}, where bytes are missing", "null only")
@@ -73,7 +73,7 @@ def dump(scheme: BytePairScheme, special: SpecialTokens) -> str:
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [_written_name(name, i, special) for name, i in names.items()],
+        "added_tokens": [written_name(name, i, special) for name, i in names.items()],
         "normalizer": {"type": scheme.normalizer} if scheme.normalizer else None,
         "pre_tokenizer": _written_pattern(scheme),
         "post_processor": _written_template(special),
@@ -107,8 +107,12 @@ def check_names(names: Mapping[str, int], vocabulary: Mapping[str, int], form: s
         )
 
 
-def _unsupported(where: str, part: str, expected: str) -> TokenizerError:
-    return TokenizerError(f"{where}: unsupported {part}; hornbook reads {expected}")
+class UnsupportedError(TokenizerError):
+    """A part of the file that byte-level BPE as we do it has no form for."""
+
+
+def _unsupported(where: str, part: str, expected: str) -> UnsupportedError:
+    return UnsupportedError(f"{where}: unsupported {part}; hornbook reads {expected}")
 
 
 def _object(value: object, part: str, where: str) -> dict[str, object]:
@@ -117,7 +121,7 @@ def _object(value: object, part: str, where: str) -> dict[str, object]:
     return value
 
 
-def _parts(value: object, part: str, inner: str, where: str) -> Iterator[dict[str, object]]:
+def parts(value: object, part: str, inner: str, where: str) -> Iterator[dict[str, object]]:
     """The members of a pipeline, with nested sequences laid flat; nothing for null."""
     if value is None:
         return
@@ -129,7 +133,7 @@ def _parts(value: object, part: str, inner: str, where: str) -> Iterator[dict[st
     if not isinstance(members, list):
         raise TokenizerError(f"{where}: {part}.{inner} is {members!r:.60}; expected a JSON list")
     for member in members:
-        yield from _parts(member, part, inner, where)
+        yield from parts(member, part, inner, where)
 
 
 def _model(value: object, where: str) -> dict[str, object]:
@@ -144,7 +148,7 @@ def _model(value: object, where: str) -> dict[str, object]:
 
 
 def _normalizer(value: object, where: str) -> Normalizer | None:
-    steps = list(_parts(value, "normalizer", "normalizers", where))
+    steps = list(parts(value, "normalizer", "normalizers", where))
     match steps:
         case []:
             return None
@@ -154,7 +158,7 @@ def _normalizer(value: object, where: str) -> Normalizer | None:
 
 
 def _pattern(value: object, where: str) -> str:
-    steps = list(_parts(value, "pre_tokenizer", "pretokenizers", where))
+    steps = list(parts(value, "pre_tokenizer", "pretokenizers", where))
     for step in steps:
         if step.get("add_prefix_space"):
             raise _unsupported(where, "pre_tokenizer with add_prefix_space = true", "add_prefix_space = false only")
@@ -212,14 +216,19 @@ def _written_pattern(scheme: BytePairScheme) -> dict[str, object]:
 
 
 def _check_decoder(value: object, where: str) -> None:
-    for step in _parts(value, "decoder", "decoders", where):
+    for step in parts(value, "decoder", "decoders", where):
         if step.get("type") != "ByteLevel":
             raise _unsupported(where, f"decoder {step.get('type')}", "the decoder ByteLevel")
 
 
-def _special_tokens(
+def special_tokens(
     whole: Mapping[str, object], entries: Mapping[str, object], normalizer: Normalizer | None, where: str
 ) -> SpecialTokens:
+    """The added tokens of a tokenizer.json with these `entries` of its vocabulary, and what it puts around a text.
+
+    Raises:
+        TokenizerError: if they are damaged, or the template is none of ours.
+    """
     added = _added_tokens(whole.get("added_tokens"), entries, where)
     normalized = {name for name, token in added.items() if token.normalized}
     if normalizer is None and len(normalized) == len(added):  # all at once and in the same text: no matter when
@@ -272,7 +281,7 @@ def _added_tokens(value: object, entries: Mapping[str, object], where: str) -> d
 def _template(value: object, names: Mapping[int, str], where: str) -> Template:
     """The tokens that a post-processor puts around one text."""
     template = Template()
-    for step in _parts(value, "post_processor", "processors", where):
+    for step in parts(value, "post_processor", "processors", where):
         match step:
             case {"type": "ByteLevel"}:
                 continue
@@ -305,7 +314,8 @@ def _around(pieces: list[object], tokens: Mapping[str, object], names: Mapping[i
     return Template(tuple(sides[0]), tuple(sides[1])) if len(sides) == 2 else None
 
 
-def _written_name(name: str, token_id: int, special: SpecialTokens) -> dict[str, object]:
+def written_name(name: str, token_id: int, special: SpecialTokens) -> dict[str, object]:
+    """One entry of added_tokens."""
     flags = {flag: flag in special.flags.get(name, ()) for flag in FLAGS}
     kind = {"normalized": name in special.normalized, "special": name in special.ids}
     return {"id": token_id, "content": name, **flags, **kind}

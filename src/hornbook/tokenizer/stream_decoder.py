@@ -14,11 +14,15 @@ class StreamDecoder:
     Args:
         token_bytes: the bytes of an id.
         whole: texts of tokens that are whole characters, which is filled here; decoders of one tokenizer share it.
+        drops_blank: leave out the first character if it is a blank, which the encoder put there.
     """
 
-    def __init__(self, token_bytes: Callable[[int], bytes], whole: dict[int, str]) -> None:
+    def __init__(
+        self, token_bytes: Callable[[int], bytes], whole: dict[int, str], *, drops_blank: bool = False
+    ) -> None:
         self._token_bytes, self._whole = token_bytes, whole
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._at_start = drops_blank
         self._waiting = False
         """Whether the decoder holds the beginning of a character."""
 
@@ -28,9 +32,12 @@ class StreamDecoder:
         Raises:
             TokenizerError: if there is no such id.
         """
-        if not self._waiting and (text := self._whole.get(token_id)) is not None:
-            return text
-        return self._decode(token_id)
+        if self._waiting or (text := self._whole.get(token_id)) is None:
+            text = self._decode(token_id)
+        if self._at_start and text:
+            self._at_start = False
+            return text.removeprefix(" ")
+        return text
 
     def finish(self) -> str:
         """What is left: U+FFFD for a character that never became complete, or nothing. Ready for the next text."""

@@ -17,9 +17,10 @@ from hornbook.storage.cores import available_cores
 from hornbook.tokenizer.batch import Errors, check_errors, encode_compiled, encode_purely
 from hornbook.tokenizer.bulk import BulkEncoder, MalformedError, encoder_for
 from hornbook.tokenizer.byte_pair import BytePairScheme
-from hornbook.tokenizer.characters import CharacterScheme
 from hornbook.tokenizer.documents import decode_utf8
 from hornbook.tokenizer.encode_file import Chunk, FileCounts, FileProgress, encode_chunks, read_chunk
+from hornbook.tokenizer.foreign import ForeignScheme
+from hornbook.tokenizer.schemes import Scheme
 from hornbook.tokenizer.special_tokens import SpecialTokens
 
 _MOST_THREADS = 8
@@ -31,7 +32,7 @@ Array = npt.NDArray[Any]
 class TextEncoder:
     """The encoding half of `Tokenizer`, which describes its methods."""
 
-    def __init__(self, scheme: BytePairScheme | CharacterScheme, special: SpecialTokens, vocab_size: int) -> None:
+    def __init__(self, scheme: Scheme, special: SpecialTokens, vocab_size: int) -> None:
         self._scheme, self._special, self._vocab_size = scheme, special, vocab_size
         self._ids_of_names = special.all_ids
 
@@ -42,8 +43,11 @@ class TextEncoder:
             ids: list[int] = found.tolist()
             return ids
         ids = []
-        for ordinary, token_id in self._special.split(text, names, self._scheme.normalize):
-            ids += self._scheme.encode(ordinary)
+        for number, (ordinary, token_id) in enumerate(self._special.split(text, names, self._scheme.normalize)):
+            if isinstance(self._scheme, ForeignScheme):
+                ids += self._scheme.encode(ordinary, begins=number == 0)
+            else:
+                ids += self._scheme.encode(ordinary)
             if token_id is not None:
                 ids.append(token_id)
         return ids

@@ -24,10 +24,11 @@ from hornbook.tokenizer import chat_template as chat_templates
 from hornbook.tokenizer import files, hugging_face
 from hornbook.tokenizer.batch import Errors, check_errors
 from hornbook.tokenizer.byte_pair import BytePairScheme
-from hornbook.tokenizer.characters import CharacterScheme
 from hornbook.tokenizer.documents import Documents, decode_utf8, encode_utf8
 from hornbook.tokenizer.encode_file import FileCounts, FileProgress
+from hornbook.tokenizer.foreign import ForeignScheme
 from hornbook.tokenizer.id_decoder import IdDecoder
+from hornbook.tokenizer.schemes import Scheme
 from hornbook.tokenizer.special_tokens import AllowedSpecial, SpecialTokens, Template, follows
 from hornbook.tokenizer.stream_decoder import StreamDecoder
 from hornbook.tokenizer.text_encoder import TextEncoder
@@ -36,6 +37,7 @@ from hornbook.tokenizer.train import ProgressCallback, special_names, train_sche
 
 _END_OF_TEXT = (END_OF_TEXT, "<|end_of_text|>", "</s>", "[EOS]")
 _PAD = (PAD, "[PAD]")
+_MASK = (MASK, "<|mdm_mask|>", "[MASK]")
 
 
 class Tokenizer:
@@ -52,7 +54,7 @@ class Tokenizer:
 
     def __init__(
         self,
-        scheme: BytePairScheme | CharacterScheme,
+        scheme: Scheme,
         special_tokens: Sequence[str] | Mapping[str, int] | SpecialTokens,
         *,
         chat_template: ChatTemplate | None = None,
@@ -195,6 +197,8 @@ class Tokenizer:
         Raises:
             TokenizerError: for a character tokenizer, or a special token with the name of an ordinary one.
         """
+        if isinstance(self.scheme, ForeignScheme):
+            return self.scheme.with_special(self._special)
         return hugging_face.dump(self._byte_pairs("tokenizer.json"), self._special)
 
     def to_tiktoken(self) -> str:
@@ -246,8 +250,8 @@ class Tokenizer:
 
     @property
     def mask_id(self) -> int | None:
-        """Id of <|mask|>; None if this tokenizer has none."""
-        return self._special.ids.get(MASK)
+        """Id of <|mask|>, or <|mdm_mask|> or [MASK] as others call it; None if this tokenizer has none."""
+        return self._first_of(_MASK)
 
     @property
     def unused_ids(self) -> list[int]:
@@ -271,6 +275,8 @@ class Tokenizer:
             content["normalizer"] = scheme.normalizer
             if scheme.by_rank:
                 content["by_rank"] = True
+        if isinstance(scheme, ForeignScheme):
+            content["definition"] = scheme.definition
         if not special.is_plain:
             content["added_tokens"] = [special.added, sorted(special.normalized), special.template, special.flags]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -381,7 +387,7 @@ class Tokenizer:
         Raises:
             TokenizerError: for an unknown id.
         """
-        return decode_utf8(self._decoder(skip_special).joined(ids), "decoded text", errors=errors)
+        return self._text(self._decoder(skip_special).joined(ids), errors)
 
     def decode_bytes(self, ids: Iterable[SupportsIndex] | npt.NDArray[Any]) -> bytes:
         """Bytes of ids, exactly; a special token gives its name.
@@ -405,7 +411,7 @@ class Tokenizer:
             TokenizerError: for an unknown id; with errors = "strict" for bytes that are no UTF-8.
         """
         rows = self._decoder(skip_special).rows(ids, offsets)
-        return [decode_utf8(row, "decoded text", errors=errors) for row in rows]
+        return [self._text(row, errors) for row in rows]
 
     def token_bytes(self, token_id: int) -> bytes:
         """Bytes of one id; a special token gives its name.
@@ -425,10 +431,25 @@ class Tokenizer:
         lengths[list(self._special.ids.values())] = 0
         return lengths
 
-    def stream_decoder(self, *, skip_special: bool = False) -> StreamDecoder:
-        """A decoder for text that is shown while it is generated."""
+    def stream_decoder(self, *, skip_special: bool = False, after: Sequence[int] = ()) -> StreamDecoder:
+        """A decoder for text that is shown while it is generated.
+
+        after: ids that stand before, such as a prompt's; where these hold text, a blank that begins a token stays.
+        """
         decoder = self._decoder(skip_special)
-        return StreamDecoder(decoder.token_bytes, decoder.whole_texts)
+        silent = self._special.ids.values()
+        drops_blank = self._drops_first_blank and all(i in silent for i in after)
+        return StreamDecoder(decoder.token_bytes, decoder.whole_texts, drops_blank=drops_blank)
+
+    @property
+    def _drops_first_blank(self) -> bool:
+        """Whether a blank was put before every text, which is no part of it."""
+        return isinstance(self.scheme, ForeignScheme) and self.scheme.drops_first_blank
+
+    def _text(self, data: bytes, errors: Errors) -> str:
+        if self._drops_first_blank:
+            data = data.removeprefix(b" ")
+        return decode_utf8(data, "decoded text", errors=errors)
 
     def _first_of(self, names: Iterable[str]) -> int | None:
         return next((self._special.ids[name] for name in names if name in self._special.ids), None)
@@ -446,7 +467,7 @@ class Tokenizer:
 
     def _byte_pairs(self, form: str) -> BytePairScheme:
         if not isinstance(self.scheme, BytePairScheme):
-            raise TokenizerError(f"{form} holds byte-pair tokenizers only; this one is of kind 'characters'")
+            raise TokenizerError(f"{form} holds byte-pair tokenizers only; this one is of kind {self.scheme.kind!r}")
         return self.scheme
 
     def _bytes_by_id(self) -> tuple[bytes | None, ...]:
