@@ -192,7 +192,7 @@ def read_metrics(path: Path, *, damaged: list[str] | None = None) -> list[dict[s
 def _parse(line: bytes, where: str) -> dict[str, object]:
     try:
         event = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{where}: not JSON ({error}); remove this line to go on") from None
     if not isinstance(event, dict):
         raise CheckpointError(f"{where}: got {type(event).__name__}, expected a JSON object; remove this line to go on")
