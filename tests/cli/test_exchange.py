@@ -3,6 +3,7 @@
 import json
 
 from hornbook import api
+from hornbook.checkpoint.load import load_checkpoint
 from hornbook.cli.main import main
 from tiny_checkpoint import save, tiny_tokenizer
 
@@ -29,3 +30,15 @@ def test_nothing_is_written_over(tmp_path, capsys):
     (tmp_path / "out").mkdir()
     assert main(["export", "hf", str(checkpoint), str(tmp_path / "out")]) == 2
     assert "out: exists already" in capsys.readouterr().err
+
+
+def test_a_gguf_file_goes_out_and_comes_back(tmp_path, capsys):
+    checkpoint = save(tmp_path, 3)
+    assert main(["export", "gguf", str(checkpoint), str(tmp_path / "model.gguf")]) == 0
+    (told,) = events(capsys)
+    assert (told["event"], told["form"], told["architecture"], told["error"]) == ("export", "gguf", "llama", 0.0)
+    assert main(["import", "gguf", str(tmp_path / "model.gguf"), str(tmp_path / "back")]) == 0
+    (told,) = events(capsys)
+    assert (told["event"], told["vocab_size"], told["tokenizer_ids"]) == ("import", 260, None)
+    before, after = load_checkpoint(checkpoint), load_checkpoint(tmp_path / "back")
+    assert all(tensor.equal(after.weights[name]) for name, tensor in before.weights.items())

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hornbook.cli import exchange_hf
+from hornbook.cli import exchange_gguf, exchange_hf
 
 if TYPE_CHECKING:
     import argparse
 
-FORMS = (exchange_hf,)
+FORMS = (exchange_hf, exchange_gguf)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hornbook.storage.digest import bytes_sha256
-from hornbook.storage.disk import StorageError, explained, storage_error, sync_directory, sync_tree
+from hornbook.storage.disk import StorageError, explained, storage_error, sync_directory, sync_file, sync_tree
 from hornbook.storage.faults import crash_point
 
 _MARKED = re.compile(r"\.(?P<kind>tmp|old)-(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-(?P<life>[0-9a-f]{6})-\w+-(?P<name>.+)")
@@ -41,13 +41,22 @@ def replace_file(path: Path, data: bytes | str) -> None:
     Raises:
         StorageError: if the disk refuses; what stood at `path` is unchanged.
     """
+    with replacement(path) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def replacement(path: Path) -> Iterator[Path]:
+    """A temporary place for a file that becomes `path` when the block ends well, and vanishes when it raises.
+
+    Raises:
+        StorageError: if the disk refuses; what stood at `path` is unchanged.
+    """
     temporary = _marked("tmp", path)
     try:
         with explained(path):
-            with temporary.open("wb") as file:
-                file.write(data.encode() if isinstance(data, str) else data)
-                file.flush()
-                os.fsync(file.fileno())
+            yield temporary
+            sync_file(temporary)
             temporary.replace(path)
             sync_directory(path.parent)
     except BaseException:

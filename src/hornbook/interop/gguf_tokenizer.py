@@ -1,0 +1,235 @@
+"""A tokenizer as the fields of a GGUF file, there and back.
+
+    tokenizer.ggml.model        gpt2: byte pairs, printable as in vocab.json; llama: SentencePiece's pieces and scores
+    tokenizer.ggml.pre          the splitting pattern, by llama.cpp's name for it
+    tokenizer.ggml.tokens, token_type, merges, scores, ..._token_id, add_bos_token
+
+llama.cpp takes control tokens out of a text only where it is asked to, as we do.
+Source: https://github.com/ggml-org/llama.cpp (src/llama-vocab.cpp)
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+from typing import Any
+
+from hornbook.config.chat import ChatTemplate
+from hornbook.errors import TokenizerError
+from hornbook.interop.sentence_pieces import SentencePieces
+from hornbook.tokenizer.alphabet import printable
+from hornbook.tokenizer.byte_pair import BytePairScheme
+from hornbook.tokenizer.special_tokens import SpecialTokens, Template
+from hornbook.tokenizer.tokenizer import Tokenizer
+from hornbook.tokenizer.vocabulary import WrittenMerges, byte_pair_scheme, split_merges
+
+PREFIX = "tokenizer.ggml."
+CHAT_TEMPLATE = "hornbook.chat_template"
+"""Our own template, as JSON: from the Jinja of tokenizer.chat_template it could not be had back."""
+
+_WRITTEN = {
+    "gpt2": "gpt-2",
+    "cl100k": "llama-bpe",
+    "o200k": "gpt-4o",
+    "llama3": "llama-bpe",
+    "qwen2": "qwen2",
+    "smollm": "smollm",
+}
+_READ = {
+    "gpt-2": "gpt2",
+    "gpt2": "gpt2",
+    "gpt-4o": "o200k",
+    "llama-bpe": "llama3",
+    "llama3": "llama3",
+    "llama-v3": "llama3",
+    "qwen2": "qwen2",
+    "deepseek-r1-qwen": "qwen2",
+    "smollm": "smollm",
+}
+_WHOLE_WORDS_FIRST = ("llama-bpe", "llama3", "llama-v3")
+"""Of these llama.cpp takes a word that is a token whole."""
+
+
+class TokenType(IntEnum):
+    """What llama.cpp tells apart."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    """Found in text only where that is asked for: a special token."""
+    USER_DEFINED = 4
+    """Found in any text: an added token."""
+    UNUSED = 5
+    BYTE = 6
+
+
+def tokenizer_fields(tokenizer: Tokenizer, *, n_ids: int) -> tuple[dict[str, Any], list[str]]:
+    """The fields of a byte-pair tokenizer whose model has `n_ids` ids, and what a reader must be told besides.
+
+    Raises:
+        TokenizerError: for a tokenizer that llama.cpp would run to other ids.
+    """
+    scheme, special = tokenizer.scheme, tokenizer.special_tokens
+    if not isinstance(scheme, BytePairScheme):
+        raise TokenizerError("GGUF holds byte-pair tokenizers and SentencePiece's; this one is of kind 'characters'")
+    if n_ids < tokenizer.vocab_size:
+        raise TokenizerError(f"GGUF: the tokenizer has {tokenizer.vocab_size} ids, the model only {n_ids}")
+    if scheme.pattern not in _WRITTEN:
+        raise TokenizerError(
+            f"GGUF: llama.cpp does not know the splitting pattern {scheme.pattern!r}; it knows {', '.join(_WRITTEN)}"
+        )
+    pre, notes = _WRITTEN[scheme.pattern], []
+    takes_whole = pre in _WHOLE_WORDS_FIRST
+    if takes_whole != scheme.whole_words_first and any(scheme.unreached()):
+        raise TokenizerError(
+            "GGUF: some tokens are reached by whole words alone, which llama.cpp does "
+            f"{'always' if takes_whole else 'never'} for the pattern {scheme.pattern}"
+        )
+    if scheme.pattern == "cl100k":
+        notes.append("llama.cpp splits as Llama 3: unlike cl100k where a text ends in blanks behind a line end")
+    if scheme.pattern == "o200k":
+        notes.append("llama.cpp tells capital from small letters in ASCII alone: other words may become other tokens")
+    if scheme.normalizer is not None:
+        notes.append(f"llama.cpp does not bring text to the form {scheme.normalizer} first")
+    written = [None if token is None else printable(token) for token in scheme.tokens]
+    names: list[str | None] = [*written, *[None] * (n_ids - len(written))]
+    kinds = [TokenType.UNUSED if name is None else TokenType.NORMAL for name in names]
+    for name, i in special.items():
+        names[i], kinds[i] = name, TokenType.CONTROL
+    for name, i in tokenizer.added_tokens.items():
+        names[i], kinds[i] = name, TokenType.USER_DEFINED
+    fields: dict[str, Any] = {
+        "model": "gpt2",
+        "pre": pre,
+        "tokens": [f"[UNUSED{i}]" if name is None else name for i, name in enumerate(names)],
+        "token_type": [int(kind) for kind in kinds],
+        "merges": [f"{written[left]} {written[right]}" for left, right in scheme.merges],
+        **_ids(tokenizer),
+    }
+    return {**{PREFIX + key: value for key, value in fields.items()}, **_template_field(tokenizer)}, notes
+
+
+def _ids(tokenizer: Tokenizer) -> dict[str, int | bool]:
+    """Special ids by their use; llama.cpp has defaults, which would be wrong, for those that are left out."""
+    before = tokenizer.template.before
+    ids = {**tokenizer.special_tokens, **tokenizer.added_tokens}
+    end = tokenizer.end_of_text_id
+    first = ids[before[0]] if before else end
+    found: dict[str, int | bool | None] = {
+        "bos_token_id": first,
+        "eos_token_id": end,
+        "padding_token_id": tokenizer.pad_id,
+        "mask_token_id": tokenizer.mask_id,
+        "eot_token_id": None if tokenizer.chat_template is None else ids[tokenizer.chat_template.stop],
+    }
+    return {
+        **{key: value for key, value in found.items() if value is not None},
+        "add_bos_token": bool(before),
+        "add_eos_token": bool(tokenizer.template.after),
+    }
+
+
+def _template_field(tokenizer: Tokenizer) -> dict[str, str]:
+    if tokenizer.chat_template is None:
+        return {}
+    return {CHAT_TEMPLATE: tokenizer.chat_template.model_dump_json()}
+
+
+def tokenizer_from_fields(metadata: Mapping[str, Any], where: str) -> tuple[Tokenizer, list[str]]:
+    """The tokenizer of a file's metadata, and what a user must be told of it.
+
+    Raises:
+        TokenizerError: for a missing or damaged field, and kinds of tokenizers that we do not have.
+    """
+    kind = metadata.get(f"{PREFIX}model")
+    match kind:
+        case "gpt2":
+            tokenizer, notes = _byte_pairs(metadata, where)
+        case "llama":
+            tokenizer, notes = _pieces(metadata, where).tokenizer(where), []
+        case _:
+            raise TokenizerError(f"{where}: {PREFIX}model = {kind!r} is not supported; expected gpt2 or llama")
+    if (text := metadata.get(CHAT_TEMPLATE)) is not None:
+        try:
+            tokenizer = tokenizer.with_chat_template(ChatTemplate.model_validate_json(text))
+        except ValueError as error:  # of pydantic, and of the control tokens
+            raise TokenizerError(f"{where}: {CHAT_TEMPLATE} is damaged ({error})") from None
+    elif "tokenizer.chat_template" in metadata:
+        notes.append(
+            "its chat template is a Jinja program, which is not read: give chat.template when you tune it, and talk to "
+            "it by generate until then"
+        )
+    return tokenizer, notes
+
+
+def _byte_pairs(metadata: Mapping[str, Any], where: str) -> tuple[Tokenizer, list[str]]:
+    pre = metadata.get(f"{PREFIX}pre", "default")
+    if pre not in _READ:
+        raise TokenizerError(
+            f"{where}: {PREFIX}pre = {pre!r}: this way to split text is not known here; expected one of "
+            f"{', '.join(_READ)}. Import the model with its tokenizer.json instead (--tokenizer)"
+        )
+    names = _strings(metadata, "tokens", where)
+    kinds = _types(metadata, len(names), where)
+    merges = _strings(metadata, "merges", where)
+    ordinary = [
+        name if kind in (TokenType.NORMAL, TokenType.BYTE) else None for name, kind in zip(names, kinds, strict=True)
+    ]
+    special = {
+        name: i
+        for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
+        if kind in (TokenType.CONTROL, TokenType.UNKNOWN)
+    }
+    added = {name: i for i, (name, kind) in enumerate(zip(names, kinds, strict=True)) if kind == TokenType.USER_DEFINED}
+
+    def place(i: int) -> str:
+        return f"{where}: {PREFIX}merges, entry {i + 1}"
+
+    scheme = byte_pair_scheme(
+        _without_end(ordinary),
+        WrittenMerges(split_merges(merges, place), place),
+        f"{where}: {PREFIX}tokens",
+        pattern=_READ[pre],
+        whole_words_first=pre in _WHOLE_WORDS_FIRST,
+        normalizer="NFC" if pre == "qwen2" else None,
+    )
+    template = Template(
+        (names[metadata[f"{PREFIX}bos_token_id"]],) if metadata.get(f"{PREFIX}add_bos_token") is True else ()
+    )
+    return Tokenizer(scheme, SpecialTokens(special, added=added, template=template)), []
+
+
+def _pieces(metadata: Mapping[str, Any], where: str) -> SentencePieces:
+    names = _strings(metadata, "tokens", where)
+    scores = metadata.get(f"{PREFIX}scores")
+    if not isinstance(scores, list) or len(scores) != len(names):
+        raise TokenizerError(f"{where}: {PREFIX}scores: expected {len(names)} numbers, one for each token")
+    kinds = _types(metadata, len(names), where)
+    return SentencePieces(
+        pieces=names,
+        scores=scores,
+        control=[i for i, kind in enumerate(kinds) if kind == TokenType.CONTROL],
+        added=[i for i, kind in enumerate(kinds) if kind == TokenType.USER_DEFINED],
+        unknown=next((i for i, kind in enumerate(kinds) if kind == TokenType.UNKNOWN), None),
+        bos=metadata.get(f"{PREFIX}bos_token_id", 1) if metadata.get(f"{PREFIX}add_bos_token", True) else None,
+        adds_blank=bool(metadata.get(f"{PREFIX}add_space_prefix", True)),
+    )
+
+
+def _strings(metadata: Mapping[str, Any], key: str, where: str) -> list[str]:
+    value = metadata.get(PREFIX + key)
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise TokenizerError(f"{where}: {PREFIX}{key}: expected a list of texts; a tokenizer is incomplete without it")
+    return value
+
+
+def _types(metadata: Mapping[str, Any], n: int, where: str) -> list[int]:
+    value = metadata.get(f"{PREFIX}token_type", [int(TokenType.NORMAL)] * n)
+    if not isinstance(value, list) or len(value) != n:
+        raise TokenizerError(f"{where}: {PREFIX}token_type: expected {n} numbers, one for each token")
+    return value
+
+
+def _without_end(names: list[str | None]) -> list[str | None]:
+    """The same up to the last name."""
+    while names and names[-1] is None:
+        names.pop()
+    return names

@@ -1,0 +1,173 @@
+"""SentencePiece's byte-pair vocabularies as pieces with scores: what GGUF's kind "llama" and llama2.c's files hold.
+
+    pieces   <unk> <s> </s> <0x00> ... <0xFF>  "▁t"  "he"  ...  single characters
+    scores   of two neighbours whose text together is a piece, those of the highest score merge first
+
+Written as a tokenizer.json, it is run by the library `tokenizers`: every way to split a piece in two is a merge of its
+score. llama.cpp and SentencePiece merge the same pairs in the same order.
+Source: https://github.com/google/sentencepiece (src/bpe_model.cc)
+"""
+
+import json
+import struct
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hornbook.errors import TokenizerError
+from hornbook.tokenizer.tokenizer import Tokenizer
+
+BLANK = "▁"
+"""What stands for a blank in a piece."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentencePieces:
+    """A vocabulary; lists are by id, and ids say which pieces are something else than text."""
+
+    pieces: Sequence[str]
+    scores: Sequence[float]
+    control: Sequence[int]
+    added: Sequence[int] = ()
+    unknown: int | None
+    bos: int | None
+    """Put before a text, if any is."""
+    adds_blank: bool = True
+    """Whether a blank is put before a text."""
+
+    def tokenizer(self, where: str) -> Tokenizer:
+        """This vocabulary, ready to run.
+
+        Raises:
+            TokenizerError: if pieces repeat, or an id is none of them.
+            MissingExtraError: if the package `tokenizers` is not installed.
+        """
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "tokenizer.json"
+            path.write_text(self.tokenizer_json(where), encoding="utf-8")
+            return Tokenizer.load(path)
+
+    def tokenizer_json(self, where: str) -> str:
+        """The text of a tokenizer.json.
+
+        Raises:
+            TokenizerError: if pieces repeat, or an id is none of them.
+        """
+        ids = {piece: i for i, piece in enumerate(self.pieces)}
+        if len(ids) != len(self.pieces):
+            repeated = next(piece for i, piece in enumerate(self.pieces) if ids[piece] != i)
+            raise TokenizerError(f"{where}: the piece {repeated!r} stands there twice; expected it once")
+        named = [i for i in (self.unknown, self.bos) if i is not None]
+        if wrong := [i for i in (*self.control, *self.added, *named) if not 0 <= i < len(ids)]:
+            raise TokenizerError(f"{where}: the id {wrong[0]} is that of no piece; expected 0 to {len(ids) - 1}")
+        special = sorted({*self.control, *named})
+        blank = [{"type": "Prepend", "prepend": BLANK}] if self.adds_blank else []
+        strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if self.adds_blank else []
+        whole = {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [_added(i, self.pieces[i], is_special=True) for i in special]
+            + [_added(i, self.pieces[i], is_special=False) for i in sorted(self.added)],
+            "normalizer": {
+                "type": "Sequence",
+                "normalizers": [*blank, {"type": "Replace", "pattern": {"String": " "}, "content": BLANK}],
+            },
+            "pre_tokenizer": None,
+            "post_processor": None if self.bos is None else _begins_with(self.pieces[self.bos], self.bos),
+            "decoder": {
+                "type": "Sequence",
+                "decoders": [
+                    {"type": "Replace", "pattern": {"String": BLANK}, "content": " "},
+                    {"type": "ByteFallback"},
+                    {"type": "Fuse"},
+                    *strip,
+                ],
+            },
+            "model": {
+                "type": "BPE",
+                "dropout": None,
+                "unk_token": None if self.unknown is None else self.pieces[self.unknown],
+                "continuing_subword_prefix": None,
+                "end_of_word_suffix": None,
+                "fuse_unk": True,
+                "byte_fallback": True,
+                "ignore_merges": False,
+                "vocab": ids,
+                "merges": self._merges(ids, {*special, *self.added}),
+            },
+        }
+        return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
+
+    def _merges(self, ids: dict[str, int], names: set[int]) -> list[tuple[str, str]]:
+        """Every two pieces that together are one: the best score first, then the lowest id, then the longest left."""
+        found = [
+            (-self.scores[i], i, -cut, (piece[:cut], piece[cut:]))
+            for piece, i in ids.items()
+            if i not in names
+            for cut in range(1, len(piece))
+            if ids.get(piece[:cut], i) not in names and piece[:cut] in ids and piece[cut:] in ids
+        ]
+        return [pair for *_, pair in sorted(found)]
+
+
+def read_llama2c_vocabulary(path: Path, *, n_pieces: int) -> SentencePieces:
+    """A tokenizer.bin of llama2.c: the longest length, then of each piece its score, length and text.
+
+    Its pieces 0, 1, 2 are <unk>, <s>, </s>, 3 to 258 bytes; blanks stand there as blanks.
+
+    Raises:
+        TokenizerError: if it is missing or damaged, or holds another number of pieces.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TokenizerError(
+            f"{path}: cannot be read ({error.strerror}); expected a tokenizer.bin of llama2.c"
+        ) from None
+    pieces: list[str] = []
+    scores: list[float] = []
+    at = 4
+    try:
+        for _ in range(n_pieces):
+            score, length = struct.unpack_from("<fi", data, at)
+            if not 0 <= length <= len(data) - at - 8:
+                raise TokenizerError(f"{path}: piece {len(pieces)} has {length} bytes; the file is damaged")
+            pieces.append(data[at + 8 : at + 8 + length].decode())
+            scores.append(score)
+            at += 8 + length
+    except (struct.error, UnicodeDecodeError) as error:
+        raise TokenizerError(
+            f"{path}: {error} at piece {len(pieces)} of {n_pieces}; does it belong to the model?"
+        ) from None
+    if at != len(data):
+        raise TokenizerError(f"{path}: holds more than the {n_pieces} pieces of the model; does it belong to it?")
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    pieces[: len(names)] = names
+    return SentencePieces(
+        pieces=[*names, *(piece.replace(" ", BLANK) for piece in pieces[len(names) :])],
+        scores=scores,
+        control=[1, 2],
+        unknown=0,
+        bos=1,
+    )
+
+
+def _added(token_id: int, content: str, *, is_special: bool) -> dict[str, object]:
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    return {"id": token_id, "content": content, **flags, "special": is_special}
+
+
+def _begins_with(name: str, token_id: int) -> dict[str, object]:
+    """A post-processor that puts this token before every text."""
+
+    def around(text: str, type_id: int) -> list[dict[str, object]]:
+        return [{"SpecialToken": {"id": name, "type_id": type_id}}, {"Sequence": {"id": text, "type_id": type_id}}]
+
+    return {
+        "type": "TemplateProcessing",
+        "single": around("A", 0),
+        "pair": around("A", 0) + around("B", 1),
+        "special_tokens": {name: {"id": name, "ids": [token_id], "tokens": [name]}},
+    }
