@@ -6,6 +6,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MINUTES ?= 3
+# Processes that share the files of `make test`; each takes about 1 GB. With WORKERS=0 pytest runs them itself.
+WORKERS ?= 2
 # Rooms whose shape annotations `make test` checks at every call, for half a minute more.
 SHAPED := hornbook.models,hornbook.objectives,hornbook.generation,hornbook.evaluation,hornbook.interop
 
@@ -29,7 +31,7 @@ demo: $(STAMP)  ## the whole life of a small model, offline, in minutes
 	$(BIN)/hornbook demo --minutes $(MINUTES)
 
 test: $(STAMP)  ## every test that needs no GPU, no network and no patience
-	$(BIN)/python -m pytest -m "not slow and not gpu and not network" --jaxtyping-packages=$(SHAPED),beartype.beartype
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow and not gpu and not network" --jaxtyping-packages=$(SHAPED),beartype.beartype
 
 check: $(STAMP)  ## format, lint, types, layers and the fast tests: under two minutes, before every commit
 	$(BIN)/ruff format --check src tests

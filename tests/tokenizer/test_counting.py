@@ -132,7 +132,7 @@ def test_the_parts_of_a_sum_are_spread_over_their_slots():
         assert min(taken_quarters(counting.WordTable.sum([table], part, 8))) > 150
 
 
-@pytest.mark.parametrize("secret", [counting._SECRET, 0xC2B2AE3D27D4EB4F])
+@pytest.mark.parametrize("secret", [counting._SECRET, 0xC2B2AE3D27D4EB4F], ids=["kept", "known"])
 def test_words_made_to_collide_do_so_only_where_the_secret_is_known(secret, monkeypatch):
     """Else a megabyte of them would take seconds, and sixteen of them ten minutes."""
     monkeypatch.setattr(counting, "_SECRET", secret)
