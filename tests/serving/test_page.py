@@ -132,9 +132,11 @@ def test_a_conversation_is_held_with_its_settings(opened, stub):
     ]
     assert (first["temperature"], first["top_k"], first["seed"], first["stop"]) == (0.5, 40, 7, ["END", "FIN"])
     assert first["stream"] is True
-    assert not {"top_p", "min_p"} & set(first)
+    assert not {"top_p", "min_p", "max_tokens"} & set(first)
     page.reload()
     expect(page.get_by_label("Top-k")).to_have_value("40")
+    expect(page.locator(".turn.assistant .token.s4").first).to_have_text(ANSWER[4])
+    assert answer_of(page) == "".join(ANSWER)
 
 
 def test_an_answer_can_be_stopped_and_the_server_hears_of_it(opened, stub):
