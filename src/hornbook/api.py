@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
@@ -20,6 +20,7 @@ from hornbook.evaluation.card import EvaluationCard
 from hornbook.evaluation.diffusion_bound import evaluate_bound
 from hornbook.evaluation.perplexity import evaluate_perplexity
 from hornbook.evaluation.streams import open_stream
+from hornbook.generation.engines import Engines
 from hornbook.generation.infill import infill_text
 from hornbook.generation.text import generate_text, stream_text
 from hornbook.models.lora import merge_lora
@@ -44,6 +45,8 @@ class LanguageModel:
     step: int
     objective: Mapping[str, object]
     """What it was trained with: `kind` and settings."""
+    engines: Engines = field(default_factory=Engines, init=False, repr=False, compare=False)
+    """What decodes, kept from one call to the next."""
 
     @overload
     def generate(self, prompt: str, **settings: Setting) -> str: ...
@@ -53,7 +56,7 @@ class LanguageModel:
         """The continuation of one prompt, or of each of several (the prompt itself is not repeated).
 
         `settings` are the keys of `[generate]`: max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty,
-        stop, seed, context_overflow, decoder; `diffusion` is a table, given as its dotted keys:
+        stop, seed, context_overflow, decoder, backend, precision; `diffusion` is a table, given as its dotted keys:
         **{"diffusion.cache": "dual"}.
 
         Raises:
@@ -62,14 +65,16 @@ class LanguageModel:
         """
         config = _configure("generate", settings).generate
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        made = generate_text(self.model, self.tokenizer, prompts, config, objective=self.objective)
+        made = generate_text(
+            self.model, self.tokenizer, prompts, config, objective=self.objective, engines=self.engines
+        )
         texts = [generation.text for generation in made]
         return texts[0] if isinstance(prompt, str) else texts
 
     def stream(self, prompt: str, **settings: Setting) -> Iterator[str]:
         """The continuation of `prompt`, piece by piece as it is made; the pieces join to what `generate` returns."""
         config = _configure("generate", settings).generate
-        return stream_text(self.model, self.tokenizer, prompt, config, objective=self.objective)
+        return stream_text(self.model, self.tokenizer, prompt, config, objective=self.objective, engines=self.engines)
 
     def infill(self, template: str, **settings: Setting) -> str:
         """A text with its holes filled by a diffusion model: "Once <|mask:20|> end" has one of 20 tokens.

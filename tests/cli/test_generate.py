@@ -50,6 +50,15 @@ def test_one_json_object_a_prompt(run, capsys):
         assert isinstance(result["output"], str)
 
 
+def test_backend_and_precision_are_settings_with_flags(run, capsys):
+    [result] = generate(capsys, run, "--prompt", "the", "--backend", "torch", "--precision", "bfloat16")
+    assert (result["parameters"]["backend"], result["parameters"]["precision"]) == ("torch", "bfloat16")
+    assert main(["generate", str(run), "--prompt", "the", "--precision", "int4"]) == 2
+    assert "int8" in capsys.readouterr().err
+    assert main(["generate", str(run), "--prompt", "a", "--precision", "int8", "--set", "generate.cache=false"]) == 2
+    assert "precision has no effect with cache = false" in capsys.readouterr().err
+
+
 def test_the_same_seed_gives_the_same_text(run, capsys):
     first, again = (generate(capsys, run, "--prompt", "the")[0]["output"] for _ in range(2))
     assert first == again

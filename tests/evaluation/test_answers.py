@@ -190,7 +190,7 @@ class Parrot:
         self.answers = answers
         monkeypatch.setattr("hornbook.evaluation.exact_match.generate_text", self)
 
-    def __call__(self, model, tokenizer, prompts, config, *, objective):
+    def __call__(self, model, tokenizer, prompts, config, *, objective, engines):
         assert config.temperature == 0.0
         said = [tokenizer.decode(prompt) for prompt in prompts]
         self.asked += [(prompt, config.max_new_tokens) for prompt in said]

@@ -77,8 +77,10 @@ def begin(opened: from_checkpoint.OpenedModel, config: GenerateConfig, *, system
         GenerationError: for a system message to a model that knows none, or settings that leave no room to talk.
     """
     from hornbook.errors import GenerationError
+    from hornbook.generation.engines import Engines
     from hornbook.generation.text import stream_text
 
+    engines = Engines(from_checkpoint.note)  # kept: the next turn begins with this one, which is not read again
     model, tokenizer = opened.model, opened.tokenizer
     template = tokenizer.chat_template
     if template is None and system is not None:
@@ -90,7 +92,7 @@ def begin(opened: from_checkpoint.OpenedModel, config: GenerateConfig, *, system
         config,
         context_length=_readable(opened, config),
         answer=lambda prompt, seed: stream_text(
-            model, tokenizer, prompt, config, objective=opened.objective, seed=seed
+            model, tokenizer, prompt, config, objective=opened.objective, seed=seed, engines=engines
         ),
         system=system,
     )

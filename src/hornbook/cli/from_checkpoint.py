@@ -32,6 +32,8 @@ SAMPLING_FLAGS: dict[str, tuple[type, str]] = {
     "min_p": (float, "keep tokens at least P times as likely as the likeliest"),
     "repetition_penalty": (float, "above 1: tokens already seen become less likely"),
     "seed": (int, "the same seed gives the same text"),
+    "backend": (str, "auto, kernel (compiled, on the CPU) or torch"),
+    "precision": (str, "of the weights: float32, bfloat16 or int8"),
     "decoder": (str, "auto (by the model's objective), autoregressive or diffusion"),
 }
 """Settings of [generate] that have a flag of their own."""

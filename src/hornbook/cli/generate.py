@@ -169,9 +169,11 @@ class _Texts:
     ) -> None:
         """`repeats`: the prompt is shown before its text."""
         from hornbook.cli.run_events import RunEvents
+        from hornbook.generation.engines import Engines
         from hornbook.tracking.console import speaks_to_people
 
         self._opened = opened
+        self._engines = Engines(from_checkpoint.note)
         self._config = config
         self._infills = infills
         self._shows = shows
@@ -189,7 +191,13 @@ class _Texts:
         opened = self._opened
         for prompt, seed in requests:
             pieces = stream_text(
-                opened.model, opened.tokenizer, prompt, self._config.generate, objective=opened.objective, seed=seed
+                opened.model,
+                opened.tokenizer,
+                prompt,
+                self._config.generate,
+                objective=opened.objective,
+                seed=seed,
+                engines=self._engines,
             )
             if isinstance(prompt, str):
                 print(printable(prompt), end="", flush=True)
@@ -220,7 +228,16 @@ class _Texts:
         if self._infills:
             texts = [str(text) for text in prompts]
             return infill_text(model, tokenizer, texts, config, objective=objective, seeds=seeds, on_step=on_step)
-        return generate_text(model, tokenizer, prompts, config, objective=objective, seeds=seeds, on_step=on_step)
+        return generate_text(
+            model,
+            tokenizer,
+            prompts,
+            config,
+            objective=objective,
+            seeds=seeds,
+            on_step=on_step,
+            engines=self._engines,
+        )
 
     def compare(self, requests: list[tuple[Prompt, int]]) -> None:
         """All texts twice, with and without the cache, and what that changes."""

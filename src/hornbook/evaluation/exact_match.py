@@ -10,6 +10,7 @@ from hornbook.errors import ConfigError
 from hornbook.evaluation.candidate import Candidate
 from hornbook.evaluation.perplexity import ScoreProgress
 from hornbook.evaluation.prompts import Conversation
+from hornbook.generation.engines import Engines
 from hornbook.generation.text import generate_text
 
 SHOWN = 5
@@ -67,6 +68,7 @@ def exact_match(
     if full := [number for number, left in room.items() if left < 1]:
         raise ConfigError(f"the prompt of conversation {full[0]} fills the model's context_length = {context}")
     answered: dict[int, str] = {}
+    engines = Engines()
     for tokens, group in itertools.groupby(
         sorted(conversations, key=lambda each: room[each.number]), key=lambda each: room[each.number]
     ):
@@ -80,6 +82,7 @@ def exact_match(
                 [row.prompt for row in rows],
                 settings,
                 objective=candidate.objective,
+                engines=engines,
             )
             answered |= {row.number: each.text.strip() for row, each in zip(rows, made, strict=True)}
             if progress is not None:

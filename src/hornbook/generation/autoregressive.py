@@ -1,37 +1,37 @@
-"""Autoregressive decoding of ragged batches: read what is pending, draw one token a row, repeat.
+"""Autoregressive decoding of ragged batches: an engine reads and draws; its tokens become chunks.
 
-    Row.pending -> reader -> logits (live rows, v) -> filters -> one token a row -> Row.append (end, or slide) ->
-    TokenChunk
+    prompts -> Engine.submit -> Engine.step -> Drawn -> TokenChunk
 
-Two readers answer "what follows each row's window". CachedReader feeds only what the cache lacks: the whole prompt at
-first, one token later, half a context after a slide; all three are one case. FreshReader reads every window anew, a
-row of one length at a time without padding: slow, obvious, and the oracle that the cached one must equal.
+Without the cache, FreshReader reads every window anew, a row of one length at a time without padding, and the filters
+choose from whole rows of logits: slow, obvious, and the oracle that the engine must equal.
 """
 
-from collections.abc import Collection, Generator, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Collection, Generator, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from hornbook.config.generate import SamplingConfig
-from hornbook.generation.decoder import NO_TOKEN, TokenChunk
+from hornbook.generation.decoder import NO_TOKEN, FinishReason, TokenChunk
+from hornbook.generation.engine import Drawn, Engine, Request
+from hornbook.generation.engines import torch_engine
 from hornbook.generation.filters import choose
 from hornbook.generation.noise import row_noise
 from hornbook.generation.rows import ContextOverflow, Row, admit
-from hornbook.models.cache import KVCache
-from hornbook.models.packed import packed
 from hornbook.models.transformer import Transformer
 
 LAST = slice(-1, None)
+OpenEngine = Callable[..., Engine]
+"""Takes the model, `slots` and `max_length`."""
 
 
 class Autoregressive:
     """Decoder that draws one token after another as `sampling` says.
 
-    A row's tokens depend on its prompt, its seed and the settings alone: not on the batch or the cache, up to
-    rounding of the logits, which can matter only where the draw falls within rounding of a border between two tokens.
+    A row's tokens depend on its prompt, its seed and the settings alone: not on the batch or the cache. In float32 on
+    a CPU that is so bit for bit if the engine's backend reads rows alone, as those of `open_backend` do; otherwise up
+    to rounding of the logits, which can matter only where the draw falls within rounding of a border between tokens.
 
     `vocab_size` is the tokenizer's, where the model's was rounded up: ids from there on are never drawn, nor are
     `unused_ids` below it, which no token has.
@@ -45,12 +45,15 @@ class Autoregressive:
         context_overflow: ContextOverflow = "stop",
         vocab_size: int | None = None,
         unused_ids: Collection[int] = (),
+        open_engine: OpenEngine = torch_engine,
     ) -> None:
+        """`open_engine` gives the engine, which nobody else uses meanwhile; not used without `cache`."""
         self._sampling = sampling
         self._use_cache = cache
         self._overflow: ContextOverflow = context_overflow
         self._vocab_size = vocab_size
         self._unused_ids = frozenset(unused_ids)
+        self._open_engine = open_engine
 
     def __call__(
         self,
@@ -80,20 +83,53 @@ class Autoregressive:
     def _decode(
         self, model: Transformer, rows: list[Row], stop_ids: frozenset[int]
     ) -> Generator[TokenChunk, None, None]:
-        seen = _seen(rows, model.config.vocab_size)
         was_training = model.training
         model.eval()
         try:
-            reader: Reader = CachedReader(packed(model), rows) if self._use_cache else FreshReader(model)
-            while any(row.reason is None for row in rows):
-                yield self._step(reader, rows, seen, stop_ids, model.config.context_length)
+            if rows:
+                yield from (self._with_engine if self._use_cache else self._afresh)(model, rows, stop_ids)
         finally:
             if was_training:
                 model.train()
 
+    def _with_engine(
+        self, model: Transformer, rows: list[Row], stop_ids: frozenset[int]
+    ) -> Generator[TokenChunk, None, None]:
+        context = model.config.context_length
+        longest = max(min(context, len(row.window) + row.limit) for row in rows)
+        engine = self._open_engine(model, slots=len(rows), max_length=longest)
+        numbers = {engine.submit(self._request(row, stop_ids)): number for number, row in enumerate(rows)}
+        reasons: list[FinishReason | None] = [None] * len(rows)
+        try:
+            while None in reasons:
+                if drawn := engine.step():
+                    yield _chunk(drawn, numbers, reasons)
+        finally:
+            for ticket in numbers:
+                engine.cancel(ticket)
+
+    def _request(self, row: Row, stop_ids: frozenset[int]) -> Request:
+        return Request(
+            tokens=row.tokens,
+            max_new_tokens=row.limit,
+            stop_ids=stop_ids,
+            sampling=self._sampling,
+            seed=row.seed,
+            vocab_size=self._vocab_size,
+            unused_ids=self._unused_ids,
+            context_overflow=self._overflow,
+        )
+
+    def _afresh(
+        self, model: Transformer, rows: list[Row], stop_ids: frozenset[int]
+    ) -> Generator[TokenChunk, None, None]:
+        reader, seen = FreshReader(model), _seen(rows, model.config.vocab_size)
+        while any(row.reason is None for row in rows):
+            yield self._step(reader, rows, seen, stop_ids, model.config.context_length)
+
     def _step(
         self,
-        reader: "Reader",
+        reader: "FreshReader",
         rows: list[Row],
         seen: Bool[Tensor, "b v"],
         stop_ids: frozenset[int],
@@ -134,15 +170,6 @@ class Autoregressive:
         return torch.tensor([i for i in ids if i not in self._unused_ids], device=logits.device)
 
 
-@runtime_checkable
-class Reader(Protocol):
-    """Turns rows into the logits of their next tokens."""
-
-    def next_logits(self, rows: list[Row]) -> Float[Tensor, "live v"]:
-        """Logits after each row's window; `rows` are those of the last call, in order, without the finished ones."""
-        ...
-
-
 class FreshReader:
     """Reads every window from its start, with no cache and no padding: rows of one length together."""
 
@@ -162,54 +189,16 @@ class FreshReader:
         return torch.stack([found[number] for number in range(len(rows))])
 
 
-class CachedReader:
-    """Reads only what the KV cache lacks.
-
-    A shorter row is padded by repeating its last token at that token's own position: the repeats write the same cache
-    entry again, need no slot beyond the context, and put every row's last real token in the last column.
-    """
-
-    def __init__(self, model: Transformer, rows: list[Row]) -> None:
-        weight = model.token_embedding.weight
-        longest = max((len(row.window) + row.limit for row in rows), default=1)
-        self._model = model
-        self._device = weight.device
-        self._rows = rows
-        self._cache = KVCache(
-            model.config,
-            len(rows),
-            min(longest, model.config.context_length),
-            dtype=weight.dtype,
-            device=weight.device,
-        )
-
-    @torch.inference_mode()
-    def next_logits(self, rows: list[Row]) -> Float[Tensor, "live v"]:
-        """Logits after each row's window; afterwards the cache holds the whole windows."""
-        self._drop_finished(rows)
-        pending = [row.pending for row in rows]
-        width = max(len(tokens) for tokens in pending)
-        tokens = torch.tensor([_fill(own, width) for own in pending], device=self._device)
-        positions = torch.tensor(
-            [_fill(range(row.cached, row.cached + len(own)), width) for row, own in zip(rows, pending, strict=True)],
-            device=self._device,
-        )
-        self._cache.truncate(positions[:, 0])  # a row that slid starts again
-        logits: Tensor = self._model(tokens, positions=positions, cache=self._cache, only=LAST)
-        self._cache.advance(positions[:, -1] + 1 - positions[:, 0])
-        for row, own in zip(rows, pending, strict=True):
-            row.cached += len(own)
-        return logits[:, 0]
-
-    def _drop_finished(self, rows: list[Row]) -> None:
-        if len(rows) < len(self._rows):
-            kept = [number for number, old in enumerate(self._rows) if any(old is row for row in rows)]
-            self._cache.reorder(torch.tensor(kept, device=self._device))
-            self._rows = rows
-
-
-def _fill(own: Sequence[int], width: int) -> list[int]:
-    return [*own, *[own[-1]] * (width - len(own))]
+def _chunk(drawn: list[Drawn], numbers: dict[int, int], reasons: list[FinishReason | None]) -> TokenChunk:
+    """What one step has drawn; `reasons` is updated. Rows that wait, or whose prompt is being read, have no token."""
+    tokens, scores = [[NO_TOKEN] for _ in reasons], [[0.0] for _ in reasons]
+    for one in drawn:
+        number = numbers[one.ticket]
+        tokens[number], scores[number], reasons[number] = [one.token], [one.logprob], one.reason
+    finished = torch.tensor([reason is not None for reason in reasons])
+    return TokenChunk(
+        tokens=torch.tensor(tokens), finished=finished, reasons=tuple(reasons), logprobs=torch.tensor(scores)
+    )
 
 
 def _seen(rows: list[Row], vocab_size: int) -> Bool[Tensor, "b v"]:

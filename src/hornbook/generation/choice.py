@@ -1,5 +1,6 @@
 """Which decoder serves a model: by the settings, and by the objective that it was trained with."""
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Literal
@@ -10,6 +11,7 @@ from hornbook.errors import GenerationError
 from hornbook.generation.autoregressive import Autoregressive
 from hornbook.generation.block_diffusion import BlockDiffusion
 from hornbook.generation.denoising import DenoiseStep
+from hornbook.generation.engines import Engines, EngineSource
 from hornbook.tokenizer.tokenizer import Tokenizer
 
 NEXT_TOKEN: Mapping[str, object] = MappingProxyType({"kind": "next_token"})
@@ -49,8 +51,11 @@ def choose_decoder(
     objective: Mapping[str, object] = NEXT_TOKEN,
     *,
     on_step: Callable[[DenoiseStep], None] | None = None,
+    engines: EngineSource | None = None,
 ) -> Autoregressive | BlockDiffusion:
     """The decoder that `config` asks for, of a model trained with `objective`; `on_step` hears of denoising steps.
+
+    `engines` gives an autoregressive decoder its engine; by default a new one, as `config` asks.
 
     Raises:
         GenerationError: for a decoder that the model was not trained for, a diffusion decoder without a mask token,
@@ -71,6 +76,7 @@ def choose_decoder(
         context_overflow=config.context_overflow,
         vocab_size=tokenizer.vocab_size,
         unused_ids=tokenizer.unused_ids,
+        open_engine=functools.partial(engines or Engines(), config=config),
     )
 
 

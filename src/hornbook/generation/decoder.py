@@ -20,7 +20,8 @@ NO_TOKEN = -1
 class TokenChunk:
     """The next n tokens of each row, on the CPU.
 
-    n is 1 for autoregressive decoding. A row that was finished before this chunk holds NO_TOKEN. The stop token
+    n is 1 for autoregressive decoding. A row that was finished before this chunk, or whose
+    prompt is still being read, holds NO_TOKEN. The stop token
     itself is a token of its row. `finished` and `reasons` speak of the state after this chunk; a reason is None until
     its row ends: `stop` after a stop token, `length` when max_new_tokens or the context is used up.
     """

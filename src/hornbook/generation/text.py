@@ -18,6 +18,7 @@ from hornbook.errors import GenerationError
 from hornbook.generation.choice import NEXT_TOKEN, choose_decoder
 from hornbook.generation.decoder import NO_TOKEN, FinishReason, TokenChunk
 from hornbook.generation.denoising import DenoiseStep
+from hornbook.generation.engines import EngineSource
 from hornbook.generation.stops import StopScanner
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
@@ -130,16 +131,19 @@ def stream_text(
     objective: Mapping[str, object] = NEXT_TOKEN,
     seed: int | None = None,
     on_step: Callable[[DenoiseStep], None] | None = None,
+    engines: EngineSource | None = None,
 ) -> TextStream:
     """The continuation of `prompt`, piece by piece; the pieces join to `generate_text`'s text. Default seed: config's.
 
-    A diffusion decoder settles a block at a time; `on_step` hears of its steps.
+    A diffusion decoder settles a block at a time; `on_step` hears of its steps. `engines`: as `generate_text`.
 
     Raises:
         GenerationError: as `generate_text`, at once for the prompt and at the first piece for the model.
     """
     seeds = None if seed is None else [seed]
-    return TextStream(_Batch(model, tokenizer, [prompt], config, objective=objective, seeds=seeds, on_step=on_step))
+    return TextStream(
+        _Batch(model, tokenizer, [prompt], config, objective=objective, seeds=seeds, on_step=on_step, engines=engines)
+    )
 
 
 def generate_text(
@@ -151,6 +155,7 @@ def generate_text(
     objective: Mapping[str, object] = NEXT_TOKEN,
     seeds: Sequence[int] | None = None,
     on_step: Callable[[DenoiseStep], None] | None = None,
+    engines: EngineSource | None = None,
 ) -> list[Generation]:
     """The continuation of each prompt, decoded together; every row is what it would be alone.
 
@@ -158,14 +163,17 @@ def generate_text(
     texts or all ids. `seeds` holds one integer a row (default: config.seed for each, so equal prompts give equal
     texts). config.prompts is not read.
     The decoder is chosen by config and `objective`, what the model was trained with; `on_step` hears of the steps of a
-    diffusion decoder.
+    diffusion decoder. `engines` gives an autoregressive one its engine: one that is kept finds the beginning of a
+    conversation again; by default a new one is opened, as config asks.
 
     Raises:
         GenerationError: for a prompt that does not fit, an empty prompt where the tokenizer has no end-of-text token,
             an empty stop string, a tokenizer larger than the model, a model whose logits are not finite, or settings
             that the decoder cannot honour.
     """
-    batch = _Batch(model, tokenizer, prompts, config, objective=objective, seeds=seeds, on_step=on_step)
+    batch = _Batch(
+        model, tokenizer, prompts, config, objective=objective, seeds=seeds, on_step=on_step, engines=engines
+    )
     for _ in batch.pieces():
         pass
     return batch.results()
@@ -184,6 +192,7 @@ class _Batch:
         objective: Mapping[str, object],
         seeds: Sequence[int] | None = None,
         on_step: Callable[[DenoiseStep], None] | None = None,
+        engines: EngineSource | None = None,
     ) -> None:
         if "" in config.stop:
             raise GenerationError(
@@ -195,7 +204,7 @@ class _Batch:
         self._rows = [RowText(tokenizer, config.stop, after=ids) for ids in self._ids]
         self._context = model.config.context_length
         self._started = time.perf_counter()
-        decode = choose_decoder(config, tokenizer, objective, on_step=on_step)
+        decode = choose_decoder(config, tokenizer, objective, on_step=on_step, engines=engines)
         in_ids = bool(prompts) and not isinstance(prompts[0], str)
         self._chunks = decode(
             model,

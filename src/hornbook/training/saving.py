@@ -18,6 +18,7 @@ from hornbook.distributed.full_state import FullState
 from hornbook.distributed.process_group import Processes
 from hornbook.distributed.strategy import Strategy
 from hornbook.errors import ConfigError, GenerationError, TokenizerError
+from hornbook.generation.engines import torch_engine
 from hornbook.generation.text import Prompt, check_requests, generate_text
 from hornbook.models.lora import add_lora
 from hornbook.models.transformer import Transformer
@@ -202,7 +203,9 @@ class Sampler:
             model = whole_model(self.learner)
             if model is None:
                 return []
-            made = generate_text(model, self.tokenizer, self.prompts, self.config, objective=self.objective)
+            made = generate_text(
+                model, self.tokenizer, self.prompts, self.config, objective=self.objective, engines=torch_engine
+            )
         return [generation.prompt + generation.text for generation in made]
 
 
