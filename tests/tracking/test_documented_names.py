@@ -27,7 +27,7 @@ ELSEWHERE = {
 """Documented names that this run need not have."""
 ON_STDOUT = (
     *("progress", "compare_cache", "sweep_point", "sweep_submission", "sweep_result"),
-    *("export", "import"),
+    *("export", "import", "serve", "request"),
     *("verify_parallel", "scaling_measured", "scaling_simulated"),
 )
 OTHER_EVENTS = ("skipped", "notice", "mixture", "eval", "generate", *ON_STDOUT)

@@ -29,6 +29,7 @@ VERBS = {
     "verify-parallel": ("hornbook.cli.verify_parallel", "whether many processes train as one; how they scale"),
     "generate": ("hornbook.cli.generate", "continue prompts"),
     "chat": ("hornbook.cli.chat", "talk to a model in the terminal"),
+    "serve": ("hornbook.cli.serve", "models over HTTP, as OpenAI's clients speak it, and a page to talk to them"),
     "eval": ("hornbook.cli.eval", "measure a model: perplexity, answers, preferences"),
     "export": ("hornbook.cli.export", "write a checkpoint in the form of another system"),
     "import": ("hornbook.cli.import_", "make a checkpoint of another system's files"),

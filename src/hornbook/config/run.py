@@ -14,6 +14,7 @@ from hornbook.config.lora import LoraConfig
 from hornbook.config.model import ModelTable
 from hornbook.config.objective import NextTokenConfig, ObjectiveConfig
 from hornbook.config.optim import AdamWConfig, CosineSchedule, OptimConfig, ScheduleConfig
+from hornbook.config.serve import ServeConfig
 from hornbook.config.sweep import SweepConfig
 from hornbook.config.table import Table
 from hornbook.config.tokenizer import TokenizerConfig
@@ -61,6 +62,7 @@ class Config(Table):
     tracking: TrackingConfig = TrackingConfig()
     generate: GenerateConfig = GenerateConfig()
     eval: EvalConfig = EvalConfig()
+    serve: ServeConfig = ServeConfig()
     sweep: SweepConfig | None = None
 
     @model_validator(mode="after")
