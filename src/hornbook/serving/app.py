@@ -165,7 +165,7 @@ class _Routes:
     ) -> Response:
         metrics = self._metrics.models[desk.served.name]
         completion = Completion(desk, order, body, form, metrics, self._config.timeout_seconds)
-        return await (completion.stream() if body.stream else completion.whole(request))
+        return await (completion.stream(request) if body.stream else completion.whole(request))
 
     async def tokenize(self, body: TokenizeBody) -> dict[str, object]:
         """A text, or a conversation, as a model reads it."""

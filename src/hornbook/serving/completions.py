@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request, Response
@@ -18,6 +18,10 @@ from hornbook.serving.metrics import ModelMetrics
 from hornbook.serving.refusals import Refusal, error_body
 
 DONE = b"data: [DONE]\n\n"
+GONE = Response(status_code=499)
+"""What is written down of a client that went away; nobody reads it."""
+
+T = TypeVar("T")
 
 
 class Completion:
@@ -47,18 +51,29 @@ class Completion:
         Raises:
             Refusal: if it cannot be given, or takes too long.
         """
-        making = asyncio.ensure_future(self._make())
+        made = await self._unless_gone(self._make(), request)
+        return GONE if made is None else Response(orjson.dumps(made), media_type="application/json")
+
+    async def _unless_gone(self, making: Coroutine[Any, Any, T], request: Request) -> T | None:
+        """What is made; None if the client went away before.
+
+        Raises:
+            Refusal: if that takes too long.
+        """
+        task = asyncio.ensure_future(making)
         leaving = asyncio.ensure_future(_gone(request.receive))
         try:
-            await asyncio.wait({making, leaving}, timeout=self._seconds, return_when=asyncio.FIRST_COMPLETED)
-            if making.done():
-                return _json(making.result())
+            await asyncio.wait({task, leaving}, timeout=self._left, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
             self._metrics.cancelled += 1
             if leaving.done():
-                return Response(status_code=499)
-            raise self._too_slow()
+                return None
+            raise Refusal(
+                504, f"the answer took longer than {self._seconds:g} seconds; ask for fewer tokens", code="timeout"
+            )
         finally:
-            await _ended(making, leaving)
+            await _ended(task, leaving)
 
     async def _make(self) -> Object:
         async for event in self._events():
@@ -66,29 +81,19 @@ class Completion:
                 self._answer.take(event)
         return self._answer.whole()
 
-    async def stream(self) -> Response:
+    async def stream(self, request: Request) -> Response:
         """The answer as it is made; what goes wrong before its first event is an ordinary refusal.
 
         Raises:
             Refusal: as `whole`.
         """
         events = self._events()
-        try:
-            async with asyncio.timeout(self._seconds):
-                first = await anext(events)
-        except TimeoutError:
-            self._metrics.cancelled += 1
-            raise self._too_slow() from None
-        return EventStream(self._written(first, events), self._left)
+        first = await self._unless_gone(anext(events), request)
+        return GONE if first is None else EventStream(self._written(first, events), self._left)
 
     @property
     def _left(self) -> float:
         return max(0.0, self._seconds - (time.perf_counter() - self._started))
-
-    def _too_slow(self) -> Refusal:
-        return Refusal(
-            504, f"the answer took longer than {self._seconds:g} seconds; ask for fewer tokens", code="timeout"
-        )
 
     async def _events(self) -> AsyncGenerator[Event, None]:
         """The desk's, counted and timed."""
@@ -188,7 +193,3 @@ async def _ended(*tasks: "asyncio.Future[Any]") -> None:
 
 def _event(value: Object) -> bytes:
     return b"data: " + orjson.dumps(value) + b"\n\n"
-
-
-def _json(value: Object) -> Response:
-    return Response(orjson.dumps(value), media_type="application/json")
