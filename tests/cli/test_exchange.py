@@ -2,31 +2,45 @@
 
 import json
 
+import pytest
+
 from hornbook import api
 from hornbook.checkpoint.load import load_checkpoint
 from hornbook.cli.main import main
-from tiny_checkpoint import save, tiny_tokenizer
+from tiny_checkpoint import save
+from tiny_run import make_run
 
 
 def events(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_checkpoint_goes_out_and_comes_back(tmp_path, capsys):
-    checkpoint = save(tmp_path, 3, tokenizer=tiny_tokenizer())
+@pytest.fixture(autouse=True)
+def without_transformers(monkeypatch):
+    """It takes five seconds to import; tests/interop compare with it."""
+    monkeypatch.setattr("hornbook.interop.hf_check.importlib.util.find_spec", lambda name: None)
+
+
+def test_a_run_goes_out_and_comes_back(tmp_path, capsys):
+    checkpoint = make_run(tmp_path)
+    capsys.readouterr()
     assert main(["export", "hf", str(checkpoint), str(tmp_path / "out")]) == 0
     (told,) = events(capsys)
-    assert (told["event"], told["form"], told["layout"]) == ("export", "hf", "llama")
+    assert (told["event"], told["form"], told["layout"], told["checked_by"]) == ("export", "hf", "llama", "hornbook")
+    assert told["largest_difference"] == 0.0
     assert main(["import", "hf", str(tmp_path / "out"), str(tmp_path / "back")]) == 0
     (told,) = events(capsys)
-    assert (told["event"], told["vocab_size"], told["notes"]) == ("import", 260, [])
+    assert (told["event"], told["notes"]) == ("import", [])
     before, after = api.load(checkpoint), api.load(tmp_path / "back")
+    assert told["tokenizer_ids"] == before.tokenizer.vocab_size
     weights = after.model.state_dict()
     assert all(tensor.equal(weights[name]) for name, tensor in before.model.state_dict().items())
 
 
 def test_nothing_is_written_over(tmp_path, capsys):
     checkpoint = save(tmp_path, 3)
+    assert main(["import", "hf", str(tmp_path / "nowhere"), str(tmp_path / "out")]) == 2
+    assert "nowhere: no such directory; expected one with config.json" in capsys.readouterr().err
     (tmp_path / "out").mkdir()
     assert main(["export", "hf", str(checkpoint), str(tmp_path / "out")]) == 2
     assert "out: exists already" in capsys.readouterr().err

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from hornbook.errors import CheckpointError
-from hornbook.interop.hf import config_from_hf, load_hf_directory, weights_from_hf
+from hornbook.interop.hf import load_hf_directory, weights_from_hf
+from hornbook.interop.hf_config import config_from_hf
 from hornbook.models.transformer import Transformer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -34,12 +35,24 @@ GPT2 = {
 }
 
 
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+
+
 def theirs(config):
     """A randomly initialised model of transformers, every parameter moved off its 0 or 1."""
     transformers = pytest.importorskip("transformers")
     kinds = {
         "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
         "gpt2": (transformers.GPT2Config, transformers.GPT2LMHeadModel),
+        "mistral": (transformers.MistralConfig, transformers.MistralForCausalLM),
+        "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
+        "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
     }
     config_class, model_class = kinds[config["model_type"]]
     settings = {key: value for key, value in config.items() if key != "model_type"}
@@ -60,6 +73,13 @@ SHAPES = [
     {**LLAMA, "attention_bias": True},
     {**LLAMA, "mlp_bias": True},
     {**LLAMA, "rope_parameters": {"rope_type": "default", "rope_theta": 77.0}},
+    {**LLAMA, "rope_scaling": {"type": "linear", "factor": 4.0}},
+    {**LLAMA, "rope_parameters": {**LLAMA3, "rope_theta": 500.0}},
+    {**LLAMA, "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8}},
+    {**LLAMA, "model_type": "mistral", "sliding_window": None},
+    {**LLAMA, "model_type": "qwen2", "tie_word_embeddings": True},
+    {**LLAMA, "model_type": "qwen3", "head_dim": 8},
+    {**LLAMA, "model_type": "qwen3", "head_dim": 8, "attention_bias": True},
     GPT2,
     {**GPT2, "tie_word_embeddings": False, "n_inner": 20, "layer_norm_epsilon": 1e-2},
     {**GPT2, "activation_function": "gelu"},
@@ -68,7 +88,7 @@ SHAPES = [
 
 
 def label(config):
-    standard = LLAMA if config["model_type"] == "llama" else GPT2
+    standard = GPT2 if config["model_type"] == "gpt2" else LLAMA
     changes = [f"{key}={value}" for key, value in config.items() if standard.get(key) != value]
     return " ".join([config["model_type"], *changes])
 
@@ -115,6 +135,13 @@ def test_older_files_have_other_prefixes_and_buffers():
     torch.testing.assert_close(model(tokens), reference(tokens).logits, rtol=1e-5, atol=1e-5)
 
 
+def test_attention_that_slides_has_the_context_of_its_window():
+    config = {**LLAMA, "model_type": "mistral", "sliding_window": 8}
+    assert config_from_hf(config).context_length == 8
+    assert config_from_hf({**config, "model_type": "qwen2"}).context_length == 32
+    assert config_from_hf({**config, "model_type": "qwen2", "use_sliding_window": True}).context_length == 8
+
+
 def test_the_rotary_base_is_found_where_each_version_puts_it():
     assert config_from_hf(LLAMA).rope_theta == 10_000.0
     assert config_from_hf({**LLAMA, "rope_theta": 5}).rope_theta == 5.0
@@ -125,11 +152,12 @@ def test_the_rotary_base_is_found_where_each_version_puts_it():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({}, "model_type = None; expected one of gpt2, llama"),
+        ({}, "model_type = None; expected one of gpt2, llada, llama, mistral, qwen2, qwen3"),
         ({**LLAMA, "model_type": "mamba"}, "model_type = 'mamba'"),
         ({**LLAMA, "hidden_act": "relu"}, "hidden_act = 'relu' is not supported; expected 'silu'"),
-        ({**LLAMA, "rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_type = 'linear' is not supported"),
-        ({**LLAMA, "rope_parameters": {"rope_type": "llama3"}}, "rope_type = 'llama3' is not supported"),
+        ({**LLAMA, "rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_type = 'dynamic' is not supported"),
+        ({**LLAMA, "rope_parameters": {"rope_type": "longrope"}}, "rope_type = 'longrope' is not supported"),
+        ({**LLAMA, "rope_parameters": {"rope_type": "llama3"}}, "factor is missing"),
         ({**LLAMA, "rope_parameters": {"partial_rotary_factor": 0.5}}, "partial_rotary_factor = 0.5"),
         ({key: LLAMA[key] for key in LLAMA if key != "intermediate_size"}, "intermediate_size is missing"),
         ({**LLAMA, "hidden_size": "16"}, "hidden_size = '16'; expected a positive integer"),

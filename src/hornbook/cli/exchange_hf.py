@@ -10,6 +10,7 @@ from hornbook.cli.exchange_view import add_checkpoint, open_checkpoint, tell_exp
 if TYPE_CHECKING:
     import argparse
 
+LAYOUTS = ("llama", "qwen2", "qwen3", "gpt2", "llada")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -20,14 +21,19 @@ def add_export(forms: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     add_checkpoint(form)
     form.add_argument("out", type=Path, metavar="OUT", help="a directory that does not exist yet")
     form.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights (default: float32)")
+    form.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        help="the architecture to write; default: the one that fits (docs/interop.md)",
+    )
     form.set_defaults(carry_out=_export)
 
 
 def add_import(forms: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare `import hf`."""
-    text = "a directory as transformers writes it: Llama, GPT-2 and what is built like them"
+    text = "a directory as transformers writes it: Llama, Mistral, Qwen 2 and 3, GPT-2 and LLaDA"
     form = forms.add_parser("hf", help=text, description=text)
-    form.add_argument("source", metavar="SOURCE", help="the directory")
+    form.add_argument("source", metavar="SOURCE", help="the directory, or OWNER/NAME on the Hugging Face hub")
     form.add_argument("out", type=Path, metavar="OUT", help="the checkpoint to write, which does not exist yet")
     form.set_defaults(carry_out=_import)
 
@@ -35,13 +41,15 @@ def add_import(forms: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 def _export(args: argparse.Namespace) -> None:
     from hornbook.interop.hf_export import export_hf
 
-    written = export_hf(open_checkpoint(args), args.out, dtype=args.dtype)
+    written = export_hf(open_checkpoint(args), args.out, dtype=args.dtype, layout=args.layout)
     tell_export("hf", args.out, **written)
 
 
 def _import(args: argparse.Namespace) -> None:
     from hornbook.interop.hf import import_hf
+    from hornbook.interop.hf_hub import find_hf
     from hornbook.interop.imported import save_imported
 
-    imported = import_hf(Path(args.source))
+    path, source = find_hf(args.source)
+    imported = import_hf(path, source)
     tell_import("hf", save_imported(imported, args.out), imported)

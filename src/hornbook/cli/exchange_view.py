@@ -33,12 +33,15 @@ def open_checkpoint(args: argparse.Namespace) -> Checkpoint:
 
 
 def tell_export(form: str, out: Path, **facts: Any) -> None:
-    """Say what was written where."""
+    """Say what was written where; `notes`, if given, are lines that people should read."""
+    from hornbook.cli.from_checkpoint import note
     from hornbook.tracking.console import emit, speaks_to_people
 
     if speaks_to_people():
         print(f"{out}: written in the form {form}")
         _print_facts(facts)
+        for line in facts.get("notes", ()):
+            note(line)
     emit("export", form=form, path=str(out), **facts)
 
 
@@ -60,7 +63,7 @@ def tell_import(form: str, out: Path, imported: Imported) -> None:
     }
     if speaks_to_people():
         print(f'{out}: a checkpoint; `hornbook generate {out} "Once"` continues a text')
-        _print_facts({name: value for name, value in facts.items() if name != "notes"})
+        _print_facts(facts)
         for line in imported.notes:
             note(line)
     emit("import", form=form, path=str(out), **facts)
@@ -68,4 +71,6 @@ def tell_import(form: str, out: Path, imported: Imported) -> None:
 
 def _print_facts(facts: dict[str, Any]) -> None:
     for name, value in facts.items():
+        if name == "notes":
+            continue
         print(f"  {name.replace('_', ' ')}: {f'{value:,}' if isinstance(value, int) else value}")

@@ -18,6 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from hornbook.config.model import ModelConfig
+from hornbook.config.rope import LinearScaling, Llama3Scaling, RopeScaling, YarnScaling
 from hornbook.errors import CheckpointError
 
 LAYOUTS = ("llama", "qwen2", "qwen3", "gpt2", "llada")
@@ -26,7 +27,7 @@ LAYOUTS = ("llama", "qwen2", "qwen3", "gpt2", "llada")
 ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu": "relu", "relu2": "relu2"}
 """Of ours without a gate, as they call it."""
 
-_QKV, _OUT, _MLP = (".q_proj.bias", ".k_proj.bias", ".v_proj.bias"), (".o_proj.bias",), ("feed_forward.",)
+_QKV = (".q_proj.bias", ".k_proj.bias", ".v_proj.bias")
 
 
 def layout_for(config: ModelConfig, weights: Mapping[str, Tensor], *, diffusion: bool) -> str:
@@ -52,10 +53,23 @@ def layout_for(config: ModelConfig, weights: Mapping[str, Tensor], *, diffusion:
 
 def biased_parts(weights: Mapping[str, Tensor]) -> set[str]:
     """Where biases are not all zero: some of qkv, out and mlp."""
-    found = {name for name, tensor in weights.items() if name.endswith(".bias") and bool(tensor.any())}
-    parts = {"qkv": _QKV, "out": _OUT, "mlp": ()}
-    where = {part for part, ends in parts.items() if any(name.endswith(ends) for name in found)}
-    return where | ({"mlp"} if any(_MLP[0] in name for name in found) else set())
+    return {bias_part(name) for name, tensor in weights.items() if name.endswith("_proj.bias") and bool(tensor.any())}
+
+
+def bias_part(name: str) -> str:
+    """Which of the three a bias of a linear layer belongs to."""
+    return "qkv" if name.endswith(_QKV) else "out" if name.endswith(".o_proj.bias") else "mlp"
+
+
+def biases_written(layout: str, config: ModelConfig, biases: set[str]) -> set[str]:
+    """The parts whose biases this layout holds, for a model whose biases are not zero in `biases`."""
+    if layout == "gpt2":
+        return {"qkv", "out", "mlp"}
+    if not config.bias or layout == "qwen3":
+        return set()
+    if layout == "llama":  # trained biases may all be zero at the start: then none is left out
+        return {"qkv", "out"} if biases and "mlp" not in biases else {"qkv", "out", "mlp"}
+    return {"qkv"}
 
 
 def misfits_of(layout: str, config: ModelConfig, weights: Mapping[str, Tensor]) -> list[str]:
@@ -70,6 +84,11 @@ def misfits_of(layout: str, config: ModelConfig, weights: Mapping[str, Tensor]) 
     if layout == "gpt2":
         if config.n_kv_heads != config.n_heads:
             problems.append(f"n_kv_heads = {config.n_kv_heads} (it has as many as heads, {config.n_heads})")
+        if config.head_dim * config.n_heads != config.d_model:
+            problems.append(f"head_dim = {config.head_dim} (it has d_model / n_heads)")
+    if layout == "llada":
+        if config.rope_scaling is not None:
+            problems.append("rope_scaling (it has none)")
         if config.head_dim * config.n_heads != config.d_model:
             problems.append(f"head_dim = {config.head_dim} (it has d_model / n_heads)")
     allowed = {"qwen2": {"qkv"}, "qwen3": set[str](), "llada": {"qkv"}}.get(layout)
@@ -109,51 +128,41 @@ def config_to_hf(
     biases: as `biased_parts` gives them.
     ids: of special tokens, such as bos_token_id.
     """
-    body = {"llama": _llama, "qwen2": _qwen2, "qwen3": _qwen3, "gpt2": _gpt2}[layout]
+    written = biases_written(layout, config, biases)
+    content = {"llada": _llada, "gpt2": _gpt2}.get(layout, _rotary)(config)
+    match layout:
+        case "llama":
+            content["attention_bias"] = "out" in written
+            content["mlp_bias"] = "mlp" in written
+        case "qwen3":
+            content["attention_bias"] = False
+        case "llada":
+            content["include_qkv_bias"] = "qkv" in written
+    tied = "weight_tying" if layout == "llada" else "tie_word_embeddings"
     return {
-        **body(config, biases),
+        "architectures": [_CLASSES[layout]],
+        "model_type": layout,
+        **content,
         **ids,
         "vocab_size": config.vocab_size,
-        "tie_word_embeddings": config.tie_embeddings,
-        "initializer_range": 0.02,
-        "use_cache": True,
+        tied: config.tie_embeddings,
+        "use_cache": layout != "llada",
         "dtype": dtype,
         "torch_dtype": dtype,
     }
 
 
-def _llama(config: ModelConfig, biases: set[str]) -> dict[str, Any]:
-    # Trained biases may all be zero at the start: then none is left out.
-    has_mlp = config.bias and ("mlp" in biases or not biases)
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "attention_bias": config.bias,
-        "mlp_bias": has_mlp,
-        **_rotary_body(config),
-    }
+_CLASSES = {
+    "llama": "LlamaForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "gpt2": "GPT2LMHeadModel",
+    "llada": "LLaDAModelLM",
+}
 
 
-def _qwen2(config: ModelConfig, biases: set[str]) -> dict[str, Any]:
-    return {
-        "architectures": ["Qwen2ForCausalLM"],
-        "model_type": "qwen2",
-        "use_sliding_window": False,
-        **_rotary_body(config),
-    }
-
-
-def _qwen3(config: ModelConfig, biases: set[str]) -> dict[str, Any]:
-    return {
-        "architectures": ["Qwen3ForCausalLM"],
-        "model_type": "qwen3",
-        "attention_bias": False,
-        "use_sliding_window": False,
-        **_rotary_body(config),
-    }
-
-
-def _rotary_body(config: ModelConfig) -> dict[str, Any]:
+def _rotary(config: ModelConfig) -> dict[str, Any]:
+    scaling = None if config.rope_scaling is None else _rope_scaling(config.rope_scaling)
     return {
         "hidden_size": config.d_model,
         "intermediate_size": config.d_ff,
@@ -165,16 +174,39 @@ def _rotary_body(config: ModelConfig) -> dict[str, Any]:
         "max_position_embeddings": config.context_length,
         "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope_theta,
-        "rope_scaling": None,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
+        "rope_scaling": scaling,
+        "rope_parameters": {**(scaling or {"rope_type": "default"}), "rope_theta": config.rope_theta},
         "attention_dropout": 0.0,
     }
 
 
-def _gpt2(config: ModelConfig, biases: set[str]) -> dict[str, Any]:
+def _rope_scaling(scaling: RopeScaling) -> dict[str, Any]:
+    match scaling:
+        case LinearScaling():
+            return {"rope_type": "linear", "factor": scaling.factor}
+        case Llama3Scaling():
+            return {
+                "rope_type": "llama3",
+                "factor": scaling.factor,
+                "original_max_position_embeddings": scaling.original_context_length,
+                "low_freq_factor": scaling.low_freq_factor,
+                "high_freq_factor": scaling.high_freq_factor,
+            }
+        case YarnScaling():
+            given = {} if scaling.attention_factor is None else {"attention_factor": scaling.attention_factor}
+            return {
+                "rope_type": "yarn",
+                "factor": scaling.factor,
+                "original_max_position_embeddings": scaling.original_context_length,
+                "beta_fast": scaling.beta_fast,
+                "beta_slow": scaling.beta_slow,
+                "truncate": scaling.truncate,
+                **given,
+            }
+
+
+def _gpt2(config: ModelConfig) -> dict[str, Any]:
     return {
-        "architectures": ["GPT2LMHeadModel"],
-        "model_type": "gpt2",
         "n_embd": config.d_model,
         "n_layer": config.n_layers,
         "n_head": config.n_heads,
@@ -186,4 +218,45 @@ def _gpt2(config: ModelConfig, biases: set[str]) -> dict[str, Any]:
         "attn_pdrop": 0.0,
         "embd_pdrop": 0.0,
         "resid_pdrop": 0.0,
+    }
+
+
+def _llada(config: ModelConfig) -> dict[str, Any]:
+    """As GSAI-ML/LLaDA-8B-Base writes it; its remote code reads these keys and names."""
+    return {
+        "d_model": config.d_model,
+        "n_layers": config.n_layers,
+        "n_heads": config.n_heads,
+        "n_kv_heads": config.n_kv_heads,
+        "mlp_hidden_size": config.d_ff,
+        "mlp_ratio": 4,
+        "max_sequence_length": config.context_length,
+        "embedding_size": config.vocab_size,
+        "activation_type": "silu",
+        "block_type": "llama",
+        "block_group_size": 1,
+        "layer_norm_type": "rms",
+        "layer_norm_with_affine": True,
+        "rms_norm_eps": config.norm_eps,
+        "bias_for_layer_norm": False,
+        "attention_layer_norm": False,
+        "attention_layer_norm_with_affine": True,
+        "include_bias": False,
+        "rope": True,
+        "rope_full_precision": True,
+        "rope_theta": config.rope_theta,
+        "alibi": False,
+        "alibi_bias_max": 8.0,
+        "input_emb_norm": False,
+        "multi_query_attention": None,
+        "scale_logits": False,
+        "flash_attention": False,
+        "attention_dropout": 0.0,
+        "embedding_dropout": 0.0,
+        "residual_dropout": 0.0,
+        "init_device": "meta",
+        "init_fn": "mitchell",
+        "init_std": 0.02,
+        "init_cutoff_factor": None,
+        "precision": "amp_bf16",
     }

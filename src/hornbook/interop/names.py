@@ -49,6 +49,8 @@ LLAMA: tuple[Rule, ...] = (
         ("lm_head.weight", "head.weight"),
         ("model.layers.{n}.input_layernorm.weight", "layers.{n}.attention_norm.weight"),
         ("model.layers.{n}.post_attention_layernorm.weight", "layers.{n}.feed_forward_norm.weight"),
+        ("model.layers.{n}.self_attn.q_norm.weight", "layers.{n}.attention.q_norm.weight"),  # Qwen 3 has these two
+        ("model.layers.{n}.self_attn.k_norm.weight", "layers.{n}.attention.k_norm.weight"),
     ),
     *_with_bias(
         _pairs(
@@ -89,7 +91,34 @@ GPT2: tuple[Rule, ...] = (
     ),
 )
 
-TABLES: dict[str, tuple[Rule, ...]] = {"llama": LLAMA, "gpt2": GPT2}
+_BLOCK = "model.transformer.blocks.{n}"
+
+LLADA: tuple[Rule, ...] = (
+    *_pairs(
+        ("model.transformer.wte.weight", "token_embedding.weight"),
+        ("model.transformer.ln_f.weight", "norm.weight"),
+        ("model.transformer.ff_out.weight", "head.weight"),
+        (f"{_BLOCK}.attn_norm.weight", "layers.{n}.attention_norm.weight"),
+        (f"{_BLOCK}.ff_norm.weight", "layers.{n}.feed_forward_norm.weight"),
+    ),
+    *_with_bias(
+        _pairs(
+            (f"{_BLOCK}.q_proj.weight", "layers.{n}.attention.q_proj.weight"),
+            (f"{_BLOCK}.k_proj.weight", "layers.{n}.attention.k_proj.weight"),
+            (f"{_BLOCK}.v_proj.weight", "layers.{n}.attention.v_proj.weight"),
+            (f"{_BLOCK}.attn_out.weight", "layers.{n}.attention.o_proj.weight"),
+            (f"{_BLOCK}.ff_proj.weight", "layers.{n}.feed_forward.gate_proj.weight"),
+            (f"{_BLOCK}.up_proj.weight", "layers.{n}.feed_forward.up_proj.weight"),
+            (f"{_BLOCK}.ff_out.weight", "layers.{n}.feed_forward.down_proj.weight"),
+        )
+    ),
+)
+
+TABLES: dict[str, tuple[Rule, ...]] = {
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), LLAMA),
+    "gpt2": GPT2,
+    "llada": LLADA,
+}
 """By Hugging Face's `model_type`."""
 
 
