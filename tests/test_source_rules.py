@@ -45,7 +45,14 @@ def broken_rules(tree):
 
 
 def test_nothing_runs_text_or_unpickles():
-    assert [f"{path.name}:{rule}" for path, tree in trees().items() for rule in broken_rules(tree)] == []
+    found = [f"{path.name}:{rule}" for path, tree in trees().items() for rule in broken_rules(tree)]
+    # The one place that reads what torch.save wrote, without running it.
+    (allowed,) = [rule for rule in found if rule.startswith("foreign_checkpoints.py:")]
+    assert allowed.endswith("torch.load")
+    assert 'torch.load(path, map_location="cpu", weights_only=True)' in (
+        SOURCE / "interop" / "foreign_checkpoints.py"
+    ).read_text(encoding="utf-8")
+    assert found == [allowed]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,10 @@ import pytest
 from hornbook import api
 from hornbook.checkpoint.load import load_checkpoint
 from hornbook.cli.main import main
-from tiny_checkpoint import save
+from hornbook.interop.gguf_file import read_gguf
+from hornbook.interop.gguf_tokenizer import tokenizer_from_fields
+from hornbook.tokenizer.tokenizer import Tokenizer
+from tiny_checkpoint import save, tiny_tokenizer
 from tiny_run import make_run
 
 
@@ -56,3 +59,27 @@ def test_a_gguf_file_goes_out_and_comes_back(tmp_path, capsys):
     assert (told["event"], told["vocab_size"], told["tokenizer_ids"]) == ("import", 260, None)
     before, after = load_checkpoint(checkpoint), load_checkpoint(tmp_path / "back")
     assert all(tensor.equal(after.weights[name]) for name, tensor in before.weights.items())
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "ranks.tiktoken", "vocabulary.gguf"])
+def test_the_tokenizer_of_a_checkpoint_goes_out(name, tmp_path, capsys):
+    checkpoint = save(tmp_path, 3, tokenizer=tiny_tokenizer())
+    assert main(["export", "tokenizer", str(checkpoint), str(tmp_path / name)]) == 0
+    (told,) = events(capsys)
+    assert (told["event"], told["vocab_size"]) == ("export", tiny_tokenizer().vocab_size)
+    match name:
+        case "tokenizer.json":
+            back = Tokenizer.load(tmp_path / name)
+        case "ranks.tiktoken":
+            special = tiny_tokenizer().special_tokens
+            back = Tokenizer.from_tiktoken(tmp_path / name, pattern="gpt2", special_tokens=special)
+        case _:
+            back, notes = tokenizer_from_fields(read_gguf(tmp_path / name).metadata, name)
+            assert notes == []
+    assert back.encode("to be or not") == tiny_tokenizer().encode("to be or not")
+    assert back.special_tokens == tiny_tokenizer().special_tokens
+
+
+def test_a_checkpoint_without_tokenizer_has_none_to_export(tmp_path, capsys):
+    assert main(["export", "tokenizer", str(save(tmp_path, 3)), str(tmp_path / "tokenizer.json")]) == 2
+    assert "holds no tokenizer/" in capsys.readouterr().err

@@ -4,12 +4,14 @@ import contextlib
 import json
 import math
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from data_paths import needs
 from hornbook.checkpoint.load import Checkpoint
 from hornbook.config.chat import TEMPLATES
 from hornbook.config.model import ModelConfig
@@ -18,6 +20,7 @@ from hornbook.errors import CheckpointError, TokenizerError
 from hornbook.interop.gguf_export import export_gguf
 from hornbook.interop.gguf_file import read_gguf
 from hornbook.interop.gguf_import import import_gguf
+from hornbook.interop.hf import load_hf_directory
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
 from llama_cpp_server import LlamaCpp
@@ -28,6 +31,11 @@ TEXT = "to be or not to be, that is the question: 1234 don't\n\n  x"
 PROMPTS = ("to be or", "the", "question 12", "don't\n\n  x", " that is")
 TOKENIZER = Tokenizer.train([TEXT] * 3, TokenizerConfig(vocab_size=300))
 GPT2 = {"position": "learned", "norm": "layer_norm", "feed_forward": "gelu_tanh"}
+TEXTS = (
+    "It's 12345 o'clock, isn't it?  \tYES!\r\n\r\n  end",
+    "\u00fcber na\u00efve caf\u00e9s \u2014 \u0440\u0443\u0441\u0441\u043a\u0438\u0439 \u65e5\u672c\u8a9e \U0001f600",
+    "def f(x):\n    return x[0]+1  # ok\n",
+)
 SHAPES = {
     "tied": ("llama", {}),
     "grouped": ("llama", {"n_kv_heads": 2}),
@@ -189,6 +197,34 @@ def test_a_chat_template_travels(tmp_path):
     assert theirs.ids(text) == tokenizer.encode(text)
     _, said = theirs.greedy("to be or", 20)
     assert "<|im_end|>" not in said
+
+
+def test_sentence_pieces_travel_and_stories260k_writes_its_published_text(tmp_path):
+    directory = needs("models/stories260K-hf")
+    model, _ = load_hf_directory(directory)
+    tokenizer = Tokenizer.load(directory)
+    made = replace(checkpoint(), model_config=model.config, weights=model.state_dict(), tokenizer=tokenizer)
+    export_gguf(made, tmp_path / "model.gguf")
+    after = import_gguf(tmp_path / "model.gguf")
+    assert after.tokenizer.fingerprint == tokenizer.fingerprint
+    assert all(torch.equal(after.weights[name], tensor) for name, tensor in made.weights.items())
+    theirs = LlamaCpp(tmp_path / "model.gguf", context=256)
+    for text in ("Once upon a time", "caf\u00e9 \u65e5", "  two  blanks\n\n x", "", "a"):
+        assert theirs.ids(text) == tokenizer.encode(text)
+    reference = json.loads((directory / "reference.json").read_text(encoding="utf-8"))
+    new, text = theirs.greedy("", 200)
+    assert new == reference["greedy_from_bos_ids"][1:201]
+    assert text.strip() in reference["published_greedy_text"]
+
+
+@pytest.mark.parametrize("pattern", ["gpt2", "smollm", "qwen2", "llama3"])
+def test_llama_cpp_splits_text_as_we_do(pattern, tmp_path):
+    words = [*TEXTS, TEXT]
+    tokenizer = Tokenizer.train(words * 4, TokenizerConfig(vocab_size=420, pattern=pattern))
+    export_gguf(checkpoint(tokenizer), tmp_path / "model.gguf")
+    theirs = LlamaCpp(tmp_path / "model.gguf")
+    assert [theirs.ids(text) for text in words] == [tokenizer.encode(text) for text in words]
+    assert import_gguf(tmp_path / "model.gguf").tokenizer.encode(TEXT) == tokenizer.encode(TEXT)
 
 
 def test_masked_diffusion_is_llada(tmp_path):

@@ -119,7 +119,7 @@ def test_files_that_cannot_be_read(saved, file):
     ("change", "message"),
     [
         ({"format": 9}, "format 9; this version of hornbook reads format 2 and below"),
-        ({"kind": "words"}, "kind = 'words': expected 'characters', or 'bpe' with its pattern"),
+        ({"kind": "words"}, "kind = 'words': expected 'characters', 'foreign', or 'bpe' with its pattern"),
         ({"normalizer": "NFKC"}, "kind = 'bpe': expected"),
         ({"special_tokens": {"<|a|>": 999}}, "special_tokens.json: no token has the id 274"),
         ({"special_tokens": {"<|a|>": 274}}, "a file was changed or comes from another tokenizer"),
@@ -227,3 +227,19 @@ def test_damaged_ranks(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(TokenizerError, match=message):
         Tokenizer.from_tiktoken(path, pattern="cl100k")
+
+
+def test_special_tokens_json_of_another_project_lists_names_with_ids(tmp_path):
+    """vocab.json and merges.txt as GPT-2's, and beside them {name: id} alone, as diffusionLM writes them."""
+    ours = Tokenizer.train(["to be or not to be"], TokenizerConfig(vocab_size=270, special_tokens="none"))
+    for name, text in ours.to_gpt2().items():
+        if name != "added_tokens.json":
+            (tmp_path / name).write_text(text, encoding="utf-8")
+    (tmp_path / "special_tokens.json").write_text('{"<|endoftext|>": 270, "<|mask|>": 272}')
+    theirs = Tokenizer.load(tmp_path)
+    assert theirs.special_tokens == {"<|endoftext|>": 270, "<|mask|>": 272}
+    assert (theirs.mask_id, theirs.vocab_size) == (272, 273)
+    assert theirs.unused_ids == [*range(ours.vocab_size, 270), 271]
+    assert theirs.encode("to be<|mask|>", allowed_special="all") == [*ours.encode("to be"), 272]
+    theirs.save(tmp_path / "saved")
+    assert Tokenizer.load(tmp_path / "saved").fingerprint == theirs.fingerprint

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hornbook.cli import exchange_gguf, exchange_hf
+from hornbook.cli import exchange_gguf, exchange_hf, exchange_tokenizer
 
 if TYPE_CHECKING:
     import argparse
 
-FORMS = (exchange_hf, exchange_gguf)
+FORMS = (exchange_hf, exchange_gguf, exchange_tokenizer)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from hornbook.tokenizer.tokenizer import Tokenizer
 
-FORMATS = ("tokenizer.json", "tiktoken", "gpt2")
+FORMATS = ("tokenizer.json", "tiktoken", "gpt2", "gguf")
 
 
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,14 +45,19 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     text = "write a tokenizer in the form of another library"
     export = actions.add_parser("export", help=text, description=text)
     add_tokenizer(export)
-    export.add_argument("out", type=Path, metavar="OUT", help="the file to write; for gpt2 the directory")
-    export.add_argument(
+    add_format(export)
+    export.set_defaults(carry_out=_export)
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """Give a command OUT and --format."""
+    parser.add_argument("out", type=Path, metavar="OUT", help="the file to write; for gpt2 the directory")
+    parser.add_argument(
         "--format",
         choices=FORMATS,
-        help="tokenizer.json: Hugging Face; tiktoken: ranks alone; gpt2: vocab.json and merges.txt. "
-        "Default: tiktoken for a name that ends with .tiktoken, otherwise tokenizer.json",
+        help="tokenizer.json: Hugging Face; tiktoken: ranks alone; gpt2: vocab.json and merges.txt; gguf: llama.cpp's "
+        "fields. Default: by a name that ends with .tiktoken or .gguf, otherwise tokenizer.json",
     )
-    export.set_defaults(carry_out=_export)
 
 
 def _import(args: argparse.Namespace) -> None:
@@ -100,12 +105,26 @@ def _special(names: list[str]) -> list[str] | dict[str, int]:
 
 
 def _export(args: argparse.Namespace) -> None:
+    write_tokenizer(load_tokenizer(args.tokenizer), args)
+
+
+def write_tokenizer(tokenizer: Tokenizer, args: argparse.Namespace) -> None:
+    """Write it to args.out in the form args.format, and say so.
+
+    Raises:
+        TokenizerError: if that form does not hold it.
+    """
     from hornbook.storage.atomic import commit_directory, replace_file
     from hornbook.tracking.console import emit, speaks_to_people
 
-    tokenizer = load_tokenizer(args.tokenizer)
-    form = args.format or ("tiktoken" if args.out.suffix == ".tiktoken" else "tokenizer.json")
+    form = args.format or {".tiktoken": "tiktoken", ".gguf": "gguf"}.get(args.out.suffix, "tokenizer.json")
+    not_held: dict[str, object] = _not_held(tokenizer, form)
     match form:
+        case "gguf":
+            from hornbook.interop.gguf_export import export_vocabulary
+
+            notes = export_vocabulary(tokenizer, args.out)
+            not_held = {"notes": notes} if notes else {}
         case "tokenizer.json":
             replace_file(args.out, tokenizer.to_hugging_face())
         case "tiktoken":
@@ -115,7 +134,6 @@ def _export(args: argparse.Namespace) -> None:
             with commit_directory(args.out) as directory:
                 for name, text in files.items():
                     (directory / name).write_bytes(text.encode())
-    not_held = _not_held(tokenizer, form)
     if speaks_to_people():
         print(f"{args.out}: {tokenizer.vocab_size:,} ids in the form {form}")
         if not_held:
@@ -125,7 +143,7 @@ def _export(args: argparse.Namespace) -> None:
 
 def _not_held(tokenizer: Tokenizer, form: str) -> dict[str, object]:
     """What a reader of this form must be told besides."""
-    if form == "tokenizer.json":
+    if form in ("tokenizer.json", "gguf"):
         return {}
     facts: dict[str, object] = {"pattern": getattr(tokenizer.scheme, "pattern", None)}
     if form == "tiktoken":

@@ -21,6 +21,7 @@ from hornbook.interop.gguf_rope import FACTORS, rope_factors
 from hornbook.interop.gguf_tokenizer import tokenizer_fields
 from hornbook.interop.names import expand, to_theirs
 from hornbook.storage.atomic import replacement
+from hornbook.tokenizer.tokenizer import Tokenizer
 
 GgufType = Literal["F32", "BF16", "Q8_0"]
 OBJECTIVE = "hornbook.objective"
@@ -81,6 +82,25 @@ def export_gguf(checkpoint: Checkpoint, path: Path, *, kind: GgufType = "F32") -
     return {"architecture": architecture, "type": kind, "bytes": path.stat().st_size, "error": error, "notes": notes}
 
 
+def export_vocabulary(tokenizer: Tokenizer, path: Path) -> list[str]:
+    """Write a tokenizer alone, as llama.cpp's vocabulary files are; returns what a reader must be told besides.
+
+    Raises:
+        TokenizerError: for a tokenizer that llama.cpp would run to other ids.
+        StorageError: if the disk refuses.
+        MissingExtraError: if the package `gguf` is not installed.
+    """
+    fields, notes = tokenizer_fields(tokenizer, n_ids=tokenizer.vocab_size)
+    with replacement(path) as temporary:
+        writer = gguf_package().GGUFWriter(temporary, "llama")
+        _add(writer, {"llama.vocab_size": tokenizer.vocab_size, **fields})
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    return notes
+
+
 def _kind(name: str, tensor: Tensor, kind: GgufType) -> str:
     if tensor.dim() < 2 or name == "position_embd.weight":
         return "F32"
@@ -99,6 +119,10 @@ def _write_metadata(writer: Any, checkpoint: Checkpoint, fields: Mapping[str, An
     )
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_string(OBJECTIVE, json.dumps(checkpoint.objective))
+    _add(writer, fields)
+
+
+def _add(writer: Any, fields: Mapping[str, Any]) -> None:
     for key, value in fields.items():
         match value:
             case bool():

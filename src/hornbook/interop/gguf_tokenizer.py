@@ -8,15 +8,17 @@ llama.cpp takes control tokens out of a text only where it is asked to, as we do
 Source: https://github.com/ggml-org/llama.cpp (src/llama-vocab.cpp)
 """
 
+import re
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
 from hornbook.config.chat import ChatTemplate
 from hornbook.errors import TokenizerError
-from hornbook.interop.sentence_pieces import SentencePieces
+from hornbook.interop.sentence_pieces import SentencePieces, pieces_of
 from hornbook.tokenizer.alphabet import printable
 from hornbook.tokenizer.byte_pair import BytePairScheme
+from hornbook.tokenizer.foreign import ForeignScheme
 from hornbook.tokenizer.special_tokens import SpecialTokens, Template
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tokenizer.vocabulary import WrittenMerges, byte_pair_scheme, split_merges
@@ -48,6 +50,9 @@ _WHOLE_WORDS_FIRST = ("llama-bpe", "llama3", "llama-v3")
 """Of these llama.cpp takes a word that is a token whole."""
 
 
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+
+
 class TokenType(IntEnum):
     """What llama.cpp tells apart."""
 
@@ -62,16 +67,45 @@ class TokenType(IntEnum):
 
 
 def tokenizer_fields(tokenizer: Tokenizer, *, n_ids: int) -> tuple[dict[str, Any], list[str]]:
-    """The fields of a byte-pair tokenizer whose model has `n_ids` ids, and what a reader must be told besides.
+    """The fields of a tokenizer whose model has `n_ids` ids, and what a reader must be told besides.
 
     Raises:
         TokenizerError: for a tokenizer that llama.cpp would run to other ids.
     """
-    scheme, special = tokenizer.scheme, tokenizer.special_tokens
-    if not isinstance(scheme, BytePairScheme):
-        raise TokenizerError("GGUF holds byte-pair tokenizers and SentencePiece's; this one is of kind 'characters'")
     if n_ids < tokenizer.vocab_size:
         raise TokenizerError(f"GGUF: the tokenizer has {tokenizer.vocab_size} ids, the model only {n_ids}")
+    match tokenizer.scheme:
+        case BytePairScheme() as scheme:
+            fields, notes = _byte_pair_fields(tokenizer, scheme, n_ids)
+        case ForeignScheme():
+            fields, notes = _piece_fields(pieces_of(tokenizer), n_ids), []
+        case _:
+            raise TokenizerError("GGUF holds byte-pair tokenizers and SentencePiece's; this one has characters")
+    fields |= _ids(tokenizer)
+    return {**{PREFIX + key: value for key, value in fields.items()}, **_template_field(tokenizer)}, notes
+
+
+def _piece_fields(pieces: SentencePieces, n_ids: int) -> dict[str, Any]:
+    kinds = [TokenType.BYTE if _BYTE.fullmatch(piece) else TokenType.NORMAL for piece in pieces.pieces]
+    for kind, ids in ((TokenType.CONTROL, pieces.control), (TokenType.USER_DEFINED, pieces.added)):
+        for i in ids:
+            kinds[i] = kind
+    more = range(len(kinds), n_ids)
+    fields = {
+        "model": "llama",
+        "pre": "default",
+        "tokens": [*pieces.pieces, *(f"[UNUSED{i}]" for i in more)],
+        "scores": [*map(float, pieces.scores), *(0.0 for _ in more)],
+        "add_space_prefix": pieces.adds_blank,
+    }
+    if pieces.unknown is not None:
+        kinds[pieces.unknown] = TokenType.UNKNOWN
+        fields["unknown_token_id"] = pieces.unknown
+    return {**fields, "token_type": [*map(int, kinds), *(int(TokenType.UNUSED) for _ in more)]}
+
+
+def _byte_pair_fields(tokenizer: Tokenizer, scheme: BytePairScheme, n_ids: int) -> tuple[dict[str, Any], list[str]]:
+    special = tokenizer.special_tokens
     if scheme.pattern not in _WRITTEN:
         raise TokenizerError(
             f"GGUF: llama.cpp does not know the splitting pattern {scheme.pattern!r}; it knows {', '.join(_WRITTEN)}"
@@ -102,9 +136,8 @@ def tokenizer_fields(tokenizer: Tokenizer, *, n_ids: int) -> tuple[dict[str, Any
         "tokens": [f"[UNUSED{i}]" if name is None else name for i, name in enumerate(names)],
         "token_type": [int(kind) for kind in kinds],
         "merges": [f"{written[left]} {written[right]}" for left, right in scheme.merges],
-        **_ids(tokenizer),
     }
-    return {**{PREFIX + key: value for key, value in fields.items()}, **_template_field(tokenizer)}, notes
+    return fields, notes
 
 
 def _ids(tokenizer: Tokenizer) -> dict[str, int | bool]:

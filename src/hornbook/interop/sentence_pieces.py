@@ -8,14 +8,17 @@ score. llama.cpp and SentencePiece merge the same pairs in the same order.
 Source: https://github.com/google/sentencepiece (src/bpe_model.cc)
 """
 
+import itertools
 import json
 import struct
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hornbook.errors import TokenizerError
+from hornbook.tokenizer.foreign import ForeignScheme
 from hornbook.tokenizer.tokenizer import Tokenizer
 
 BLANK = "▁"
@@ -95,21 +98,72 @@ class SentencePieces:
                 "byte_fallback": True,
                 "ignore_merges": False,
                 "vocab": ids,
-                "merges": self._merges(ids, {*special, *self.added}),
+                "merges": self.merges(ids, {*special, *self.added}),
             },
         }
         return json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
 
-    def _merges(self, ids: dict[str, int], names: set[int]) -> list[tuple[str, str]]:
-        """Every two pieces that together are one: the best score first, then the lowest id, then the longest left."""
-        found = [
-            (-self.scores[i], i, -cut, (piece[:cut], piece[cut:]))
-            for piece, i in ids.items()
-            if i not in names
-            for cut in range(1, len(piece))
-            if ids.get(piece[:cut], i) not in names and piece[:cut] in ids and piece[cut:] in ids
-        ]
+    def merges(self, ids: dict[str, int], names: set[int]) -> list[tuple[str, str]]:
+        """Every two pieces that together are one: the best score first, then by the ids of whole, left and right."""
+        found = []
+        for piece, i in ids.items():
+            for cut in range(1, len(piece)) if i not in names else ():
+                left, right = ids.get(piece[:cut], -1), ids.get(piece[cut:], -1)
+                if left >= 0 and right >= 0 and names.isdisjoint((left, right)):
+                    found.append((-self.scores[i], i, left, right, (piece[:cut], piece[cut:])))
         return [pair for *_, pair in sorted(found)]
+
+
+def pieces_of(tokenizer: Tokenizer) -> SentencePieces:
+    """The pieces of a tokenizer that the library `tokenizers` runs, as scores alone would have them merge.
+
+    Raises:
+        TokenizerError: if it is not of SentencePiece's byte-pair kind, or its merges are not in the order of scores.
+    """
+    scheme = tokenizer.scheme
+    if not isinstance(scheme, ForeignScheme):
+        raise TokenizerError(f"pieces with scores hold SentencePiece's kind; this tokenizer is of kind {scheme.kind!r}")
+    whole = json.loads(scheme.definition)
+    model, steps = whole["model"], [step.get("type") for step in _steps(whole.get("normalizer"))]
+    if model.get("type", "BPE") != "BPE" or not model.get("byte_fallback") or whole.get("pre_tokenizer") is not None:
+        raise TokenizerError("pieces with scores hold byte pairs that fall back to bytes, without words to split at")
+    if steps not in (["Prepend", "Replace"], ["Replace"]):
+        raise TokenizerError(f"pieces with scores do without these changes to a text: {', '.join(map(str, steps))}")
+    ids: dict[str, int] = dict(model["vocab"])
+    special, added = tokenizer.special_tokens, tokenizer.added_tokens
+    pieces: list[str] = [f"[UNUSED{i}]" for i in range(tokenizer.vocab_size)]
+    for piece, i in {**ids, **special, **added}.items():
+        pieces[i] = piece
+    pairs = [
+        (left, right)
+        for left, right in (each.split(" ") if isinstance(each, str) else each for each in model["merges"])
+    ]
+    ranks: dict[str, int] = {}
+    for rank, (left, right) in enumerate(pairs):
+        ranks.setdefault(left + right, rank)
+    unknown = special.get(model.get("unk_token") or "")
+    before = tokenizer.template.before
+    made = SentencePieces(
+        pieces=pieces,
+        scores=[-float(ranks.get(piece, len(pairs))) for piece in pieces],
+        control=[i for i in special.values() if i != unknown],
+        added=list(added.values()),
+        unknown=unknown,
+        bos=special[before[0]] if before else None,
+        adds_blank="Prepend" in steps,
+    )
+    names = {*special.values(), *added.values()}
+    in_order = [joined for joined, _ in itertools.groupby(left + right for left, right in pairs)]
+    if set(pairs) != set(made.merges(ids, names)) or len(in_order) != len(ranks):
+        raise TokenizerError("pieces with scores do not hold these merges: other neighbours, or another order")
+    return made
+
+
+def _steps(normalizer: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if normalizer is None:
+        return []
+    steps: list[dict[str, Any]] = normalizer.get("normalizers", [normalizer])
+    return steps
 
 
 def read_llama2c_vocabulary(path: Path, *, n_pieces: int) -> SentencePieces:

@@ -174,7 +174,7 @@ def load(path: Path) -> Loaded:
         return Loaded(*_parsed(read_text(path), str(path)))
     if not path.is_dir():
         raise TokenizerError(f"{path}: no such tokenizer; expected a directory with {VOCAB}, or a {HUGGING_FACE}")
-    if os.path.lexists(path / SPECIAL):
+    if os.path.lexists(path / SPECIAL) and not _lists_ids_alone(path / SPECIAL):
         return _load_ours(path)._replace(chat_template=read_beside(path))
     if (path / HUGGING_FACE).is_file():
         return load(path / HUGGING_FACE)
@@ -220,12 +220,18 @@ def load_gpt2(
 
 def _names_among(path: Path) -> Sequence[str] | dict[str, int]:
     """The special tokens of a directory in GPT-2's form: those that it lists, or else those with names that we know."""
-    if (path / ADDED).is_file():
-        listed = parse_object(read_text(path / ADDED), str(path / ADDED))
-        names = names_by_id(listed, str(path / ADDED))
-        return {name: i for i, name in enumerate(names) if name is not None}
+    for file in (path / ADDED, path / SPECIAL):
+        if file.is_file():
+            names = names_by_id(parse_object(read_text(file), str(file)), str(file))
+            return {name: i for i, name in enumerate(names) if name is not None}
     written = parse_object(read_text(path / VOCAB), str(path / VOCAB))
     return [name for name in SPECIAL_TOKENS["chat"] if name in written]
+
+
+def _lists_ids_alone(file: Path) -> bool:
+    """Whether a special_tokens.json is that of another project, {"<|endoftext|>": 50256}, and says nothing else."""
+    about = parse_object(read_text(file), str(file))
+    return bool(about) and all(type(value) is int for value in about.values()) and "format" not in about
 
 
 def _load_ours(path: Path) -> Loaded:
