@@ -4,6 +4,8 @@ Tensors here are so small that waking a second thread costs more than their arit
 with something else, two threads that wait for each other are slower than one by far.
 """
 
+import importlib.abc
+import importlib.machinery
 import os
 import signal
 import subprocess
@@ -16,6 +18,21 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 # Started in the background by a script, pytest inherits that SIGINT is ignored, and so would what the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class _Kernels(importlib.abc.MetaPathFinder):
+    """Finds modules of kernels as ever: checks of shapes cannot be put into what numba compiles."""
+
+    def find_spec(self, fullname, path, target=None):
+        if not fullname.startswith("hornbook.generation.kernels."):
+            return None
+        return importlib.machinery.PathFinder.find_spec(fullname, path, target)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Before the finder that puts checks in, which --jaxtyping-packages has installed by now."""
+    sys.meta_path.insert(0, _Kernels())
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -14,6 +14,7 @@ from collections import Counter
 import pytest
 
 from hornbook.errors import TokenizerError
+from hornbook.storage import kernel_cache
 from hornbook.tokenizer import compiled
 
 SMALL, SOME, MUCH = compiled.SMALLEST - 1, compiled.LOADING_PAYS, compiled.COMPILING_PAYS
@@ -182,9 +183,9 @@ def package(tmp_path, monkeypatch):
     """The real package of kernels, which keeps what it compiles below a directory of the test."""
     monkeypatch.setenv("HORNBOOK_CACHE", str(tmp_path))
     package = importlib.import_module("hornbook.tokenizer.kernels")
-    package.cache_directory.cache_clear()
+    kernel_cache.cache_directory.cache_clear()
     yield package
-    package.cache_directory.cache_clear()
+    kernel_cache.cache_directory.cache_clear()
 
 
 def test_a_copy_or_another_time_is_not_compiled_yet(package, tmp_path):
@@ -196,8 +197,8 @@ def test_a_copy_or_another_time_is_not_compiled_yet(package, tmp_path):
         for text, seconds in (("a = 1", 1), ("a = 1", 2), ("a = 2", 2)):
             source.write_text(text)
             os.utime(source, (seconds, seconds))
-            digests.add(package._digest(source.parent))
-            assert package._digest(source.parent) in digests
+            digests.add(kernel_cache._digest(source.parent))
+            assert kernel_cache._digest(source.parent) in digests
     assert len(digests) == 6
 
 
@@ -211,7 +212,7 @@ def test_compiling_sweeps_what_nobody_has_looked_for_in_90_days(package, tmp_pat
     here = package.cache_directory()
     assert {path.name for path in tmp_path.iterdir()} == {"kernels-used", "benchmarks", here.name}
     os.utime(here, (now - 100 * 86400,) * 2)
-    package.cache_directory.cache_clear()  # as a new process, which uses it
+    kernel_cache.cache_directory.cache_clear()  # as a new process, which uses it
     assert package.cache_directory().stat().st_mtime > now - 60
     os.utime(here, (now - 100 * 86400,) * 2)
     package.load("encode")  # it is compiled: this sweeps nothing, itself least of all
@@ -229,6 +230,6 @@ def test_a_directory_that_another_process_swept_is_made_again(package, monkeypat
 def test_nowhere_to_keep_compiled_code(package, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("HORNBOOK_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(package, "gettempdir", lambda: str(tmp_path / "file"))
+    monkeypatch.setattr(kernel_cache, "gettempdir", lambda: str(tmp_path / "file"))
     with pytest.raises(OSError, match="no directory for compiled code can be written"):
         package.cache_directory()

@@ -55,6 +55,8 @@ def kernels_for(task: Task, n_bytes: int) -> ModuleType | None:
     if (kernels := _loaded.get(task)) is not None:
         return kernels if n_bytes >= SMALLEST or choice == "on" else None
     with _lock:
+        if (kernels := _loaded.get(task)) is not None:  # by a thread that was quicker
+            return kernels
         _seen_bytes[task] += n_bytes
         if choice != "on" and _seen_bytes[task] < max(LOADING_PAYS, _pays_from[task]):
             return None

@@ -1,0 +1,104 @@
+"""Where a kernel finds things: the plan is an array of int64, sizes and addresses, whose fields are numbered here.
+
+One compiled step serves every shape, because nothing about a model is known when it is compiled.
+"""
+
+from enum import IntEnum
+
+LANES = 16
+CHUNK_OUTS = 16
+"""Rows of a weight that a thread takes at a time: some microseconds of memory traffic."""
+HEAD_OUTS = 32
+"""The same for the head, which is larger."""
+REGION_BYTES = 128
+"""Of the two counters of a region, each in a cache line of its own."""
+MAX_ROWS = 64
+"""Tokens that are worked on at once; the buffers have as many rows."""
+
+NORMS = {"rms_norm": 0, "layer_norm": 1}
+ACTIVATIONS = {"swiglu": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3, "relu2": 4}
+PRECISIONS = {"float32": 0, "bfloat16": 1, "int8": 2}
+PRECISION_OF_KEYS = {"float32": "float32", "bfloat16": "bfloat16", "int8": "bfloat16"}
+"""How keys and values are kept beside weights of a precision."""
+
+
+class Field(IntEnum):
+    """A number of the plan."""
+
+    LAYERS = 0  # how many
+    D_MODEL = 1
+    HEADS = 2
+    KV_HEADS = 3
+    HEAD_DIM = 4
+    HEAD_WIDTH = 5  # head_dim rounded up to whole vectors
+    D_FF = 6
+    VOCABULARY = 7
+    MAX_LENGTH = 8  # rounded up to whole blocks of keys
+    NORM = 9
+    ACTIVATION = 10
+    PRECISION = 11
+    KEYS_PRECISION = 12
+    NUMBERS = 13  # address of the float32 of `Number`
+    EMBEDDING = 14  # float32 (v, d)
+    POSITIONS_TABLE = 15  # float32 (positions, d) or 0
+    COSINES = 16  # float32 (positions, e / 2) or 0
+    SINES = 17
+    FINAL_NORM = 18
+    FINAL_NORM_BIAS = 19
+    HEAD = 20
+    HEAD_SCALES = 21
+    LAYER_PLANS = 22  # one after the other, each of len(LayerField) int64
+    HIDDEN = 23  # float32 (MAX_ROWS, d): the residual stream
+    QUERIES = 24  # float32 (MAX_ROWS, h, HEAD_WIDTH)
+    MIXED = 25  # float32 (MAX_ROWS, h e)
+    INNER = 26  # float32 (MAX_ROWS, f)
+    SCRATCH = 27  # of each thread
+    SCRATCH_BYTES = 28
+    COUNTERS = 29
+    EPOCH = 30  # address of the number of the step at work
+    ROWS = 31  # of this step, like all that follow
+    TOKENS = 32
+    POSITIONS = 33
+    SLOTS = 34
+    WANTED = 35  # how many rows have logits
+    WANTED_ROWS = 36
+    LOGITS = 37  # float32 (WANTED, v)
+
+
+class Number(IntEnum):
+    """A float32 of the plan."""
+
+    NORM_EPS = 0
+    EMBEDDING_SCALE = 1
+    SCORE_SCALE = 2
+    SOFT_CAP = 3  # 0: none
+
+
+class LayerField(IntEnum):
+    """A number of a layer's plan: addresses, 0 for what the model does not have."""
+
+    ATTENTION_NORM = 0
+    ATTENTION_NORM_BIAS = 1
+    FEED_FORWARD_NORM = 2
+    FEED_FORWARD_NORM_BIAS = 3
+    Q_NORM = 4
+    K_NORM = 5
+    KEYS = 6
+    VALUES = 7
+    Q = 8  # weight, scales, bias: also of the next six
+    K = 11
+    V = 14
+    O = 17  # noqa: E741
+    GATE = 20
+    UP = 23
+    DOWN = 26
+
+
+LAYER_FIELDS = 29
+PLAN_FIELDS = len(Field)
+REGIONS_PER_LAYER = 5
+
+
+def whole(number: int, of: int = LANES) -> int:
+    """`number` rounded up to a multiple."""
+    return -(-number // of) * of
