@@ -1,5 +1,6 @@
 """`[generate]` and `[eval]`: what to ask of a trained model."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -64,6 +65,40 @@ class DenoisingConfig(Table):
         return self
 
 
+class BeamConfig(Table):
+    """How beam search ranks texts: by their log-probability under the model, in nats."""
+
+    width: PositiveInt = 10
+    """Unfinished texts that are kept at every step."""
+    length_penalty: Annotated[float, Field(ge=0.0, le=10.0)] = 0.0
+    """Divide a text's log-probability by ((5 + tokens) / 6) to this power, so that longer ones may win; 0 is off."""
+
+
+class DraftConfig(Table):
+    """Speculative decoding: guesses of several tokens, which the model checks in one reading. They change how fast a
+    text comes, never which texts come how often."""
+
+    checkpoint: Path | None = None
+    """A run or checkpoint directory of a smaller model with the same tokenizer, which guesses."""
+    lookup: PositiveInt | None = None
+    """Instead of a model: guess that what followed when the last so many tokens stood there before follows again."""
+    tokens: PositiveInt = 4
+    """Guesses at a time."""
+
+    @property
+    def active(self) -> bool:
+        """Whether anything guesses."""
+        return self.checkpoint is not None or self.lookup is not None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.checkpoint is not None and self.lookup is not None:
+            raise ValueError(f"lookup = {self.lookup} needs no checkpoint, and one is named; set one of them")
+        if not self.active and self.tokens != DraftConfig.model_fields["tokens"].default:
+            raise ValueError(f"tokens = {self.tokens} has no effect: nothing guesses; set checkpoint or lookup, too")
+        return self
+
+
 class GenerateConfig(SamplingConfig):
     """Text from a checkpoint."""
 
@@ -88,6 +123,39 @@ class GenerateConfig(SamplingConfig):
     """One token after another, or masks filled in blocks. Auto goes by the objective that the model was trained with;
     one of kind joint serves both ways, and auto is autoregressive."""
     diffusion: DenoisingConfig = DenoisingConfig()
+    strategy: Literal["sample", "beam"] = "sample"
+    """Draw each token, or search the likeliest text with the settings of `beam`."""
+    beam: BeamConfig = BeamConfig()
+    draft: DraftConfig = DraftConfig()
+
+    @model_validator(mode="after")
+    def _check_strategy(self) -> Self:
+        if self.strategy == "sample":
+            if changed := _changed(self.beam, BeamConfig.model_fields):
+                raise ValueError(
+                    f'beam.{changed[0]} has no effect with strategy = "sample"; set strategy = "beam", too'
+                )
+            if self.draft.active and (not self.cache or self.decoder == "diffusion"):
+                off = "cache = false" if not self.cache else 'decoder = "diffusion"'
+                raise ValueError(f"guesses of [generate.draft] are checked in the KV cache; leave them or {off} out")
+            return self
+        useless = _changed(self, [*SamplingConfig.model_fields, "cache"])
+        useless += [f"draft.{name}" for name in _changed(self.draft, DraftConfig.model_fields)]
+        useless += ["decoder"] if self.decoder == "diffusion" else []
+        if useless:
+            raise ValueError(
+                f'{useless[0]} has no effect with strategy = "beam", which draws nothing and ranks texts by the model '
+                'alone; leave it out, or set strategy = "sample"'
+            )
+        if self.context_overflow == "slide":
+            raise ValueError('context_overflow = "slide" and strategy = "beam": beams cannot slide; leave it at "stop"')
+        return self
+
+
+def _changed(table: Table, names: Iterable[str]) -> list[str]:
+    """Which settings differ from their defaults."""
+    defaults = type(table).model_fields
+    return [name for name in names if getattr(table, name) != defaults[name].default]
 
     @model_validator(mode="after")
     def _check_backend(self) -> Self:

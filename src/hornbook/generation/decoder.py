@@ -20,10 +20,10 @@ NO_TOKEN = -1
 class TokenChunk:
     """The next n tokens of each row, on the CPU.
 
-    n is 1 for autoregressive decoding. A row that was finished before this chunk, or whose
-    prompt is still being read, holds NO_TOKEN. The stop token
-    itself is a token of its row. `finished` and `reasons` speak of the state after this chunk; a reason is None until
-    its row ends: `stop` after a stop token, `length` when max_new_tokens or the context is used up.
+    n is 1 for autoregressive decoding without guesses. NO_TOKEN stands after the last token of a row that gets fewer
+    than others, and in all of a row that was finished before this chunk or whose prompt is still being read. The stop
+    token itself is a token of its row. `finished` and `reasons` speak of the state after this chunk; a reason is None
+    until its row ends: `stop` after a stop token, `length` when max_new_tokens or the context is used up.
     """
 
     tokens: Int64[Tensor, "b n"]
@@ -31,6 +31,10 @@ class TokenChunk:
     reasons: tuple[FinishReason | None, ...]
     logprobs: Float32[Tensor, "b n"]
     """Log-probability (nats) of each token under the model itself, before any filter; 0 at NO_TOKEN."""
+    guessed: tuple[int, ...] = ()
+    """Of speculative decoding: how many tokens were guessed for each row to make this chunk."""
+    accepted: tuple[int, ...] = ()
+    """How many of those are in the chunk."""
 
 
 class Decoder(Protocol):

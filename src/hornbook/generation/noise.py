@@ -14,7 +14,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 # The second of Philox's four counter words says what a number is for; `uniform` has 0 there.
-_DRAW, _ORDER = 1, 2
+_DRAW, _ORDER, _GUESS, _ACCEPT = 1, 2, 3, 4
 
 
 def uniform(seed: int, position: int) -> float:
@@ -31,6 +31,16 @@ def row_noise(seeds: Sequence[int], positions: Sequence[int]) -> Float64[Tensor,
     return torch.tensor([uniform(s, p) for s, p in zip(seeds, positions, strict=True)], dtype=torch.float64)
 
 
+def guess_noise(seeds: Sequence[int], positions: Sequence[int]) -> Float64[Tensor, " b"]:
+    """A uniform number for each row's position, which decides what a draft model guesses there."""
+    return _numbers(seeds, positions, _GUESS)
+
+
+def acceptance_noise(seeds: Sequence[int], positions: Sequence[int]) -> Float64[Tensor, " b"]:
+    """A uniform number for each row's position, which decides whether a draft model's guess there stands."""
+    return _numbers(seeds, positions, _ACCEPT)
+
+
 def gumbel(seed: int, positions: Sequence[int], *, step: int, n: int) -> Float64[Tensor, "positions n"]:
     """Standard Gumbel noise for each of `n` tokens at each of `positions` in a denoising step of a row, on the CPU."""
     numbers = np.stack([_uniforms(seed, position, step, _DRAW, n) for position in positions])
@@ -40,6 +50,11 @@ def gumbel(seed: int, positions: Sequence[int], *, step: int, n: int) -> Float64
 def order_noise(seed: int, positions: Sequence[int], *, step: int) -> list[float]:
     """A uniform number for each of `positions`, by which random remasking orders them."""
     return [float(_uniforms(seed, position, step, _ORDER, 1)[0]) for position in positions]
+
+
+def _numbers(seeds: Sequence[int], positions: Sequence[int], purpose: int) -> Float64[Tensor, " b"]:
+    each = [float(_uniforms(s, p, 0, purpose, 1)[0]) for s, p in zip(seeds, positions, strict=True)]
+    return torch.tensor(each, dtype=torch.float64)
 
 
 def _uniforms(seed: int, position: int, step: int, purpose: int, n: int) -> np.ndarray:
