@@ -151,12 +151,6 @@ class GenerateConfig(SamplingConfig):
             raise ValueError('context_overflow = "slide" and strategy = "beam": beams cannot slide; leave it at "stop"')
         return self
 
-
-def _changed(table: Table, names: Iterable[str]) -> list[str]:
-    """Which settings differ from their defaults."""
-    defaults = type(table).model_fields
-    return [name for name in names if getattr(table, name) != defaults[name].default]
-
     @model_validator(mode="after")
     def _check_backend(self) -> Self:
         given = [
@@ -167,6 +161,12 @@ def _changed(table: Table, names: Iterable[str]) -> list[str]:
                 f"{given[0]} has no effect with cache = false, which reads with the model as it is; set one of them"
             )
         return self
+
+
+def _changed(table: Table, names: Iterable[str]) -> list[str]:
+    """Which settings differ from their defaults."""
+    defaults = type(table).model_fields
+    return [name for name in names if getattr(table, name) != defaults[name].default]
 
 
 class EvalConfig(Table):

@@ -5,7 +5,7 @@ The command line, training samples and evaluation consume this one stream, which
 
 from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
@@ -37,6 +37,7 @@ class TokenChunk:
     """How many of those are in the chunk."""
 
 
+@runtime_checkable
 class Decoder(Protocol):
     """A way to turn prompts into tokens."""
 

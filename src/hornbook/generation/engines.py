@@ -43,7 +43,7 @@ class Engines:
 
     def __init__(self, note: Callable[[str], None] = lambda text: None) -> None:
         """`note` hears, once for each model, why kernels do not serve it."""
-        self._note = note
+        self.note = note
         self._engine: Engine | None = None
         self._opened_for: object = None
 
@@ -62,7 +62,7 @@ class Engines:
             max_length = max(max_length, kept.backend.max_length)
         context = model.config.context_length
         length = min(context, max(LEAST_LENGTH, 1 << (max_length - 1).bit_length()))
-        note = self._note if kept is None else lambda text: None
+        note = self.note if kept is None else lambda text: None
         backend = open_backend(model, slots=slots, max_length=length, config=config, note=note)
         engine = Engine(backend, context_length=context)
         if kept is None or not kept.busy:

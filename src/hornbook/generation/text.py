@@ -45,6 +45,10 @@ class Generation:
     """How many at the start of the prompt did not fit the context (only with context_overflow = slide)."""
     seconds: float
     """From the start of the batch to the end of this row."""
+    guessed: int = 0
+    """Tokens that speculative decoding guessed."""
+    accepted: int = 0
+    """Those of them that became part of the text."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -63,10 +67,15 @@ class RowText:
         self.logprobs: list[float] = []
         self.reason: FinishReason | None = None
         self.seconds = 0.0
+        self.guessed = 0
+        self.accepted = 0
 
     def push(self, chunk: TokenChunk, row: int) -> str:
         """Text that the chunk's tokens for `row` settle; sets `reason` when the row is at its end."""
         released = ""
+        if chunk.guessed:
+            self.guessed += chunk.guessed[row]
+            self.accepted += chunk.accepted[row]
         for token, logprob in zip(chunk.tokens[row].tolist(), chunk.logprobs[row].tolist(), strict=True):
             if token == NO_TOKEN or self.reason is not None:
                 break
@@ -130,6 +139,7 @@ def stream_text(
     *,
     objective: Mapping[str, object] = NEXT_TOKEN,
     seed: int | None = None,
+    draft: Transformer | None = None,
     on_step: Callable[[DenoiseStep], None] | None = None,
     engines: EngineSource | None = None,
 ) -> TextStream:
@@ -142,7 +152,17 @@ def stream_text(
     """
     seeds = None if seed is None else [seed]
     return TextStream(
-        _Batch(model, tokenizer, [prompt], config, objective=objective, seeds=seeds, on_step=on_step, engines=engines)
+        _Batch(
+            model,
+            tokenizer,
+            [prompt],
+            config,
+            objective=objective,
+            seeds=seeds,
+            draft=draft,
+            on_step=on_step,
+            engines=engines,
+        )
     )
 
 
@@ -154,6 +174,7 @@ def generate_text(
     *,
     objective: Mapping[str, object] = NEXT_TOKEN,
     seeds: Sequence[int] | None = None,
+    draft: Transformer | None = None,
     on_step: Callable[[DenoiseStep], None] | None = None,
     engines: EngineSource | None = None,
 ) -> list[Generation]:
@@ -163,8 +184,9 @@ def generate_text(
     texts or all ids. `seeds` holds one integer a row (default: config.seed for each, so equal prompts give equal
     texts). config.prompts is not read.
     The decoder is chosen by config and `objective`, what the model was trained with; `on_step` hears of the steps of a
-    diffusion decoder. `engines` gives an autoregressive one its engine: one that is kept finds the beginning of a
-    conversation again; by default a new one is opened, as config asks.
+    diffusion decoder. `draft` is the model of config.draft.checkpoint. `engines` gives a plain autoregressive decoder
+    its engine: one that is kept finds the beginning of a conversation again; by default a new one is opened, as config
+    asks.
 
     Raises:
         GenerationError: for a prompt that does not fit, an empty prompt where the tokenizer has no end-of-text token,
@@ -172,7 +194,15 @@ def generate_text(
             that the decoder cannot honour.
     """
     batch = _Batch(
-        model, tokenizer, prompts, config, objective=objective, seeds=seeds, on_step=on_step, engines=engines
+        model,
+        tokenizer,
+        prompts,
+        config,
+        objective=objective,
+        seeds=seeds,
+        draft=draft,
+        on_step=on_step,
+        engines=engines,
     )
     for _ in batch.pieces():
         pass
@@ -191,6 +221,7 @@ class _Batch:
         *,
         objective: Mapping[str, object],
         seeds: Sequence[int] | None = None,
+        draft: Transformer | None = None,
         on_step: Callable[[DenoiseStep], None] | None = None,
         engines: EngineSource | None = None,
     ) -> None:
@@ -204,7 +235,7 @@ class _Batch:
         self._rows = [RowText(tokenizer, config.stop, after=ids) for ids in self._ids]
         self._context = model.config.context_length
         self._started = time.perf_counter()
-        decode = choose_decoder(config, tokenizer, objective, on_step=on_step, engines=engines)
+        decode = choose_decoder(config, tokenizer, objective, draft=draft, on_step=on_step, engines=engines)
         in_ids = bool(prompts) and not isinstance(prompts[0], str)
         self._chunks = decode(
             model,
@@ -239,6 +270,8 @@ class _Batch:
                 prompt_tokens=len(ids),
                 prompt_tokens_dropped=max(0, len(ids) - self._context),
                 seconds=row.seconds,
+                guessed=row.guessed,
+                accepted=row.accepted,
             )
             for prompt, ids, row in zip(self._prompts, self._ids, self._rows, strict=True)
         ]
@@ -258,13 +291,14 @@ def check_requests(
     config: GenerateConfig,
     *,
     objective: Mapping[str, object],
+    draft: Transformer | None = None,
 ) -> None:
     """Refuse what `generate_text` would refuse before it reads the model.
 
     Raises:
         GenerationError: as `generate_text`.
     """
-    _Batch(model, tokenizer, prompts, config, objective=objective)
+    _Batch(model, tokenizer, prompts, config, objective=objective, draft=draft)
 
 
 def check_vocabulary(model: Transformer, tokenizer: Tokenizer) -> None:
