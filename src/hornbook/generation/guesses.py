@@ -14,10 +14,11 @@ from torch import Tensor
 
 from hornbook.config.generate import SamplingConfig
 from hornbook.generation.backends import Backend, Span
+from hornbook.generation.engine import PREFILL_CHUNK
 from hornbook.generation.filters import apply_filters, refuse_broken, sample
 from hornbook.generation.known import KnownIds
 from hornbook.generation.noise import guess_noise
-from hornbook.generation.prefill import CHUNK, prefill
+from hornbook.generation.prefill import prefill
 from hornbook.generation.rows import Row
 
 
@@ -139,7 +140,7 @@ class DraftModel:
         spans = []
         for row, number in live:
             reader = self._readers[number]
-            if not reader.guess and reader.base - reader.held > CHUNK:
+            if not reader.guess and reader.base - reader.held > PREFILL_CHUNK:
                 prefill(self._backend, number, row.tokens[reader.start :], start=reader.held - reader.start)
                 reader.held = reader.base - 1
             first = reader.base + len(reader.guess) - 1 if reader.guess else reader.held

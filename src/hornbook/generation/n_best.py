@@ -64,7 +64,7 @@ def search_texts(
         found.append(
             [
                 RankedText(
-                    generation=_generation(tokenizer, config, hypothesis, text, len(own), seconds),
+                    generation=_generation(tokenizer, config, hypothesis, text, own, seconds),
                     rank=rank,
                     score=hypothesis.score,
                 )
@@ -92,9 +92,9 @@ def check_search(config: GenerateConfig, n_best: int) -> None:
 
 
 def _generation(
-    tokenizer: Tokenizer, config: GenerateConfig, found: Hypothesis, prompt: str, prompt_tokens: int, seconds: float
+    tokenizer: Tokenizer, config: GenerateConfig, found: Hypothesis, prompt: str, ids: Sequence[int], seconds: float
 ) -> Generation:
-    row = RowText(tokenizer, config.stop)
+    row = RowText(tokenizer, config.stop, after=ids)
     row.push(
         TokenChunk(
             tokens=torch.tensor([found.tokens]),
@@ -110,7 +110,7 @@ def _generation(
         tokens=found.tokens,
         logprobs=found.logprobs,
         finish_reason=found.reason,
-        prompt_tokens=prompt_tokens,
+        prompt_tokens=len(ids),
         prompt_tokens_dropped=0,
         seconds=seconds,
     )
