@@ -10,6 +10,7 @@ from typing import overload
 from hornbook import assemble
 from hornbook.checkpoint.load import load_model
 from hornbook.config.dump import to_json
+from hornbook.config.generate import GenerateConfig
 from hornbook.config.load import load_config
 from hornbook.config.objective import BOUND_ALONE, likelihood_kind
 from hornbook.config.run import Config
@@ -20,12 +21,14 @@ from hornbook.evaluation.card import EvaluationCard
 from hornbook.evaluation.diffusion_bound import evaluate_bound
 from hornbook.evaluation.perplexity import evaluate_perplexity
 from hornbook.evaluation.streams import open_stream
+from hornbook.generation.choice import decoder_name
 from hornbook.generation.engines import Engines
 from hornbook.generation.infill import infill_text
 from hornbook.generation.text import generate_text, stream_text
 from hornbook.models.lora import merge_lora
 from hornbook.models.transformer import Transformer
 from hornbook.storage.run_dir import RunDir, resolve_checkpoint
+from hornbook.tokenizer.superset import first_difference
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.training.trainer import TrainResult
 
@@ -56,8 +59,8 @@ class LanguageModel:
         """The continuation of one prompt, or of each of several (the prompt itself is not repeated).
 
         `settings` are the keys of `[generate]`: max_new_tokens, temperature, top_k, top_p, min_p, repetition_penalty,
-        stop, seed, context_overflow, decoder, backend, precision; `diffusion` is a table, given as its dotted keys:
-        **{"diffusion.cache": "dual"}.
+        stop, seed, context_overflow, decoder, backend, precision, strategy; `diffusion`, `beam` and `draft` are
+        tables, given as their dotted keys: **{"diffusion.cache": "dual"}.
 
         Raises:
             ConfigError: for an unknown or impossible setting.
@@ -65,8 +68,15 @@ class LanguageModel:
         """
         config = _configure("generate", settings).generate
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        draft = load_draft(config.draft.checkpoint, self.tokenizer, device=self._device)
         made = generate_text(
-            self.model, self.tokenizer, prompts, config, objective=self.objective, engines=self.engines
+            self.model,
+            self.tokenizer,
+            prompts,
+            config,
+            objective=self.objective,
+            draft=draft,
+            engines=self.engines,
         )
         texts = [generation.text for generation in made]
         return texts[0] if isinstance(prompt, str) else texts
@@ -74,7 +84,20 @@ class LanguageModel:
     def stream(self, prompt: str, **settings: Setting) -> Iterator[str]:
         """The continuation of `prompt`, piece by piece as it is made; the pieces join to what `generate` returns."""
         config = _configure("generate", settings).generate
-        return stream_text(self.model, self.tokenizer, prompt, config, objective=self.objective, engines=self.engines)
+        draft = load_draft(config.draft.checkpoint, self.tokenizer, device=self._device)
+        return stream_text(
+            self.model,
+            self.tokenizer,
+            prompt,
+            config,
+            objective=self.objective,
+            draft=draft,
+            engines=self.engines,
+        )
+
+    @property
+    def _device(self) -> str:
+        return str(self.model.token_embedding.weight.device)
 
     def infill(self, template: str, **settings: Setting) -> str:
         """A text with its holes filled by a diffusion model: "Once <|mask:20|> end" has one of 20 tokens.
@@ -151,6 +174,24 @@ def load(path: str | Path, *, device: str = "auto", best: bool = False) -> Langu
     return LanguageModel(
         model=model, tokenizer=tokenizer, path=directory, step=checkpoint.step, objective=checkpoint.objective
     )
+
+
+def load_draft(checkpoint: Path | None, tokenizer: Tokenizer, *, device: str = "auto") -> Transformer | None:
+    """The model that guesses in speculative decoding, or None if no checkpoint is named.
+
+    Raises:
+        GenerationError: if its tokenizer is not `tokenizer`, or it is not autoregressive.
+        CheckpointError: if there is no complete, undamaged checkpoint there.
+    """
+    if checkpoint is None:
+        return None
+    draft = load(checkpoint, device=device)
+    where = f"generate.draft.checkpoint = {checkpoint}"
+    if difference := first_difference(tokenizer, draft.tokenizer, where=("the model", "it")):
+        raise GenerationError(f"{where}: has another tokenizer: {difference}; guesses are ids of the model's own")
+    if decoder_name(GenerateConfig(), draft.objective) != "autoregressive":
+        raise GenerationError(f"{where}: fills masks, and guesses are made token by token; take one of next_token")
+    return draft.model
 
 
 def evaluate(model: LanguageModel | str | Path, **settings: Setting) -> EvaluationCard:

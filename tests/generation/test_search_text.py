@@ -48,7 +48,7 @@ def test_a_beam_of_one_is_greedy_and_streams_whole(model):
 
 def test_the_n_best_are_ranked_and_the_first_is_the_decoders(model):
     beam = config(strategy="beam", beam={"width": 4, "length_penalty": 0.6}, max_new_tokens=6)
-    found = search_texts(model, tiny_tokenizer(), PROMPTS, beam, n_best=4)
+    found = list(search_texts(model, tiny_tokenizer(), PROMPTS, beam, n_best=4))
     for best in found:
         assert [each.rank for each in best] == [1, 2, 3, 4]
         assert [each.score for each in best] == sorted((each.score for each in best), reverse=True)
@@ -62,7 +62,7 @@ def test_the_n_best_are_ranked_and_the_first_is_the_decoders(model):
 
 def test_a_beam_stops_at_a_stop_string(model):
     small = {"beam": {"width": 3}, "max_new_tokens": 8}
-    free = search_texts(model, tiny_tokenizer(), PROMPTS[:1], config(strategy="beam", **small), n_best=1)
+    free = list(search_texts(model, tiny_tokenizer(), PROMPTS[:1], config(strategy="beam", **small), n_best=1))
     stop = free[0][0].generation.text[1:3]
     [best] = search_texts(
         model, tiny_tokenizer(), PROMPTS[:1], config(strategy="beam", stop=(stop,), **small), n_best=3

@@ -26,7 +26,7 @@ ELSEWHERE = {
 }
 """Documented names that this run need not have."""
 ON_STDOUT = (
-    *("progress", "compare_cache", "sweep_point", "sweep_submission", "sweep_result"),
+    *("progress", "compare_cache", "generate_compare", "sweep_point", "sweep_submission", "sweep_result"),
     *("export", "import", "serve", "request"),
     *("verify_parallel", "scaling_measured", "scaling_simulated"),
 )

@@ -56,7 +56,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_settings(
-    args: argparse.Namespace, table: str, names: tuple[str, ...], more: Mapping[str, str] | None = None
+    args: argparse.Namespace, table: str, names: tuple[str, ...], more: Mapping[str, object] | None = None
 ) -> Config:
     """The configuration that the arguments ask for; each of `names` that was given as a flag is a setting of `table`.
 
@@ -110,6 +110,18 @@ def open_model(checkpoint: Path | None, *, table: str, best: bool, config: Confi
         objective=loaded.objective,
         run=find_run(path),
     )
+
+
+def open_draft(config: Config, opened: OpenedModel) -> Transformer | None:
+    """The model of `[generate.draft] checkpoint`, on the same device; None if none is named.
+
+    Raises:
+        GenerationError: if it has another tokenizer.
+        CheckpointError: if there is no complete, undamaged checkpoint there.
+    """
+    from hornbook import api
+
+    return api.load_draft(config.generate.draft.checkpoint, opened.tokenizer, device=config.run.device)
 
 
 def find_checkpoint(checkpoint: Path | None, *, table: str, best: bool) -> Path:

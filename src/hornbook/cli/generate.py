@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hornbook.cli import from_checkpoint
 from hornbook.cli.configuration import positive
 from hornbook.cli.denoising import Watcher, check_denoising, watched
+from hornbook.cli.generate_compare import add_comparison_arguments, check_comparison_arguments, compare
+from hornbook.cli.generate_prompts import add_prompt_arguments, as_messages, document_prompt, written_prompts
+from hornbook.cli.generate_search import add_search_arguments, check_search_arguments, draft_words, search_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hornbook.config.run import Config
     from hornbook.generation.text import Generation, Prompt
+    from hornbook.models.transformer import Transformer
     from hornbook.tracking.tracker import Scalar
 
 ROWS_AT_ONCE = 16
@@ -31,11 +34,7 @@ ROWS_AT_ONCE = 16
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `hornbook generate` takes."""
     from_checkpoint.add_checkpoint_arguments(parser)
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("--prompt", dest="prompts", action="append", metavar="TEXT", help="may be repeated")
-    source.add_argument(
-        "--prompt-file", metavar="FILE", help="the whole file is one prompt; without any prompt, stdin is, when piped"
-    )
+    source = add_prompt_arguments(parser)
     source.add_argument(
         "--infill",
         action="append",
@@ -61,35 +60,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="diffusion models: decode without the cache as well, and tell how much it changes and gains",
     )
+    add_search_arguments(parser)
+    add_comparison_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Generate; the exit status is 0."""
     from hornbook.cli.configuration import maybe_print
-    from hornbook.errors import ConfigError
 
     names = ("checkpoint", "prompts", "stop", *from_checkpoint.SAMPLING_FLAGS)
-    config = from_checkpoint.load_settings(args, "generate", names)
+    config = from_checkpoint.load_settings(args, "generate", names, search_settings(args))
     if maybe_print(args, config):
         return 0
-    if args.chat and args.infill:
-        raise ConfigError("--chat makes messages of prompts, and --infill has none; leave one of them out")
+    _check_arguments(args, config)
     from hornbook.generation.infill import check_infills
     from hornbook.generation.text import check_requests
 
-    prompts: Sequence[Prompt] = args.infill or _prompts(args, config)
+    written = [] if args.prompt_from else args.infill or written_prompts(args, config)
     opened = from_checkpoint.open_model(config.generate.checkpoint, table="generate", best=args.best, config=config)
     check_denoising(args, config, opened)
+    document = document_prompt(args, opened) if args.prompt_from else None
+    prompts: Sequence[Prompt] = written if document is None else [document.ids]
     if args.chat:
-        prompts = _as_messages(opened, prompts)
+        prompts = as_messages(opened, prompts)
+    if args.compare:
+        return compare(args, config, opened, prompts, rest=[] if document is None else document.rest)
     model, tokenizer, objective = opened.model, opened.tokenizer, opened.objective
+    draft = from_checkpoint.open_draft(config, opened)
     if args.infill:  # all of them, before the first takes its time
         check_infills(model, tokenizer, args.infill, config.generate, objective=objective)
     else:
-        check_requests(model, tokenizer, prompts, config.generate, objective=objective)
+        check_requests(model, tokenizer, prompts, config.generate, objective=objective, draft=draft)
     texts = _Texts(
         opened,
         config,
+        draft,
         as_json=args.json,
         infills=bool(args.infill),
         shows=args.show_denoising,
@@ -99,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.compare_cache:
             texts.compare(requests)
+        elif config.generate.strategy == "beam":
+            texts.search(prompts, n_best=args.n_best or 1)
         elif texts.for_people and not (args.no_stream or args.infill or args.show_denoising):
             texts.stream(requests)
         else:
@@ -108,50 +115,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _prompts(args: argparse.Namespace, config: Config) -> list[str]:
-    """--prompt-file, else the prompts of flags or file, else stdin when it is piped, else the empty prompt.
-
-    One final line break of a file or of stdin is dropped: editors and echo add it, and to a model it means something.
-    """
-    if args.prompt_file is not None:
-        return [_without_final_break(_decoded(Path(args.prompt_file).read_bytes(), args.prompt_file))]
-    if config.generate.prompts:
-        return list(config.generate.prompts)
-    if not sys.stdin.isatty():
-        return [_without_final_break(_decoded(sys.stdin.buffer.read(), "stdin"))]
-    return [""]
-
-
-def _as_messages(opened: from_checkpoint.OpenedModel, prompts: Sequence[Prompt]) -> list[Prompt]:
-    """What the model reads for each prompt as the only message of a conversation.
+def _check_arguments(args: argparse.Namespace, config: Config) -> None:
+    """Refuse arguments that have no effect together.
 
     Raises:
-        GenerationError: if the checkpoint has no chat template, or a prompt is empty.
-        TokenizerError: if the tokenizer has no ids for one.
+        ConfigError: naming them.
     """
-    from hornbook.cli.conversation import NO_TEMPLATE, ByTemplate
-    from hornbook.errors import GenerationError
+    from hornbook.errors import ConfigError
 
-    template = opened.tokenizer.chat_template
-    if template is None:
-        raise GenerationError(f"--chat: {opened.path} {NO_TEMPLATE}")
-    if not all(str(prompt).strip() for prompt in prompts):
-        raise GenerationError('--chat: an empty message cannot be answered; say something: --prompt "..."')
-    form, room = ByTemplate(opened.tokenizer), opened.model.config.context_length
-    return [form.prompt(template.default_system, [], str(prompt), room)[0] for prompt in prompts]
-
-
-def _decoded(data: bytes, where: str) -> str:
-    from hornbook.errors import GenerationError
-
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise GenerationError(f"{where}: not UTF-8 (byte {error.start}); save the prompt as UTF-8") from None
-
-
-def _without_final_break(text: str) -> str:
-    return text.removesuffix("\n").removesuffix("\r")
+    if args.chat and args.infill:
+        raise ConfigError("--chat makes messages of prompts, and --infill has none; leave one of them out")
+    if args.chat and args.prompt_from:
+        raise ConfigError("--chat makes messages of prompts, and --prompt-from is no message; leave one of them out")
+    if args.prompt_tokens is not None and not args.prompt_from:
+        raise ConfigError("--prompt-tokens has no effect without --prompt-from DATASET:DOCUMENT")
+    check_search_arguments(args, config)
+    check_comparison_arguments(args)
 
 
 class _Texts:
@@ -161,6 +140,7 @@ class _Texts:
         self,
         opened: from_checkpoint.OpenedModel,
         config: Config,
+        draft: Transformer | None,
         *,
         as_json: bool,
         infills: bool,
@@ -175,6 +155,7 @@ class _Texts:
         self._opened = opened
         self._engines = Engines(from_checkpoint.note)
         self._config = config
+        self._draft = draft
         self._infills = infills
         self._shows = shows
         self._repeats = repeats
@@ -198,9 +179,11 @@ class _Texts:
                 objective=opened.objective,
                 seed=seed,
                 engines=self._engines,
+                draft=self._draft,
             )
-            if isinstance(prompt, str):
-                print(printable(prompt), end="", flush=True)
+            if self._repeats:
+                text = prompt if isinstance(prompt, str) else opened.tokenizer.decode(prompt)
+                print(printable(text), end="", flush=True)
             for piece in pieces:
                 print(printable(piece), end="", flush=True)
             print()
@@ -235,9 +218,31 @@ class _Texts:
             config,
             objective=objective,
             seeds=seeds,
+            draft=self._draft,
             on_step=on_step,
             engines=self._engines,
         )
+
+    def search(self, prompts: Sequence[Prompt], *, n_best: int) -> None:
+        """The likeliest texts of each prompt."""
+        from hornbook.generation.n_best import search_texts
+        from hornbook.tracking.figures import printable
+
+        found = search_texts(
+            self._opened.model,
+            self._opened.tokenizer,
+            prompts,
+            self._config.generate,
+            n_best=n_best,
+            objective=self._opened.objective,
+            engines=self._engines,
+        )
+        for ranked in itertools.chain.from_iterable(found):
+            result = ranked.generation
+            if self.for_people:
+                title = f"{ranked.rank}. score {ranked.score:.3f}: " if n_best > 1 else ""
+                print(title + printable(result.prompt + result.text if self._repeats else result.text))
+            self._tell(result, 0, rank=ranked.rank, score=round(ranked.score, 6))
 
     def compare(self, requests: list[tuple[Prompt, int]]) -> None:
         """All texts twice, with and without the cache, and what that changes."""
@@ -264,6 +269,10 @@ class _Texts:
                 f"note: a prompt has {result.prompt_tokens} tokens; its first {result.prompt_tokens_dropped} do not "
                 "fit the context and were left out"
             )
+        if self._config.generate.draft.active:
+            more |= {"guessed": result.guessed, "accepted": result.accepted}
+            if self.for_people:
+                from_checkpoint.note(draft_words(result.guessed, result.accepted, len(result.tokens)))
         settings = self._config.generate.model_dump(mode="json", exclude={"checkpoint", "prompts"})
         parameters = {**settings, "seed": seed}
         values: dict[str, Scalar] = {

@@ -1,7 +1,7 @@
 """The n likeliest texts that beam search finds for each prompt."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from hornbook.generation.beam import Hypothesis
 from hornbook.generation.beam_decoder import BeamDecoder
 from hornbook.generation.choice import NEXT_TOKEN, choose_decoder
 from hornbook.generation.decoder import TokenChunk
+from hornbook.generation.engines import EngineSource
 from hornbook.generation.text import Generation, Prompt, RowText, check_requests, encode_prompt, stop_ids
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
@@ -36,19 +37,21 @@ def search_texts(
     *,
     n_best: int,
     objective: Mapping[str, object] = NEXT_TOKEN,
-) -> list[list[RankedText]]:
-    """The best `n_best` texts of each prompt, best first; fewer where there are no more.
+    engines: EngineSource | None = None,
+) -> Iterator[list[RankedText]]:
+    """The best `n_best` texts of each prompt, best first; fewer where there are no more. Prompt after prompt.
+
+    `engines` hears which backend serves; searches have one of their own.
 
     Raises:
         GenerationError: as `generate_text`, and for settings that ask for no search, or for more texts than its width.
     """
     check_search(config, n_best)
     check_requests(model, tokenizer, prompts, config, objective=objective)
-    decoder = choose_decoder(config, tokenizer, objective)
+    decoder = choose_decoder(config, tokenizer, objective, engines=engines)
     assert isinstance(decoder, BeamDecoder)
     ids = [encode_prompt(tokenizer, each) if isinstance(each, str) else list(each) for each in prompts]
     in_ids = bool(prompts) and not isinstance(prompts[0], str)
-    started = time.perf_counter()
     searches = decoder.search(
         model,
         ids,
@@ -56,22 +59,28 @@ def search_texts(
         stop_ids=stop_ids(tokenizer, of_template=in_ids),
         n_best=n_best,
     )
-    found = []
-    for prompt, own in zip(prompts, ids, strict=True):
-        text = prompt if isinstance(prompt, str) else tokenizer.decode(prompt)
+    texts = [each if isinstance(each, str) else tokenizer.decode(each) for each in prompts]
+    return _ranked(tokenizer, config, list(zip(texts, ids, strict=True)), searches)
+
+
+def _ranked(
+    tokenizer: Tokenizer,
+    config: GenerateConfig,
+    prompts: Sequence[tuple[str, Sequence[int]]],
+    searches: Iterator[list[Hypothesis]],
+) -> Iterator[list[RankedText]]:
+    for prompt, ids in prompts:
+        started = time.perf_counter()
         best = next(searches)
-        seconds, started = time.perf_counter() - started, time.perf_counter()
-        found.append(
-            [
-                RankedText(
-                    generation=_generation(tokenizer, config, hypothesis, text, own, seconds),
-                    rank=rank,
-                    score=hypothesis.score,
-                )
-                for rank, hypothesis in enumerate(best, start=1)
-            ]
-        )
-    return found
+        seconds = time.perf_counter() - started
+        yield [
+            RankedText(
+                generation=_generation(tokenizer, config, hypothesis, prompt, ids, seconds),
+                rank=rank,
+                score=hypothesis.score,
+            )
+            for rank, hypothesis in enumerate(best, start=1)
+        ]
 
 
 def check_search(config: GenerateConfig, n_best: int) -> None:
