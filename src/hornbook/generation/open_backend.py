@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from hornbook.config.generate import GenerateConfig
 from hornbook.generation.backends import Backend
+from hornbook.generation.kernel_backend import KernelBackend, why_not
 from hornbook.generation.torch_backend import TorchBackend
 from hornbook.models.transformer import Transformer
 
@@ -19,4 +20,16 @@ def open_backend(
     Raises:
         GenerationError: if kernels are asked for and do not serve this model.
     """
+    if config.backend == "kernel" or _takes_kernels(model, config, note):
+        return KernelBackend(model, slots=slots, max_length=max_length, precision=config.precision)
     return TorchBackend(model, slots=slots, max_length=max_length, precision=config.precision)
+
+
+def _takes_kernels(model: Transformer, config: GenerateConfig, note: Callable[[str], None]) -> bool:
+    on_cpu = model.token_embedding.weight.device.type == "cpu"
+    if config.backend == "torch" or not on_cpu or model.n_parameters < WORTH_COMPILING:
+        return False
+    reason = why_not(model, config.precision)
+    if reason is not None:
+        note(f"decoding with torch: {reason}")
+    return reason is None

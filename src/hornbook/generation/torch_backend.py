@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float32, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from hornbook.config.generate import Precision
 from hornbook.errors import GenerationError
 from hornbook.generation.backends import Span, check_spans
 from hornbook.models.packed import packed
+from hornbook.models.quantise import quantise
 from hornbook.models.slots import Reading, SlotCache
 from hornbook.models.transformer import Transformer
 
@@ -105,4 +106,11 @@ def _converted(model: Transformer, precision: Precision) -> Transformer:
     twin = copy.deepcopy(model)
     if precision == "bfloat16":
         return twin.to(torch.bfloat16)
-    raise GenerationError("int8 is not there yet")
+    if twin.head is None:  # the kernels round the head alone: an embedding is looked up, which costs nothing
+        with torch.device("meta"):
+            twin.head = nn.Linear(model.config.d_model, model.config.vocab_size, bias=False)
+        twin.head.weight = nn.Parameter(model.token_embedding.weight.detach())
+    for module in twin.modules():
+        if type(module) is nn.Linear:
+            module.weight = nn.Parameter(quantise(module.weight).dequantised().to(module.weight.dtype))
+    return twin
