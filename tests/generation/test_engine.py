@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hornbook.config.generate import SamplingConfig
 from hornbook.errors import GenerationError
 from hornbook.generation.engine import Engine, Request
+from hornbook.generation.kernel_backend import KernelBackend
 from hornbook.generation.torch_backend import TorchBackend
 from hornbook.models.transformer import Transformer
 from tiny_models import VOCABULARY, tiny_config
@@ -21,16 +22,23 @@ GREEDY = SamplingConfig(temperature=0.0)
 
 
 @functools.cache
-def model(**shape):
+def model():
     """Odd widths, and standard deviation 1: contexts change the answer, and so do the last bits."""
     return Transformer(
-        tiny_config(d_ff=27, d_model=20, n_heads=2, head_dim=10, init="torch_default", tie_embeddings=False, **shape),
+        tiny_config(d_ff=27, d_model=20, n_heads=2, head_dim=10, init="torch_default", tie_embeddings=False),
         seed=3,
     ).eval()
 
 
-def engine(slots=3, chunk=4, **shape):
-    return Engine(TorchBackend(model(**shape), slots=slots, max_length=CONTEXT), prefill_chunk=chunk)
+@functools.cache
+def backend(kind, slots):
+    """One for all engines: what an earlier one left in its slots must not matter."""
+    make = {"torch": TorchBackend, "kernel": KernelBackend}[kind]
+    return make(model(), slots=slots, max_length=CONTEXT, precision="float32")
+
+
+def engine(slots=3, chunk=4, kind="torch"):
+    return Engine(backend(kind, slots), prefill_chunk=chunk)
 
 
 def request(tokens, *, new=6, seed=0, sampling=WARM, **more):
@@ -74,9 +82,9 @@ events = st.lists(
 )
 
 
-def check_against_alone(make, events, slots, chunk):
+def check_against_alone(kind, events, slots, chunk):
     """Arrivals, cancellations and steps in any order; tokens, log-probabilities, alternatives and reasons."""
-    shared, submitted, found, cancelled = make(slots, chunk), {}, {}, set()
+    shared, submitted, found, cancelled = engine(slots, chunk, kind), {}, {}, set()
 
     def step():
         for drawn in shared.step():
@@ -95,7 +103,7 @@ def check_against_alone(make, events, slots, chunk):
     while shared.busy:
         step()
     for ticket, own in submitted.items():
-        alone = make(1, chunk)
+        alone = engine(1, chunk, kind)
         alone.submit(Request(**own))
         expected = [(one.token, one.logprob, one.top, one.reason) for one in itertools.chain(*_steps(alone))]
         got = found[ticket]
@@ -103,17 +111,19 @@ def check_against_alone(make, events, slots, chunk):
         assert ticket in cancelled or got[-1][3] is not None
 
 
-@settings(max_examples=20, deadline=None)
+@pytest.mark.parametrize("kind", ["torch", "kernel"])
+@settings(max_examples=15, deadline=None)
 @given(events, st.integers(1, 4), st.sampled_from([1, 3, 4, 64]))
-def test_every_request_equals_the_same_request_alone(events, slots, chunk):
-    check_against_alone(engine, events, slots, chunk)
+def test_every_request_equals_the_same_request_alone(kind, events, slots, chunk):
+    check_against_alone(kind, events, slots, chunk)
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, deadline=None)
+@pytest.mark.parametrize("kind", ["torch", "kernel"])
+@settings(max_examples=500, deadline=None)
 @given(events, st.integers(1, 4), st.sampled_from([1, 3, 4, 64]))
-def test_every_request_equals_the_same_request_alone_at_length(events, slots, chunk):
-    check_against_alone(engine, events, slots, chunk)
+def test_every_request_equals_the_same_request_alone_at_length(kind, events, slots, chunk):
+    check_against_alone(kind, events, slots, chunk)
 
 
 def _steps(engine):
@@ -187,7 +197,7 @@ def test_a_request_longer_than_a_slot_is_refused():
     assert len(run(shared, request([1, 2, 3], new=6))[0][0]) == 6
 
 
-def test_broken_logits_end_their_own_request_alone():
+def test_broken_logits_end_their_own_request_alone(monkeypatch):
     shared = engine(2)
     good, read = request([1, 2]), shared.backend.read
 
@@ -197,7 +207,7 @@ def test_broken_logits_end_their_own_request_alone():
         return logits
 
     [expected] = run(engine(2), good)
-    shared.backend.read = broken_in_slot_1
+    monkeypatch.setattr(shared.backend, "read", broken_in_slot_1)
     ticket, _ = shared.submit(good), shared.submit(request([3]))
     with pytest.raises(GenerationError, match="NaN or infinity"):
         shared.step()
