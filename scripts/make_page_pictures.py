@@ -8,7 +8,6 @@ With `--work` what is trained is kept and used again. It takes some minutes, and
 import argparse
 import contextlib
 import json
-import os
 import shutil
 import signal
 import socket
@@ -27,30 +26,81 @@ FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
-RHYMES = {
-    "Humpty Dumpty": "Humpty Dumpty sat on a wall,\nHumpty Dumpty had a great fall.\nAll the king's horses and all the king's men\n"
-    "Couldn't put Humpty together again.",
-    "Jack and Jill": "Jack and Jill went up the hill\nTo fetch a pail of water.\nJack fell down and broke his crown,\n"
-    "And Jill came tumbling after.",
-    "Hickory, dickory, dock": "Hickory, dickory, dock,\nThe mouse ran up the clock.\nThe clock struck one,\nThe mouse ran down,\n"
-    "Hickory, dickory, dock.",
-    "Little Bo-Peep": "Little Bo-Peep has lost her sheep,\nAnd can't tell where to find them.\nLeave them alone, and they'll come home,\n"
-    "Bringing their tails behind them.",
-    "Hey diddle diddle": "Hey diddle diddle, the cat and the fiddle,\nThe cow jumped over the moon.\nThe little dog laughed to see such sport,\n"
-    "And the dish ran away with the spoon.",
-    "Little Miss Muffet": "Little Miss Muffet sat on a tuffet,\nEating her curds and whey.\nThere came a big spider, who sat down beside her,\n"
-    "And frightened Miss Muffet away.",
-    "Baa, baa, black sheep": "Baa, baa, black sheep, have you any wool?\nYes, sir, yes, sir, three bags full.\nOne for the master, and one for the dame,\n"
-    "And one for the little boy who lives down the lane.",
-    "Twinkle, twinkle": "Twinkle, twinkle, little star,\nHow I wonder what you are!\nUp above the world so high,\nLike a diamond in the sky.",
-    "Little Jack Horner": "Little Jack Horner sat in the corner,\nEating his Christmas pie.\nHe put in his thumb, and pulled out a plum,\n"
-    "And said, what a good boy am I!",
-    "The queen of hearts": "The queen of hearts, she made some tarts,\nAll on a summer's day.\nThe knave of hearts, he stole the tarts,\n"
-    "And took them clean away.",
-    "Old King Cole": "Old King Cole was a merry old soul,\nAnd a merry old soul was he.\nHe called for his pipe, and he called for his bowl,\n"
-    "And he called for his fiddlers three.",
-    "Mary had a little lamb": "Mary had a little lamb,\nIts fleece was white as snow.\nAnd everywhere that Mary went,\nThe lamb was sure to go.",
-}
+RHYMES = """
+# Humpty Dumpty
+Humpty Dumpty sat on a wall,
+Humpty Dumpty had a great fall.
+All the king's horses and all the king's men
+Couldn't put Humpty together again.
+
+# Jack and Jill
+Jack and Jill went up the hill
+To fetch a pail of water.
+Jack fell down and broke his crown,
+And Jill came tumbling after.
+
+# Hickory, dickory, dock
+Hickory, dickory, dock,
+The mouse ran up the clock.
+The clock struck one,
+The mouse ran down,
+Hickory, dickory, dock.
+
+# Little Bo-Peep
+Little Bo-Peep has lost her sheep,
+And can't tell where to find them.
+Leave them alone, and they'll come home,
+Bringing their tails behind them.
+
+# Hey diddle diddle
+Hey diddle diddle, the cat and the fiddle,
+The cow jumped over the moon.
+The little dog laughed to see such sport,
+And the dish ran away with the spoon.
+
+# Little Miss Muffet
+Little Miss Muffet sat on a tuffet,
+Eating her curds and whey.
+There came a big spider, who sat down beside her,
+And frightened Miss Muffet away.
+
+# Baa, baa, black sheep
+Baa, baa, black sheep, have you any wool?
+Yes, sir, yes, sir, three bags full.
+One for the master, and one for the dame,
+And one for the little boy who lives down the lane.
+
+# Twinkle, twinkle
+Twinkle, twinkle, little star,
+How I wonder what you are!
+Up above the world so high,
+Like a diamond in the sky.
+
+# Little Jack Horner
+Little Jack Horner sat in the corner,
+Eating his Christmas pie.
+He put in his thumb, and pulled out a plum,
+And said, what a good boy am I!
+
+# The queen of hearts
+The queen of hearts, she made some tarts,
+All on a summer's day.
+The knave of hearts, he stole the tarts,
+And took them clean away.
+
+# Old King Cole
+Old King Cole was a merry old soul,
+And a merry old soul was he.
+He called for his pipe, and he called for his bowl,
+And he called for his fiddlers three.
+
+# Mary had a little lamb
+Mary had a little lamb,
+Its fleece was white as snow.
+And everywhere that Mary went,
+The lamb was sure to go.
+"""
+"""Each after its name."""
 ASKED = ("How does {} go?", "Do you know {}?", "Please sing {}.", "Tell me {}.")
 TOKENIZER = """
 [run]
@@ -99,7 +149,7 @@ kind = "cosine"
 warmup_steps = 10
 
 [train]
-steps = 40
+steps = 60
 compile = "off"
 sequences_per_step = 16
 micro_batch_size = 16
@@ -131,10 +181,11 @@ def train(work: Path) -> None:
     if (work / "runs/rhymes-masked/state").exists():
         return
     work.mkdir(parents=True, exist_ok=True)
-    (work / "rhymes.txt").write_text("\n\n".join(RHYMES.values()) + "\n", encoding="utf-8")
+    rhymes = dict(each.split("\n", 1) for each in RHYMES.strip().removeprefix("# ").split("\n\n# "))
+    (work / "rhymes.txt").write_text("\n\n".join(rhymes.values()) + "\n", encoding="utf-8")
     with (work / "rhymes.jsonl").open("w", encoding="utf-8") as file:
         for question in ASKED:
-            for name, rhyme in RHYMES.items():
+            for name, rhyme in rhymes.items():
                 said = [{"role": "user", "content": question.format(name)}, {"role": "assistant", "content": rhyme}]
                 file.write(json.dumps({"messages": said}) + "\n")
     for name, text in (("tokenizer", TOKENIZER), ("rhymes", TRAINING), ("masked", MASKED)):
@@ -180,15 +231,15 @@ class Photographer:
         self._address = address
 
     def open(
-        self, view: str = "", *, model: str = "rhymes", dark: bool = False, width: int = 1080, height: int = 700
+        self, view: str = "", *, width: int = 1080, height: int = 700, dark: bool = False, **settings: str
     ) -> Page:
-        """A page with one of the models, as a desktop or (narrow) a telephone has it."""
+        """A page with other settings than its own, as a desktop or (narrow) a telephone has it."""
         phone = {"has_touch": True, "is_mobile": True, "device_scale_factor": 2} if width < 500 else {}
         scheme = "dark" if dark else "light"
         context = self._browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme, **phone)
         page = context.new_page()
-        settings = json.dumps({"model": model, "temperature": "0.9", "seed": "3", "max_tokens": ""})
-        page.add_init_script(f"localStorage.hornbook ??= {json.dumps(settings)}")
+        kept = json.dumps({"model": "rhymes", "temperature": "0.7", "seed": "3", **settings})
+        page.add_init_script(f"localStorage.hornbook ??= {json.dumps(kept)}")
         page.goto(f"{self._address}/{view}")
         expect(page.locator("#model")).to_be_enabled()
         return page
@@ -209,8 +260,8 @@ def ask(page: Page, text: str) -> None:
 
 
 def surprising(page: Page) -> None:
-    """Point at the first token that was no matter of course."""
-    page.locator(".turn.assistant").last.locator(".s4, .s3, .s5, .s2, .s1").first.hover()
+    """Point at the last token that was far from a matter of course."""
+    page.locator(".turn.assistant").last.locator(".s4, .s5").last.hover()
 
 
 def photograph(camera: Photographer) -> None:
@@ -226,13 +277,13 @@ def photograph(camera: Photographer) -> None:
     camera.take(page, "dark")
     page = camera.open(width=390, height=760)
     ask(page, "Please sing Twinkle, twinkle.")
-    ask(page, "And the spoon?")
+    ask(page, "And what of the little star?")
     camera.take(page, "phone")
-    page = camera.open(model="rhymes-masked", height=520)
+    page = camera.open(model="rhymes-masked", height=520, max_tokens="40")
     ask(page, "Tell me Jack and Jill.")
     slider = page.get_by_label("Step of the denoising")
-    slider.fill(str(int(slider.get_attribute("max") or 0) * 2 // 5))
-    page.mouse.move(5, 400)
+    slider.fill(str(int(slider.get_attribute("max") or 0) * 3 // 5))
+    page.mouse.click(5, 400)
     camera.take(page, "diffusion")
     page = camera.open("#tokens", height=620)
     page.locator("#text").fill("A hornbook was a child's first reader:\none sheet, the letters, a handle. Très ancien.")
@@ -262,7 +313,7 @@ def main() -> None:
         if arguments.work is None:
             shutil.rmtree(work)
     for picture in sorted(IMAGES.glob("page-*.png")):
-        print(f"{picture.name}: {os.path.getsize(picture):,} bytes")
+        print(f"{picture.name}: {picture.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

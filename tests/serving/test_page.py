@@ -339,7 +339,7 @@ def test_any_text_is_shown_as_tokens(opened):
     pieces = page.locator(".piece")
     expect(pieces).to_have_text(["<|end|>", " be", " ", "⟨c3⟩", "⟨a9⟩"])
     expect(page.locator(".piece.control")).to_have_count(1)
-    expect(page.locator(".counts")).to_contain_text("13bytes")
+    expect(page.locator(".counts")).to_contain_text("bytes13")
     pieces.nth(3).hover()
     expect(page.locator("#tip")).to_contain_text("part of a character")
     page.get_by_label("Ids").check(force=True)
