@@ -174,6 +174,8 @@ REFUSED = [
     ({"frequency_penalty": 0.5}, None, "invalid_value"),
     ({"top_logprobs": 2}, None, "invalid_value"),
     ({"messages": []}, "messages", "invalid_value"),
+    ({"stop": 3}, "stop", "invalid_value"),
+    ({"stop": ["a", ""]}, "stop", "invalid_value"),
     ({"messages": [{"role": "user", "content": ""}]}, None, "invalid_value"),
     ({"messages": [{"role": "assistant", "content": "so"}]}, None, "invalid_value"),
     ({"messages": [{"role": "user", "content": "the cat " * 200}]}, "messages", "context_length_exceeded"),
@@ -185,6 +187,7 @@ REFUSED = [
 def test_what_cannot_be_served_is_refused_with_its_reason(client, fields, param, code):
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(**{"model": "tiny", "messages": HELLO, "extra_body": fields})
+    assert "Value error" not in caught.value.message
     assert (caught.value.param, caught.value.code, caught.value.type) == (param, code, "invalid_request_error")
 
 

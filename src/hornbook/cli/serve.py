@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hornbook.serving.served_model import ServedModel
 
 KEY_VARIABLE = "HORNBOOK_API_KEY"
+_OF_GENERATE = ("backend", "precision")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=not_negative, help="default 8000; 0 is any that is free")
     parser.add_argument("--api-key", metavar="KEY", help=f"what clients must send; default: ${KEY_VARIABLE}, else none")
     parser.add_argument("--slots", type=positive, metavar="N", help="texts of a model that are decoded together")
+    for name in _OF_GENERATE:
+        kind, text = from_checkpoint.SAMPLING_FLAGS[name]
+        parser.add_argument(f"--{name}", type=kind, metavar=name.upper(), help=text)
     parser.add_argument("--runs", metavar="DIR", help="folder whose runs the page shows (default: run.out_dir)")
 
 
@@ -45,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     from hornbook.cli.configuration import maybe_print
 
     names = ("models", "host", "port", "slots", "runs")
-    config = from_checkpoint.load_settings(args, "serve", names)
+    of_generate = {f"generate.{name}": value for name in _OF_GENERATE if (value := getattr(args, name)) is not None}
+    config = from_checkpoint.load_settings(args, "serve", names, of_generate)
     if maybe_print(args, config):
         return 0
     _check_installed()

@@ -68,7 +68,7 @@ def make_app(
         for desk in desks.values():
             desk.close()
 
-    app = FastAPI(title="Hornbook", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(title="Hornbook", docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     app.state.max_body_bytes = config.max_body_bytes
     app.router.route_class = StrictRoute
     _add_errors(app)

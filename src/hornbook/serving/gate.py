@@ -1,5 +1,7 @@
 """What every request passes first and last: who may come in, and what is written down of it. An ASGI middleware."""
 
+import asyncio
+import contextlib
 import ipaddress
 import secrets
 import time
@@ -12,6 +14,8 @@ from hornbook.serving.refusals import Refusal, refused
 
 OPEN = {"/", "/health", "/favicon.ico"}
 """Paths that need no key: compared as they are, so that no other spelling of a path gets by."""
+
+_DISCARD_SECONDS, _DISCARD_BYTES = 2.0, 1 << 26
 
 Log = Callable[[dict[str, object]], None]
 
@@ -39,17 +43,20 @@ class Gate:
             await self._app(scope, receive, send)
             return
         started, status = time.perf_counter(), 499  # what is written down of a client that went away
+        body = _Body(receive)
 
         async def noting(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status >= 400:
+                    await body.discard()
             await send(message)
 
         refusal = self._refusal(scope)
         try:
             app = self._app if refusal is None else refused(refusal)
-            await app(scope, receive, noting)
+            await app(scope, body.receive, noting)
         finally:
             path = str(scope["path"])
             self._metrics.requests[path if path in self._known else "other", status] += 1
@@ -77,6 +84,32 @@ class Gate:
         if self._checks_host and not _names_this_machine(headers.get(b"host", b"").decode("latin-1")):
             return Refusal(403, "this server answers to localhost alone; give it a key (--api-key) to use other names")
         return None
+
+
+class _Body:
+    """The body of a request, read as far as whoever answers it wants.
+
+    A client that still sends when its connection is closed would find it broken, and never see why it was refused; so
+    what it sends is read and thrown away for a while.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._is_over = False
+
+    async def receive(self) -> Message:
+        """As ASGI has it."""
+        message = await self._receive()
+        self._is_over = message["type"] == "http.disconnect" or not message.get("more_body", False)
+        return message
+
+    async def discard(self) -> None:
+        """Read to the end, or until it is too much."""
+        size = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                while not self._is_over and size < _DISCARD_BYTES:
+                    size += len((await self.receive()).get("body", b""))
 
 
 def is_loopback(host: str) -> bool:

@@ -68,15 +68,23 @@ def refused(error: HTTPException) -> JSONResponse:
 def invalid(errors: Sequence[Mapping[str, Any]]) -> JSONResponse:
     """The answer to a request whose fields are not what they should be; the first is told."""
     first = errors[0]
-    place = [str(part) for part in first["loc"] if part != "body"]
-    param = ".".join(place)[:200] or None
+    param = _place(first)[:200] or None
     if first["type"] == "extra_forbidden":
         message = f"unrecognised field {json.dumps(param)}; leave it out"
     elif first["type"] == "missing":
         message = f"the field {json.dumps(param)} is missing" if param else "the body is missing"
     else:
-        message = f"{param}: {first['msg']}" if param else str(first["msg"])
+        # Of a field that may be of several types, what each of them says.
+        said = dict.fromkeys(str(each["msg"]).removeprefix("Value error, ") for each in errors if _place(each) == param)
+        message = "; or: ".join([*said][:4] or [str(first["msg"]).removeprefix("Value error, ")])
+        message = f"{param}: {message}" if param else message
     return JSONResponse(error_body(400, message, param=param, code=_field_code(first["type"])), status_code=400)
+
+
+def _place(error: Mapping[str, Any]) -> str:
+    """The field, without what pydantic calls the types that it may be of."""
+    parts = [str(part) for part in error["loc"] if part != "body"]
+    return ".".join(part for part in parts if not part.startswith(("constrained-", "list[")))
 
 
 def _field_code(kind: str) -> str:

@@ -37,7 +37,7 @@ class ServedModel:
 
     def entry(self) -> dict[str, object]:
         """Its entry in /v1/models."""
-        precision = getattr(self.config, "precision", "float32") if self.decoder == "autoregressive" else "float32"
+        precision = self.config.precision if self.decoder == "autoregressive" else "float32"
         return {
             "id": self.name,
             "object": "model",
