@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MINUTES ?= 3
-# Processes that share the files of `make test`; each takes about 1 GB. With WORKERS=0 pytest runs them itself.
+# Processes that share the files of `make test`; each takes 2 GB or so. With WORKERS=0 pytest runs them itself.
 WORKERS ?= 2
 # Rooms whose shape annotations `make test` checks at every call, for half a minute more.
 SHAPED := hornbook.models,hornbook.objectives,hornbook.generation,hornbook.evaluation,hornbook.interop

@@ -68,8 +68,8 @@ def test_the_same_life_by_masked_diffusion(tmp_path, corpus, monkeypatch):
 @pytest.mark.medium
 def test_a_second_demo_reuses_nothing_and_is_equal(tmp_path, corpus, monkeypatch):
     shrink_demo(monkeypatch)
-    monkeypatch.setattr(demo, "seconds_per_step", lambda *_, **__: 0.1)
-    options = DemoOptions(minutes=0.05, corpus=(corpus,), out_dir=tmp_path / "runs", console="none")
+    monkeypatch.setattr(demo, "seconds_per_step", lambda *_, **__: 10.0)  # so few steps that no clock ends them
+    options = DemoOptions(minutes=5, corpus=(corpus,), out_dir=tmp_path / "runs", console="none")
     first, second = (run_demo(options, lambda _: None) for _ in range(2))
     assert first.root != second.root
     assert first.after.nats == second.after.nats
