@@ -179,7 +179,7 @@ def test_cases_can_be_chosen(measured, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--threshold", "0.9", "--quick"), "--threshold, --quick has an effect only with --diffusion"),
+        (("--threshold", "0.9", "--quick"), "--threshold has an effect only with --diffusion"),
         (("--diffusion", "--threshold", "0.9"), "only with --checkpoint RUN"),
         (("--diffusion", "--threshold", "2", "--checkpoint", "x"), "--threshold 2: expected a probability above 0"),
         (("--diffusion", "--only", "threshold"), "expected --checkpoint RUN with it"),

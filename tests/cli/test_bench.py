@@ -5,9 +5,10 @@ import json
 import pytest
 
 from data_paths import DATA, needs
-from hornbook.benchmarks import transformer
+from hornbook.benchmarks import decoding
 from hornbook.benchmarks.comparison import rows_of
 from hornbook.benchmarks.harness import run_case
+from hornbook.benchmarks.peers import peer_python
 from hornbook.benchmarks.tokenizer import GROUPS
 from hornbook.cli import bench as bench_verb
 from hornbook.cli.main import main
@@ -96,7 +97,42 @@ def test_groups_are_those_that_there_are():
 @pytest.mark.medium
 def test_the_same_llama_decodes_alike(tmp_path):
     pytest.importorskip("transformers")
-    for case in transformer.decode_cases(tmp_path, d_model=64):
-        _, theirs = rows_of(case, run_case(case, blocks=1))
-        assert (theirs.failure, theirs.differs) == (None, ())
-        assert theirs.same
+    [case] = decoding.decode_cases({"quick": decoding.QUICK}, tmp_path, kinds=["batch"], precisions=["fp32"])
+    ours, limit, *theirs = rows_of(case, run_case(case, blocks=1))
+    assert (ours.failure, limit.failure) == (None, None)
+    assert limit.checks["said"].endswith(" MB a step")
+    names = ["transformers dynamic", "transformers static", *["llama.cpp F32"] * (peer_python("xllamacpp") is not None)]
+    assert [row.side for row in theirs] == names
+    assert [(row.failure, row.differs, row.same) for row in theirs] == [(None, (), ("tokens",))] * len(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--size", "25M,1B"), "--size 25M,1B: 1B is none of 25M, 124M"),
+        (("--only", "threshold"), "--only threshold: threshold is none of prefill, decode, batch"),
+        (("--precision", "fp8"), "--precision fp8: fp8 is none of fp32, bf16, int8"),
+        (("--size", "25M", "--quick"), "--size has no effect with --quick"),
+        (("--size", "25M", "--diffusion"), "--size has no effect with --diffusion"),
+        (("--cache", "dual"), "--cache has an effect only with --diffusion"),
+    ],
+)
+def test_what_decoding_cannot_do_is_one_message(arguments, message, capsys):
+    assert main(["bench", "decode", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_floors_of_decoding(tmp_path, monkeypatch):
+    """Each names a side that is there."""
+    monkeypatch.setattr(decoding, "random_model", lambda directory, *_, **__: directory)
+    monkeypatch.setattr(decoding, "_gguf_file", lambda model, kind: model / f"{kind}.gguf")
+    monkeypatch.setattr(decoding, "peer_python", lambda name: "python")
+    cases = {case.name: case for case in decoding.decode_cases(decoding.SHAPES, tmp_path)}
+    assert len(cases) == 2 * 3 * 3
+    for case in cases.values():
+        assert {bar.peer for bar in case.bars} <= {side.name for side in case.sides}
+    floors = {name: {(bar.peer, bar.value) for bar in case.bars} for name, case in cases.items() if case.bars}
+    assert floors["decode 124M, int8"] == {("llama.cpp Q8_0", 1.2), ("memory reads", 0.8)}
+    assert floors["decode 25M, int8"] == {("llama.cpp Q8_0", 1.2)}, "23 MB stay in a cache"
+    assert floors["batch 25M, bf16"] == {("transformers dynamic", 2.0), ("transformers static", 2.0)}
+    assert {name for name in floors if name.startswith("prefill")} == set()

@@ -46,6 +46,20 @@ def test_the_card_is_kept_and_the_record_hears_of_it(run, capsys):
     assert (event["event"], event["perplexity"]) == ("eval", result["perplexity"])
 
 
+def test_rounded_weights_have_a_card_of_their_own(run, capsys):
+    exact = evaluate(capsys, run, "--window", 12)
+    rounded = evaluate(capsys, run, "--window", 12, "--precision", "bfloat16")
+    assert (exact["precision"], rounded["precision"]) == ("float32", "bfloat16")
+    assert rounded["nats"] != exact["nats"]
+    assert rounded["nats"] == pytest.approx(exact["nats"], rel=0.05)
+    assert len(list(RunDir.open(run).evals.glob("perplexity-step-00000012-12-6-*.json"))) == 2
+
+
+def test_precision_is_of_the_perplexity_alone(run, capsys):
+    assert main(["eval", "bound", str(run), "--set", 'eval.precision="int8"']) == 2
+    assert "eval.precision = int8 has an effect only in `hornbook eval perplexity`" in capsys.readouterr().err
+
+
 def test_text_files_are_documents_that_end_in_end_of_text(run, capsys, tmp_path):
     files = [tmp_path / "a.txt", tmp_path / "b.txt"]
     for file in files:

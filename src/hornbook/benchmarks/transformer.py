@@ -1,44 +1,18 @@
-"""What `hornbook bench decode` compares, and random models with the same weights on all sides, for `bench train` too.
+"""Random models that transformers writes, with the same weights on all sides of a comparison."""
 
-The peer runs in its own best ordinary way: its own cache, the same precision. Both sides use all cores. That they
-compute the same thing (the decoded tokens) is checked in the same run.
-"""
-
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hornbook.benchmarks.harness import Case
 from hornbook.benchmarks.peers import peer_python
 from hornbook.benchmarks.side import Side, SideProcess
-from hornbook.config.model import ModelConfig, ModelTable
+from hornbook.config.model import ModelConfig
 from hornbook.errors import MissingExtraError
-from hornbook.storage.cores import available_cores
 
 
-def decode_cases(directory: Path, *, d_model: int = 256, new_tokens: int = 64) -> Iterator[Case]:
-    """Greedy decoding of one row with the KV cache in float32."""
-    table = ModelTable(d_model=d_model, n_heads=d_model // 64, context_length=256, norm_eps=1e-6)
-    model = random_model(directory / "llama", "llama", table.complete(vocab_size=4096))
-    settings = {"model": str(model), "prompt_tokens": 32, "new_tokens": new_tokens}
-    python = peer_python("transformers")
-    assert python is not None, "the model could not have been made without it"
-    cores = available_cores()
-    theirs = "transformers_generate.py"
-    yield Case(
-        name="decode fp32",
-        unit="tokens",
-        amount=new_tokens,
-        equal={"tokens": 0},
-        sides=[
-            Side(name="hornbook", file="hornbook_generate.py", settings=settings, threads=cores),
-            Side(name="transformers", file=theirs, settings=settings, threads=cores, python=python),
-        ],
-    )
-
-
-def random_model(directory: Path, family: str, config: ModelConfig) -> Path:
+def random_model(directory: Path, family: str, config: ModelConfig, **more: float) -> Path:
     """A randomly initialised model of transformers, "llama" or "gpt2", in the shape of ours and saved as `directory`.
+
+    `more` goes into its configuration, such as `initializer_range`.
 
     Raises:
         MissingExtraError: without transformers.
@@ -46,7 +20,7 @@ def random_model(directory: Path, family: str, config: ModelConfig) -> Path:
     python = peer_python("transformers")
     if python is None:
         raise MissingExtraError("bench train and bench decode", package="transformers", extra="hf")
-    shape = (_llama if family == "llama" else _gpt2)(config)
+    shape = {**(_llama if family == "llama" else _gpt2)(config), **more}
     settings = {"model": str(directory), "family": family, "shape": shape}
     make = Side(name="model", file="transformers_model.py", settings=settings, python=python)
     with SideProcess(make) as process:

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_tokenizer(tokenizer)
     _add_measuring(tokenizer)
     _add_train(actions)
-    text = "greedy decoding with transformers; with --diffusion, filling masks"
+    text = "greedy decoding with transformers and llama.cpp; with --diffusion, filling masks"
     decode = actions.add_parser("decode", help=text, description=text)
     bench_decode.add_decode_arguments(decode)
     _add_measuring(decode)

@@ -1,4 +1,4 @@
-"""`hornbook bench decode`: greedy decoding with transformers, or with --diffusion the filling of masks."""
+"""`hornbook bench decode`: greedy decoding with transformers and llama.cpp; with --diffusion the filling of masks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hornbook.benchmarks.denoising import Request, Trained
     from hornbook.benchmarks.harness import Case
 
-DIFFUSION_FLAGS = ("checkpoint", "threshold", "prompt_tokens", "block_length", "cache", "precision", "only", "quick")
+DIFFUSION_FLAGS = ("checkpoint", "threshold", "prompt_tokens", "block_length", "cache")
 """Have an effect with --diffusion alone."""
 THRESHOLD = 0.9
 
@@ -27,28 +27,41 @@ def add_decode_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--diffusion", action="store_true", help="a diffusion decoder with the plain full-sequence loop"
     )
+    parser.add_argument("--size", metavar="N,N", help="default 25M,124M parameters; not with --diffusion")
+    parser.add_argument("--precision", metavar="P,P", help="default fp32,bf16,int8; with --diffusion fp32,bf16")
+    cases = "prefill, decode, batch; with --diffusion same-steps, four-a-step, exact-cache, threshold"
+    parser.add_argument("--only", metavar="CASE,CASE", help=cases)
+    parser.add_argument("--quick", action="store_true", help="a tiny shape: whether everything runs, and no floors")
     of = parser.add_argument_group("with --diffusion")
     of.add_argument("--checkpoint", type=Path, metavar="RUN", help="a trained diffusion model, for the threshold")
     of.add_argument("--threshold", type=float, metavar="P", help=f"confidence to keep a token (default {THRESHOLD})")
     of.add_argument("--prompt-tokens", type=positive, metavar="N", help="default 128")
     of.add_argument("--block-length", type=positive, metavar="N", help="default 32; divides the 256 new tokens")
     of.add_argument("--cache", choices=("prefix", "dual", "delayed"), help="where it may approximate (default delayed)")
-    of.add_argument("--precision", metavar="P,P", help="default fp32,bf16")
-    of.add_argument("--only", metavar="CASE,CASE", help="same-steps, four-a-step, exact-cache, threshold")
-    of.add_argument("--quick", action="store_true", help="a tiny shape: whether everything runs, and no floors")
 
 
 def run(args: argparse.Namespace, measure: Callable[[argparse.Namespace, Iterable[Case]], int]) -> int:
     """Let `measure` carry out the cases; its status."""
     if args.diffusion:
+        if args.size:
+            raise HornbookError("bench decode: --size has no effect with --diffusion; leave one of them out")
         return measure(args, _diffusion_cases(args))
     if given := [name for name in DIFFUSION_FLAGS if getattr(args, name)]:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise HornbookError(f"bench decode: {flags} has an effect only with --diffusion; add that, or leave it out")
-    from hornbook.benchmarks.transformer import decode_cases
+    if args.quick and args.size:
+        raise HornbookError("bench decode: --size has no effect with --quick; leave one of them out")
+    from hornbook.benchmarks.decoding import KINDS, PRECISIONS, QUICK, SHAPES, decode_cases
+    from hornbook.benchmarks.peers import peer_python
 
+    sizes = _names("--size", args.size, tuple(SHAPES))
+    shapes = {"quick": QUICK} if args.quick else {name: SHAPES[name] for name in sizes}
+    kinds = _names("--only", args.only, KINDS)
+    precisions = _names("--precision", args.precision, PRECISIONS)
+    if peer_python("xllamacpp") is None:
+        _say("not installed, so left out: llama.cpp; to have it: hornbook bench peers xllamacpp")
     with tempfile.TemporaryDirectory() as directory:
-        return measure(args, decode_cases(Path(directory)))
+        return measure(args, decode_cases(shapes, Path(directory), kinds=kinds, precisions=precisions))
 
 
 def _diffusion_cases(args: argparse.Namespace) -> Iterable[Case]:

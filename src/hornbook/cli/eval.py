@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Strided sliding-window perplexity and bits per byte: every token is scored once.",
     )
     _add_text_arguments(perplexity, stride="half the window; 1 is exact, slow", batch="windows")
+    kinds = ("float32", "bfloat16", "int8")
+    perplexity.add_argument("--precision", choices=kinds, help="of the weights, as decoding rounds them")
     bound = measures.add_parser(
         "bound",
         help="at most how large perplexity and bits per byte of a diffusion model are",
@@ -71,11 +73,16 @@ def _add_text_arguments(parser: argparse.ArgumentParser, *, stride: str, batch: 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; the exit status is 0."""
     from hornbook.cli.configuration import maybe_print
+    from hornbook.errors import ConfigError
     from hornbook.evaluation.noised_scorer import check_measure
 
     config = _settings(args)
     if maybe_print(args, config):
         return 0
+    if args.measure != "perplexity" and config.eval.precision != "float32":
+        raise ConfigError(
+            f"eval.precision = {config.eval.precision} has an effect only in `hornbook eval perplexity`; leave it out"
+        )
     if args.measure in eval_tuned.FLAGS:
         opened, card = eval_tuned.measure(args, config)
         _keep(opened, card, config)
@@ -139,7 +146,7 @@ def _settings(args: argparse.Namespace) -> Config:
     if args.measure in eval_tuned.FLAGS:
         data = {} if args.data is None else {"data.path": args.data}
         return from_checkpoint.load_settings(args, "eval", eval_tuned.FLAGS[args.measure], data)
-    flags = FLAGS + BOUND_FLAGS if args.measure == "bound" else FLAGS
+    flags = FLAGS + (BOUND_FLAGS if args.measure == "bound" else ("precision",))
     return from_checkpoint.load_settings(args, "eval", flags)
 
 

@@ -188,6 +188,8 @@ class EvalConfig(Table):
     bound, the whole window."""
     batch_size: PositiveInt = 8
     max_tokens: PositiveInt | None = None
+    precision: Precision = "float32"
+    """Of the weights, for the perplexity: what decoding with generate.precision costs in quality."""
     exact_match: NonNegativeInt = 0
     """Of answers: to so many prompts the model gives its own answer, greedily, which is compared with the right one."""
     max_new_tokens: PositiveInt | None = None

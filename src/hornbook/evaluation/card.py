@@ -94,6 +94,8 @@ class EvaluationCard(Card):
     """Total negative log-likelihood of the scored tokens, never smoothed; end-of-text tokens count, with no bytes."""
     standard_error: float | None
     """Of nats per token, windows being the independent units; None for a single window."""
+    precision: str = "float32"
+    """Of the weights."""
 
     @property
     def protocol(self) -> str:
@@ -107,7 +109,8 @@ class EvaluationCard(Card):
     @property
     def identity(self) -> str:
         """What tells this measurement from others of the same checkpoint, window and stride."""
-        return f"{self.data} {self.tokens_scored}"
+        rounded = "" if self.precision == "float32" else f" {self.precision}"
+        return f"{self.data} {self.tokens_scored}{rounded}"
 
     @property
     def place(self) -> tuple[object, ...]:

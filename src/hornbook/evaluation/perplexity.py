@@ -26,6 +26,7 @@ from hornbook.config.generate import EvalConfig
 from hornbook.errors import ConfigError, DataError, GenerationError
 from hornbook.evaluation.card import EvaluationCard
 from hornbook.evaluation.intervals import ratio
+from hornbook.generation.torch_backend import converted
 from hornbook.models.token_scores import TokenScores
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
@@ -224,6 +225,8 @@ def evaluate_perplexity(
 ) -> EvaluationCard:
     """The honest card of a model on a stream: perplexity, bits per byte, and how they were computed.
 
+    The weights are those that decoding in config.precision has; sums of nats are float64 in any case.
+
     `data` says in words what was scored; without a tokenizer there are no bits per byte. config.window defaults to the
     model's context_length, config.stride to half of the window; config.split and config.text are not read.
 
@@ -233,6 +236,7 @@ def evaluate_perplexity(
     """
     window = window_length(model, config)
     stride = config.stride or max(1, window // 2)
+    model = converted(model, config.precision)
     was_training = model.training
     model.eval()
     started = time.perf_counter()
@@ -257,6 +261,7 @@ def evaluate_perplexity(
         bytes_scored=score.bytes,
         nats=score.nats,
         standard_error=score.standard_error,
+        precision=config.precision,
         tokenizer_fingerprint=None if tokenizer is None else tokenizer.fingerprint,
         checkpoint=checkpoint,
         step=step,

@@ -52,7 +52,7 @@ class TorchBackend:
                 f"{max_length} positions were asked for, the learned position table has context_length = "
                 f"{model.config.context_length}"
             )
-        own = _converted(model, precision)
+        own = converted(model, precision)
         weight = own.token_embedding.weight
         self.precision: str = precision
         self.slots = slots
@@ -100,7 +100,8 @@ class TorchBackend:
         self._cache.copy(source, target, length)
 
 
-def _converted(model: Transformer, precision: Precision) -> Transformer:
+def converted(model: Transformer, precision: Precision) -> Transformer:
+    """The model with weights as decoding in that precision has them: itself in float32, else a copy."""
     if precision == "float32":
         return model
     twin = copy.deepcopy(model)
