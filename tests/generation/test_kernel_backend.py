@@ -16,6 +16,7 @@ from hornbook.models.transformer import Transformer
 
 LENGTH = 70
 VOCABULARY = 131
+YARN = {"kind": "yarn", "factor": 4.0, "original_context_length": 16, "beta_fast": 4.0}
 LLAMA = {"position": "rotary", "feed_forward": "swiglu", "n_kv_heads": 2}
 SHAPES = {
     "llama": LLAMA,
@@ -36,6 +37,7 @@ SHAPES = {
     },
     "odd widths": {**LLAMA, "head_dim": 6, "d_model": 42, "d_ff": 59, "bias": True},
     "wide heads": {"position": "sinusoidal", "feed_forward": "gelu", "head_dim": 80, "norm": "layer_norm"},
+    "scaled rotation": {**LLAMA, "rope_scaling": YARN},
     "no positions": {"position": "none", "feed_forward": "relu", "head_dim": 64},
 }
 

@@ -1,5 +1,6 @@
 """Against transformers itself (medium: importing it takes five seconds), and what is refused."""
 
+import contextlib
 import json
 import os
 
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 from hornbook.errors import CheckpointError
 from hornbook.interop.hf import load_hf_directory, weights_from_hf
 from hornbook.interop.hf_config import config_from_hf
+from hornbook.interop.hf_hub import find_hf
 from hornbook.models.transformer import Transformer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -218,3 +220,64 @@ def test_broken_directories_are_errors(tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../elsewhere"}}))
     with pytest.raises(CheckpointError, match="lies outside the directory"):
         load_hf_directory(tmp_path)
+
+
+LLADA = {
+    **{"model_type": "llada", "vocab_size": VOCABULARY, "d_model": 16, "n_layers": 2, "n_heads": 4},
+    **{"mlp_hidden_size": 24, "max_sequence_length": 32, "rope": True},
+}
+YARN = {**LLAMA, "rope_scaling": {"rope_type": "yarn", "factor": 2.0, "beta_fast": 9, "beta_slow": 2}}
+STRANGE = (None, True, -1, 0, 2.5, 1e308, "x", [], [1], {}, {"a": 1}, "yarn")
+
+
+@pytest.mark.parametrize(
+    "config", [YARN, {**LLAMA, "model_type": "qwen3", "sliding_window": 4}, GPT2, LLADA], ids=label
+)
+def test_strange_values_are_errors_of_ours_or_mean_nothing(config):
+    tried = [{**config, key: value} for key in config for value in STRANGE]
+    inner = config.get("rope_scaling", {})
+    tried += [{**config, "rope_scaling": {**inner, key: value}} for key in inner for value in STRANGE]
+    refused = []
+    for strange in tried:
+        with contextlib.suppress(CheckpointError):
+            config_from_hf(strange)
+            continue
+        refused.append(strange)
+    assert len(refused) > len(tried) / 2
+
+
+def test_more_layers_than_tensors_are_never_built():
+    shape = config_from_hf({**LLAMA, "num_hidden_layers": 10**9})
+    with pytest.raises(CheckpointError, match="1000000000 layers, and only 1 tensors"):
+        weights_from_hf({"lm_head.weight": torch.ones(1)}, shape)
+
+
+def test_pickled_weights_are_not_read(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    (tmp_path / "pytorch_model.bin").write_bytes(b"anything")
+    with pytest.raises(CheckpointError, match=r"has pytorch_model\.bin and no model\.safetensors; a pickled file"):
+        load_hf_directory(tmp_path)
+
+
+def test_a_hub_that_cannot_be_reached(monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub.HfApi, "model_info", lambda *_, **__: (_ for _ in ()).throw(OSError("no route")))
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: (_ for _ in ()).throw(OSError("not cached")))
+    with pytest.raises(CheckpointError, match=r"some/model: no such directory here.*\(no route\).*offline"):
+        find_hf("some/model")
+
+
+def test_a_hub_is_asked_for_files_that_are_no_programs(monkeypatch, tmp_path):
+    hub = pytest.importorskip("huggingface_hub")
+    asked = {}
+
+    def download(name, **settings):
+        asked.update(settings, name=name)
+        return str(tmp_path)
+
+    monkeypatch.setattr(hub.HfApi, "model_info", lambda *_, **__: None)
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    assert find_hf("some/model") == (tmp_path, "some/model on the hub")
+    assert asked["name"] == "some/model"
+    assert not [pattern for pattern in asked["allow_patterns"] if pattern.endswith((".py", ".bin", ".pt", "*"))]
+    assert find_hf(str(tmp_path)) == (tmp_path, str(tmp_path))

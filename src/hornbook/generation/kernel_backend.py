@@ -202,7 +202,8 @@ class _Plan:
         elif config.position == "sinusoidal":
             self._set(POSITIONS_TABLE=self._floats(sinusoid(positions, d_model=config.d_model)[0]))
         elif config.position == "rotary":
-            turn = rotation(positions, head_dim=config.head_dim, theta=config.rope_theta)
+            theta, scaling = config.rope_theta, config.rope_scaling
+            turn = rotation(positions, head_dim=config.head_dim, theta=theta, scaling=scaling)
             self._set(COSINES=self._floats(turn.cos), SINES=self._floats(turn.sin))
 
     def _place_weights(self, model: Transformer) -> None:

@@ -78,6 +78,8 @@ def weights_from_hf(state_dict: Mapping[str, Tensor], config: ModelConfig) -> di
         family = "llada"
         if config.tie_embeddings:
             theirs.pop("model.transformer.ff_out.weight", None)
+    if config.n_layers > len(theirs):  # told before so many are built
+        raise CheckpointError(f"{config.n_layers} layers, and only {len(theirs)} tensors in all; the files do not fit")
     with torch.device("meta"):
         shapes = {name: parameter.shape for name, parameter in Transformer(config).named_parameters()}
     rules = expand(TABLES[family], config.n_layers)

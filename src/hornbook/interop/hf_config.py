@@ -24,7 +24,7 @@ def config_from_hf(config: Mapping[str, Any]) -> ModelConfig:
         CheckpointError: naming the key that is missing, has a wrong value or asks for what we do not compute.
     """
     kind = config.get("model_type")
-    if kind not in READERS:
+    if not isinstance(kind, str) or kind not in READERS:
         raise CheckpointError(f"config.json: model_type = {kind!r}; expected one of {', '.join(sorted(READERS))}")
     try:
         return ModelConfig.model_validate({"init": "gpt2", **READERS[kind](config)})
@@ -40,6 +40,13 @@ def _require(config: Mapping[str, Any], key: str, *allowed: object) -> None:
     if config.get(key, allowed[0]) not in allowed:
         options = " or ".join(repr(value) for value in allowed)
         raise CheckpointError(f"config.json: {key} = {config[key]!r} is not supported; expected {options}")
+
+
+def _table(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value: object = config.get(key)
+    if not isinstance(value, dict | None):
+        raise CheckpointError(f"config.json: {key} = {value!r:.60}; expected an object or null")
+    return value or {}
 
 
 def _integer(config: Mapping[str, Any], key: str) -> int:
@@ -77,10 +84,11 @@ def _qwen3(config: Mapping[str, Any]) -> dict[str, Any]:
     return _within_window(config, shape, config.get("sliding_window", 4096) if used else None)
 
 
-def _within_window(config: Mapping[str, Any], shape: dict[str, Any], window: int | None) -> dict[str, Any]:
+def _within_window(config: Mapping[str, Any], shape: dict[str, Any], window: object) -> dict[str, Any]:
     """Attention that slides sees all tokens up to its own width: that is the context then."""
     if window is not None:
-        shape["context_length"] = min(_integer(config, "max_position_embeddings"), window)
+        width = _integer({"sliding_window": window}, "sliding_window")
+        shape["context_length"] = min(_integer(config, "max_position_embeddings"), width)
     return shape
 
 
@@ -105,13 +113,14 @@ def _rotary(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
     """Rotary base and scaling: in `rope_parameters` since transformers 5, beside `rope_scaling` before."""
-    rope: dict[str, Any] = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
+    rope = {**_table(config, "rope_scaling"), **_table(config, "rope_parameters")}
     for where in (config, rope):
         _require(where, "partial_rotary_factor", 1.0, None)
     theta = rope["rope_theta"] if rope.get("rope_theta") is not None else config.get("rope_theta", 10_000.0)
     shape: dict[str, Any] = {"rope_theta": _number({"rope_theta": theta}, "rope_theta")}
     kind = rope.get("rope_type", rope.get("type", "default"))
-    original = config.get("original_max_position_embeddings") or rope.get("original_max_position_embeddings")
+    key = "original_max_position_embeddings"
+    original = _integer({key: config.get(key) or rope.get(key) or config["max_position_embeddings"]}, key)
     match kind:
         case "default":
             return shape
@@ -119,9 +128,9 @@ def _rope(config: Mapping[str, Any]) -> dict[str, Any]:
             scaling: dict[str, Any] = {"factor": _number(rope, "factor")}
         case "llama3":
             frequencies = {key: _number(rope, key) for key in ("factor", "low_freq_factor", "high_freq_factor")}
-            scaling = {**frequencies, "original_context_length": original or config["max_position_embeddings"]}
+            scaling = {**frequencies, "original_context_length": original}
         case "yarn":
-            scaling = _yarn(config, rope, original or config["max_position_embeddings"])
+            scaling = _yarn(config, rope, original)
         case _:
             raise CheckpointError(
                 f"config.json: rope_type = {kind!r} is not supported; expected default (no scaling), linear, llama3 or "
@@ -135,8 +144,8 @@ def _yarn(config: Mapping[str, Any], rope: Mapping[str, Any], original: int) -> 
     scaling: dict[str, Any] = {
         "factor": stretched if rope.get("factor") is None else _number(rope, "factor"),
         "original_context_length": original,
-        "beta_fast": float(rope.get("beta_fast") or 32.0),
-        "beta_slow": float(rope.get("beta_slow") or 1.0),
+        "beta_fast": _number(rope, "beta_fast") if rope.get("beta_fast") else 32.0,
+        "beta_slow": _number(rope, "beta_slow") if rope.get("beta_slow") else 1.0,
         "truncate": rope.get("truncate", True),
     }
     if rope.get("attention_factor") is not None:

@@ -9,13 +9,21 @@ from hornbook.tokenizer.tokenizer import Tokenizer
 
 
 class ScoredRow:
-    """Turns the tokens of row `number` into deltas, whose texts join to what `generate_text` returns."""
+    """Turns the tokens of row `number`, whose prompt is `after`, into deltas, whose texts join to what `generate_text`
+    returns."""
 
-    def __init__(self, number: int, tokenizer: Tokenizer, stops: Sequence[str], stop_ids: frozenset[int]) -> None:
+    def __init__(
+        self,
+        number: int,
+        tokenizer: Tokenizer,
+        stops: Sequence[str],
+        stop_ids: frozenset[int],
+        after: Sequence[int],
+    ) -> None:
         self.number = number
-        self._text = RowText(tokenizer, stops)
+        self._text = RowText(tokenizer, stops, after=after)
         # Without the stop strings, so that it is known where in the text each token begins.
-        self._characters = tokenizer.stream_decoder(skip_special=True)
+        self._characters = tokenizer.stream_decoder(skip_special=True, after=after)
         self._stop_ids = stop_ids
         self._drawn = 0
         self._released = 0

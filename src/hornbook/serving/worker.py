@@ -106,7 +106,7 @@ class Worker:
                     self._source = self._make_source()
             for number, row in enumerate(job.rows):
                 ticket = self._source.submit(job, number)
-                scored = ScoredRow(number, self._tokenizer, job.config.stop, row.stop_ids)
+                scored = ScoredRow(number, self._tokenizer, job.config.stop, row.stop_ids, row.tokens)
                 self._open[ticket] = _Open(job, scored)
         except HornbookError as error:
             self._drop(job, str(error))
