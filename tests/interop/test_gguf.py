@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import struct
+import urllib.error
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +21,10 @@ from hornbook.errors import CheckpointError, TokenizerError
 from hornbook.interop.gguf_export import export_gguf
 from hornbook.interop.gguf_file import read_gguf
 from hornbook.interop.gguf_import import import_gguf
+from hornbook.interop.gguf_tokenizer import tokenizer_fields, tokenizer_from_fields
 from hornbook.interop.hf import load_hf_directory
 from hornbook.models.transformer import Transformer
+from hornbook.tokenizer.chat import Message, render_prompt
 from hornbook.tokenizer.tokenizer import Tokenizer
 from llama_cpp_server import LlamaCpp
 
@@ -107,7 +110,12 @@ def test_f32_comes_back_bit_for_bit_and_llama_cpp_says_the_same(name, tmp_path):
     architecture, settings = SHAPES[name]
     before = checkpoint(**settings)
     told = export_gguf(before, tmp_path / "model.gguf")
-    assert (told["architecture"], told["error"], told["notes"]) == (architecture, 0.0, [])
+    assert (told["architecture"], told["error"], told["largest_difference"], told["notes"]) == (
+        architecture,
+        0.0,
+        0.0,
+        [],
+    )
     after = import_gguf(tmp_path / "model.gguf")
     assert all(torch.equal(after.weights[name], tensor) for name, tensor in before.weights.items())
     assert after.tokenizer.fingerprint == TOKENIZER.fingerprint
@@ -185,18 +193,38 @@ def test_scaled_rotary_frequencies_travel(scaling, tmp_path):
         assert math.isclose(logprob, ours[token].item(), abs_tol=1e-3)
 
 
-def test_a_chat_template_travels(tmp_path):
-    tokenizer = TOKENIZER.with_chat_template(TEMPLATES["chatml"])
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_chat_template_travels(name, tmp_path):
+    tokenizer = TOKENIZER.with_chat_template(TEMPLATES[name])
     export_gguf(checkpoint(tokenizer), tmp_path / "model.gguf")
     after = import_gguf(tmp_path / "model.gguf").tokenizer
     assert after.chat_template == tokenizer.chat_template
     assert after.fingerprint == tokenizer.fingerprint
     theirs = LlamaCpp(tmp_path / "model.gguf")
-    text = "<|im_start|>to be<|im_end|>"
+    messages = [
+        {"role": "system", "content": "to be"},
+        {"role": "user", "content": "or not?\n"},
+        {"role": "assistant", "content": " to be"},
+        {"role": "user", "content": "that is"},
+    ]
+    rendered = render_prompt(tokenizer, [Message(each["role"], each["content"]) for each in messages]).ids
+    # Ours tokenises text by text, so that only the names of control tokens and the whole text are sure to be equal.
+    assert theirs.chat(messages) == tokenizer.decode(rendered)
+    text = f"{tokenizer.chat_template.stop}to be"
     assert theirs.ids(text, special=True) == tokenizer.encode(text, allowed_special="all")
     assert theirs.ids(text) == tokenizer.encode(text)
-    _, said = theirs.greedy("to be or", 20)
-    assert "<|im_end|>" not in said
+
+
+def test_a_chat_template_of_others_is_recognised_or_told(tmp_path):
+    tokenizer = TOKENIZER.with_chat_template(TEMPLATES["chatml"])
+    metadata, _ = tokenizer_fields(tokenizer, n_ids=310)
+    del metadata["hornbook.chat_template"]
+    back, notes = tokenizer_from_fields(metadata, "a file")
+    assert (back.chat_template, notes) == (TEMPLATES["chatml"], [])
+    metadata["tokenizer.chat_template"] = "{{ messages[0]['content'] }}!"
+    back, notes = tokenizer_from_fields(metadata, "a file")
+    assert back.chat_template is None
+    assert "is not kept" in notes[0]
 
 
 def test_sentence_pieces_travel_and_stories260k_writes_its_published_text(tmp_path):
@@ -235,6 +263,8 @@ def test_masked_diffusion_is_llada(tmp_path):
     file = read_gguf(tmp_path / "model.gguf")
     assert file.metadata["llada.attention.causal"] is False
     assert file.metadata["tokenizer.ggml.mask_token_id"] == TOKENIZER.mask_id
+    with pytest.raises(urllib.error.HTTPError):  # its server loads such a model and does not run it
+        LlamaCpp(tmp_path / "model.gguf").greedy("to be", 3)
     after = import_gguf(tmp_path / "model.gguf")
     assert after.objective == {"kind": "masked_diffusion"}
     assert all(torch.equal(after.weights[name], tensor) for name, tensor in before.weights.items())

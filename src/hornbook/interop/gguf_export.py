@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hornbook.checkpoint.load import Checkpoint
+from hornbook.config.model import ModelConfig
 from hornbook.errors import CheckpointError
 from hornbook.interop.gguf_file import gguf_package, read_gguf
 from hornbook.interop.gguf_import import weights_of
@@ -20,6 +21,8 @@ from hornbook.interop.gguf_layouts import architecture_of, metadata_of, rules_of
 from hornbook.interop.gguf_rope import FACTORS, rope_factors
 from hornbook.interop.gguf_tokenizer import tokenizer_fields
 from hornbook.interop.names import expand, to_theirs
+from hornbook.models.masks import CAUSAL, FULL
+from hornbook.models.transformer import Transformer
 from hornbook.storage.atomic import replacement
 from hornbook.tokenizer.tokenizer import Tokenizer
 
@@ -27,13 +30,14 @@ GgufType = Literal["F32", "BF16", "Q8_0"]
 OBJECTIVE = "hornbook.objective"
 """What the model was trained with, as JSON."""
 _Q8_0_BLOCK = 32
+_CHECK_TOKENS = 32
 
 
 def export_gguf(checkpoint: Checkpoint, path: Path, *, kind: GgufType = "F32") -> dict[str, object]:
     """Write a checkpoint to a file and read it back; returns what there is to tell.
 
-    F32 comes back bit for bit, which is checked; of the others the largest error of a weight is told, as a share of the
-    largest weight of its tensor.
+    F32 comes back bit for bit, which is checked; of the others is told the largest error of a weight, as a share of the
+    largest weight of its tensor, and the largest difference of a logit on some tokens.
 
     Raises:
         CheckpointError: for a model that no architecture of llama.cpp computes, or a file that came back otherwise.
@@ -72,14 +76,23 @@ def export_gguf(checkpoint: Checkpoint, path: Path, *, kind: GgufType = "F32") -
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        error = _largest_error(temporary, weights)
-    if kind == "F32" and error > 0:
-        raise CheckpointError(f"{path}: came back from the disk with other weights; the disk or the memory is damaged")
+        error, difference = _differences(temporary, config, weights, sees_all=architecture == "llada")
+        if kind == "F32" and max(error, difference) > 0:
+            raise CheckpointError(
+                f"{path}: came back from the disk with other weights; disk or memory is damaged. Nothing is kept"
+            )
     if narrow := [name for name, own in kinds.items() if kind == "Q8_0" and own == "BF16"]:
         notes.append(
             f"{len(narrow)} matrices whose rows are no multiple of {_Q8_0_BLOCK} numbers are BF16: {narrow[0]}"
         )
-    return {"architecture": architecture, "type": kind, "bytes": path.stat().st_size, "error": error, "notes": notes}
+    return {
+        "architecture": architecture,
+        "type": kind,
+        "bytes": path.stat().st_size,
+        "error": error,
+        "largest_difference": difference,
+        "notes": notes,
+    }
 
 
 def export_vocabulary(tokenizer: Tokenizer, path: Path) -> list[str]:
@@ -137,11 +150,27 @@ def _add(writer: Any, fields: Mapping[str, Any]) -> None:
                 writer.add_array(key, value)
 
 
-def _largest_error(path: Path, weights: Mapping[str, Tensor]) -> float:
-    """The largest difference between a written weight and ours, as a share of the largest of its tensor."""
+def _differences(
+    path: Path, config: ModelConfig, weights: Mapping[str, Tensor], *, sees_all: bool
+) -> tuple[float, float]:
+    """Of a written file: the largest error of a weight, as a share of the largest of its tensor, and of a logit."""
     _, read = weights_of(read_gguf(path))
     shares = (
         ((read[name] - tensor).abs().max() / tensor.abs().max().clamp_min(torch.finfo(torch.float32).tiny)).item()
         for name, tensor in weights.items()
     )
-    return max(shares)
+    tokens = torch.randint(
+        config.vocab_size, (1, min(_CHECK_TOKENS, config.context_length)), generator=torch.Generator().manual_seed(0)
+    )
+    logits = []
+    for each in (weights, read):
+        with torch.device("meta"):
+            model = Transformer(config)
+        full = {  # the file may lack biases that are all zero, and has those of GPT-2 always
+            name: each.get(name, torch.zeros(parameter.shape, device="cpu"))
+            for name, parameter in model.named_parameters()
+        }
+        model.load_state_dict(full, assign=True)
+        with torch.inference_mode():
+            logits.append(model.eval()(tokens, mask=FULL if sees_all else CAUSAL))
+    return max(shares), (logits[0] - logits[1]).abs().max().item()

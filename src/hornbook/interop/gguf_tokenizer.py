@@ -15,6 +15,7 @@ from typing import Any
 
 from hornbook.config.chat import ChatTemplate
 from hornbook.errors import TokenizerError
+from hornbook.interop.chat_jinja import jinja_of, recognised
 from hornbook.interop.sentence_pieces import SentencePieces, pieces_of
 from hornbook.tokenizer.alphabet import printable
 from hornbook.tokenizer.byte_pair import BytePairScheme
@@ -24,8 +25,9 @@ from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tokenizer.vocabulary import WrittenMerges, byte_pair_scheme, split_merges
 
 PREFIX = "tokenizer.ggml."
+JINJA = "tokenizer.chat_template"
 CHAT_TEMPLATE = "hornbook.chat_template"
-"""Our own template, as JSON: from the Jinja of tokenizer.chat_template it could not be had back."""
+"""Our own template, as JSON: not all of it can be had back from a Jinja program."""
 
 _WRITTEN = {
     "gpt2": "gpt-2",
@@ -163,7 +165,9 @@ def _ids(tokenizer: Tokenizer) -> dict[str, int | bool]:
 def _template_field(tokenizer: Tokenizer) -> dict[str, str]:
     if tokenizer.chat_template is None:
         return {}
-    return {CHAT_TEMPLATE: tokenizer.chat_template.model_dump_json()}
+    program = jinja_of(tokenizer)
+    assert program is not None
+    return {JINJA: program, CHAT_TEMPLATE: tokenizer.chat_template.model_dump_json()}
 
 
 def tokenizer_from_fields(metadata: Mapping[str, Any], where: str) -> tuple[Tokenizer, list[str]]:
@@ -185,12 +189,22 @@ def tokenizer_from_fields(metadata: Mapping[str, Any], where: str) -> tuple[Toke
             tokenizer = tokenizer.with_chat_template(ChatTemplate.model_validate_json(text))
         except ValueError as error:  # of pydantic, and of the control tokens
             raise TokenizerError(f"{where}: {CHAT_TEMPLATE} is damaged ({error})") from None
-    elif "tokenizer.chat_template" in metadata:
+    elif isinstance(program := metadata.get(JINJA), str):
+        template = recognised(program, tokenizer, **_named_ids(metadata, tokenizer))
+        if template is not None:
+            return tokenizer.with_chat_template(template), notes
         notes.append(
-            "its chat template is a Jinja program, which is not read: give chat.template when you tune it, and talk to "
-            "it by generate until then"
+            "its chat template is a Jinja program that says something else than ours, and is not kept; tuning gives it "
+            "one of ours"
         )
     return tokenizer, notes
+
+
+def _named_ids(metadata: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, str]:
+    """What Jinja programs call the first and the last token of a text."""
+    names = {i: name for name, i in {**tokenizer.special_tokens, **tokenizer.added_tokens}.items()}
+    ids = {f"{which}_token": metadata.get(f"{PREFIX}{which}_token_id") for which in ("bos", "eos")}
+    return {which: names[i] for which, i in ids.items() if i in names}
 
 
 def _byte_pairs(metadata: Mapping[str, Any], where: str) -> tuple[Tokenizer, list[str]]:
