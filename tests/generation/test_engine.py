@@ -150,6 +150,15 @@ def test_a_prompt_is_read_in_chunks_beside_running_rows():
     assert drawn == [{short}, {short}, {short, long}]
 
 
+def test_many_prompts_at_once_are_read_a_few_at_a_time(monkeypatch):
+    """In order of arrival; the running row gets its token in every step."""
+    monkeypatch.setattr("hornbook.generation.engine.PREFILL_TOKENS", 8)
+    shared = engine(slots=4, chunk=4)
+    tickets = [shared.submit(request(tokens, new=9)) for tokens in ([1], [2] * 6, [3] * 4, [4] * 3)]
+    drawn = [[tickets.index(one.ticket) for one in shared.step()] for _ in range(3)]
+    assert drawn == [[0, 2], [0, 1, 2, 3], [0, 1, 2, 3]]
+
+
 def test_the_next_turn_reads_only_what_is_new():
     """Whole chunks of the prompt are found in the slot, in another's, or copied out of a row that is still decoded."""
     first, second = [1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 3, 4, 5, 6, 7, 8, 0, 1]

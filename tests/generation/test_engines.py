@@ -42,9 +42,13 @@ def test_the_next_turn_of_a_conversation_reads_its_whole_chunks_no_more(model, t
         said += [*drawn, *range(30)]
 
 
-def test_it_is_kept_while_model_settings_and_weights_stay(model):
-    told = []
-    engines = Engines(told.append)
+def test_slots_hold_the_whole_context_where_that_is_little(model):
+    assert Engines()(model, CONFIG, slots=2, max_length=10).backend.max_length == CONTEXT
+
+
+def test_it_is_kept_while_model_settings_and_weights_stay(model, monkeypatch):
+    monkeypatch.setattr("hornbook.generation.engines.EASY_BYTES", 0)
+    engines = Engines()
     first = engines(model, CONFIG, slots=2, max_length=10)
     assert (first.backend.slots, first.backend.max_length, first.context_length) == (2, LEAST_LENGTH, CONTEXT)
     assert engines(model, GenerateConfig(temperature=0.0), slots=1, max_length=LEAST_LENGTH) is first

@@ -27,6 +27,8 @@ from hornbook.generation.rows import ContextOverflow, Row, admit
 
 PREFILL_CHUNK = 64
 """Tokens of a prompt that are read at once: enough to be limited by arithmetic, few enough not to hold up others."""
+PREFILL_TOKENS = 256
+"""Tokens of all prompts that one step reads, so that rows that are running do not wait for many prompts at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,10 @@ class Drawn:
 
 
 class Engine:
-    """Requests on one backend. Not for several threads at once."""
+    """Requests on one backend. Not for several threads at once.
+
+    A step reads prompts in the order of their arrival, up to PREFILL_TOKENS of them, and one token of every other row.
+    """
 
     def __init__(
         self, backend: Backend, *, context_length: int | None = None, prefill_chunk: int = PREFILL_CHUNK
@@ -133,10 +138,9 @@ class Engine:
         """
         self._clock += 1
         self._admit()
-        active = [(slot, slot.job) for slot in self._slots if slot.job is not None]
+        active, spans = self._to_read()
         if not active:
             return []
-        spans = [slot.next_span(job.row, self._chunk) for slot, job in active]
         logits = self.backend.read(spans).numpy(force=True)
         drawn: list[Drawn | None] = []
         broken: list[int] = []
@@ -150,6 +154,20 @@ class Engine:
                 self.cancel(ticket)
             raise broken_logits()
         return self._advance(active, spans, drawn)
+
+    def _to_read(self) -> "tuple[list[tuple[_Slot, _Job]], list[Span]]":
+        """Rows in the order of their arrival, and what is read of each now."""
+        active, spans, prefilled = [], [], 0
+        jobs = [(slot, slot.job) for slot in self._slots if slot.job is not None]
+        for slot, job in sorted(jobs, key=lambda pair: pair[1].ticket):
+            span = slot.next_span(job.row, self._chunk)
+            if len(span.tokens) > 1:
+                if prefilled and prefilled + len(span.tokens) > PREFILL_TOKENS:
+                    continue
+                prefilled += len(span.tokens)
+            active.append((slot, job))
+            spans.append(span)
+        return active, spans
 
     def _advance(self, active: "list[tuple[_Slot, _Job]]", spans: list[Span], drawn: list[Drawn | None]) -> list[Drawn]:
         """Every request goes on by what was read and drawn."""

@@ -12,7 +12,9 @@ from hornbook.models.transformer import Transformer
 MOST_SLOTS = 32
 """Rows that are decoded at once, whatever is asked for; the others wait."""
 LEAST_LENGTH = 256
-"""Positions of a slot at first."""
+"""Positions of a slot at first, where keys and values of the whole context would take too much memory."""
+EASY_BYTES = 2**27
+"""How much is not too much, for all slots."""
 
 
 @runtime_checkable
@@ -37,8 +39,8 @@ def torch_engine(model: Transformer, config: GenerateConfig | None = None, *, sl
 class Engines:
     """Opens what the settings ask for, and keeps it while model and settings stay the same.
 
-    So the next turn of a conversation finds its beginning in a slot, and weights are prepared once. Slots have room to
-    grow: their length doubles, up to the context.
+    So the next turn of a conversation finds its beginning in a slot, and weights are prepared once. Slots have room for
+    the whole context where that is little memory; else their length doubles as it must.
     """
 
     def __init__(self, note: Callable[[str], None] = lambda text: None) -> None:
@@ -61,7 +63,9 @@ class Engines:
             slots = max(slots, kept.backend.slots)
             max_length = max(max_length, kept.backend.max_length)
         context = model.config.context_length
-        length = min(context, max(LEAST_LENGTH, 1 << (max_length - 1).bit_length()))
+        length = max(LEAST_LENGTH, 1 << (max_length - 1).bit_length())
+        if slots * context * _bytes_a_position(model) <= EASY_BYTES or length > context:
+            length = context
         note = self.note if kept is None else lambda text: None
         backend = open_backend(model, slots=slots, max_length=length, config=config, note=note)
         engine = Engine(backend, context_length=context)
@@ -72,6 +76,11 @@ class Engines:
 
 def _fits(engine: Engine, slots: int, max_length: int) -> bool:
     return slots <= engine.backend.slots and max_length <= engine.backend.max_length
+
+
+def _bytes_a_position(model: Transformer) -> int:
+    config = model.config
+    return 2 * config.n_layers * config.n_kv_heads * config.head_dim * 4
 
 
 def _state(model: Transformer) -> tuple[object, ...]:
