@@ -169,6 +169,7 @@ def test_retry_keeps_both_answers_edit_begins_anew_and_copy_copies(opened, stub)
     expect(page.locator(".versions")).to_contain_text("2 / 2")
     page.get_by_role("button", name="Previous answer").click()
     expect(page.locator(".versions")).to_contain_text("1 / 2")
+    expect(page.get_by_role("button", name="Next answer")).to_be_focused()
     assert stub.asked[0]["seed"] != stub.asked[1]["seed"]
     ask(page, "second")
     ended(page, 2)
@@ -314,6 +315,21 @@ def test_a_key_is_asked_for_and_kept_for_this_tab_alone(opened, stub, site):
     ended(page)
     assert answer_of(page) == "".join(ANSWER)
     assert "s3cret" not in page.evaluate("JSON.stringify({...localStorage})")
+
+
+def test_a_server_that_is_away_can_be_looked_for_again(opened, stub):
+    page = opened()
+    stub.gone = True
+    page.reload()
+    expect(page.locator("#empty")).to_contain_text("The server failed")
+    page.get_by_role("link", name="Runs").click()
+    expect(page.locator("#runs-out")).to_contain_text("out of order")
+    stub.gone = False
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("link", name=re.compile("^story"))).to_be_visible()
+    page.get_by_role("link", name="Chat").first.click()
+    page.get_by_role("button", name="Connect again").click()
+    expect(page.locator("#empty h1")).to_have_text("tales")
 
 
 def test_a_base_model_goes_on_with_the_text(opened, stub):
