@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,21 +22,27 @@ Request = tuple[str, int, int]
 
 
 @contextmanager
-def serve_process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serve_process(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """`hornbook serve` on a free port, and its URL; it is stopped by SIGTERM and must end well."""
     command = [sys.executable, "-m", "hornbook", "serve", "--port", "0", "--set", "run.threads=1", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        ready = json.loads(process.stdout.readline())
-        assert ready["event"] == "serve"
-        yield process, ready["url"]
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-        assert process.returncode == 0
-    finally:
-        process.kill()
-        process.communicate()
+    with tempfile.TemporaryFile("w+") as told, subprocess.Popen(command, stdout=told) as process:
+        try:
+            yield process, _url(process, told.fileno())
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=60)
+            assert process.returncode == 0
+        finally:
+            process.kill()
+
+
+def _url(process: subprocess.Popen[bytes], file: int) -> str:
+    """Where it listens, once it says so; it goes on to write to the file, which nobody reads."""
+    while b"\n" not in (told := os.pread(file, 100_000, 0)):
+        assert process.poll() is None
+        time.sleep(0.05)
+    ready = json.loads(told.partition(b"\n")[0])
+    assert ready["event"] == "serve"
+    return str(ready["url"])
 
 
 def resident_bytes(pid: int) -> int:

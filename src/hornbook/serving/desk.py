@@ -1,6 +1,7 @@
 """Between requests and the thread of a model: who may come in, what a request asks for, and events as they come."""
 
 import asyncio
+import contextlib
 import functools
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -252,7 +253,8 @@ class Desk:
                 queue.put_nowait(event)
 
         def tell(events: Sequence[Event]) -> None:
-            loop.call_soon_threadsafe(put, events)
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
+                loop.call_soon_threadsafe(put, events)
 
         job = Job(
             rows=order.rows,

@@ -57,6 +57,9 @@ class Gate:
         try:
             app = self._app if refusal is None else refused(refusal)
             await app(scope, body.receive, noting)
+        except Exception:
+            status = 500  # what is outside of this answers
+            raise
         finally:
             path = str(scope["path"])
             self._metrics.requests[path if path in self._known else "other", status] += 1

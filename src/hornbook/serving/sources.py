@@ -31,16 +31,6 @@ class Token(NamedTuple):
 class Source(Protocol):
     """Rows in, tokens out. For one thread."""
 
-    @property
-    def active(self) -> int:
-        """Rows that are being decoded."""
-        ...
-
-    @property
-    def waiting(self) -> int:
-        """Rows that are not yet."""
-        ...
-
     def submit(self, job: Job, number: int) -> int:
         """A ticket for row `number` of the job.
 
@@ -68,16 +58,6 @@ class Batched:
     def __init__(self, served: ServedModel, engine: Engine) -> None:
         self._served = served
         self._engine = engine
-
-    @property
-    def active(self) -> int:
-        """Rows that have a slot."""
-        return self._engine.active
-
-    @property
-    def waiting(self) -> int:
-        """Rows that wait for one."""
-        return self._engine.waiting
 
     def submit(self, job: Job, number: int) -> int:
         """A ticket."""
@@ -115,16 +95,6 @@ class OneByOne:
         self._tickets = 0
         self._waiting: deque[tuple[int, Job, int]] = deque()
         self._running: _Running | None = None
-
-    @property
-    def active(self) -> int:
-        """One, or none."""
-        return int(self._running is not None)
-
-    @property
-    def waiting(self) -> int:
-        """Rows after it."""
-        return len(self._waiting)
 
     def submit(self, job: Job, number: int) -> int:
         """A ticket."""

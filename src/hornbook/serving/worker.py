@@ -67,11 +67,6 @@ class Worker:
             self._wake.notify()
         self._thread.join(timeout=60)
 
-    @property
-    def active(self) -> int:
-        """Rows that are being decoded."""
-        return 0 if self._source is None else self._source.active
-
     def _run(self) -> None:
         while self._take():
             try:
