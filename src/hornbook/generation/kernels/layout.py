@@ -6,10 +6,10 @@ One compiled step serves every shape, because nothing about a model is known whe
 from enum import IntEnum
 
 LANES = 16
-CHUNK_OUTS = 16
-"""Rows of a weight that a thread takes at a time: some microseconds of memory traffic."""
-HEAD_OUTS = 32
-"""The same for the head, which is larger."""
+CHUNK_BYTES = 1 << 15
+"""Of a weight that a thread takes at a time, about: a microsecond or two of memory traffic."""
+MAX_CHUNK_OUTS = 128
+"""Outputs in a chunk at most."""
 REGION_BYTES = 128
 """Of the two counters of a region, each in a cache line of its own."""
 MAX_ROWS = 64
@@ -18,6 +18,7 @@ MAX_ROWS = 64
 NORMS = {"rms_norm": 0, "layer_norm": 1}
 ACTIVATIONS = {"swiglu": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3, "relu2": 4}
 PRECISIONS = {"float32": 0, "bfloat16": 1, "int8": 2}
+WEIGHT_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 PRECISION_OF_KEYS = {"float32": "float32", "bfloat16": "bfloat16", "int8": "bfloat16"}
 """How keys and values are kept beside weights of a precision."""
 
@@ -63,6 +64,10 @@ class Field(IntEnum):
     WANTED = 35  # how many rows have logits
     WANTED_ROWS = 36
     LOGITS = 37  # float32 (WANTED, v)
+    O_OUTS = 38  # outputs in a chunk, of each kind of product
+    INNER_OUTS = 39
+    DOWN_OUTS = 40
+    HEAD_OUTS = 41
 
 
 class Number(IntEnum):
@@ -102,3 +107,9 @@ REGIONS_PER_LAYER = 5
 def whole(number: int, of: int = LANES) -> int:
     """`number` rounded up to a multiple."""
     return -(-number // of) * of
+
+
+def chunk_outs(n_outs: int, row_bytes: int, threads: int) -> int:
+    """Outputs in a chunk of a product whose weight has rows of so many bytes: whole vectors, four chunks a thread."""
+    fair = whole(-(-n_outs // (4 * threads)))
+    return max(LANES, min(CHUNK_BYTES // row_bytes // LANES * LANES, fair, MAX_CHUNK_OUTS))

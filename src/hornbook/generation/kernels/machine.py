@@ -79,6 +79,14 @@ def _fma(builder, a, b, c):
     return builder.call(_function(builder, "llvm.fmuladd.v16f32", _V, [_V, _V, _V]), [a, b, c])
 
 
+def _prefetch(builder, address):
+    """Ask for a cache line that will be read soon; any address is allowed."""
+    parameters = [_I8.as_pointer(), _I32, _I32, _I32]
+    fetch = _function(builder, "llvm.prefetch.p0", ir.VoidType(), parameters)
+    read, keep, data = (ir.Constant(_I32, number) for number in (0, 3, 1))
+    builder.call(fetch, [_pointer(builder, address, _I8), read, keep, data])
+
+
 def _widen(builder, raw, stored):
     """Lanes as they are stored to float32: exact for all kinds."""
     if stored == "float32":
@@ -331,7 +339,7 @@ def _product(outs, rows, stored):
     """A tile of a matrix product: `outs` rows of the weight by `rows` rows of x, each sum in lanes of its own.
 
     Sum (o, r) adds w[o, i] x[r, i] to lane i % 16, i ascending, and then the lanes by `_sum`: the same order in every
-    tile. A weight is loaded once for all rows of the tile.
+    tile. A weight is loaded once for all rows of the tile; for a single row the tile after this one is asked for.
     """
 
     @intrinsic
@@ -342,6 +350,7 @@ def _product(outs, rows, stored):
             kind = ir.VectorType(_STORED[stored], LANES)
             w_rows = [builder.add(weight, builder.mul(weight_stride, ir.Constant(_I64, o))) for o in range(outs)]
             x_rows = [builder.add(x, builder.mul(x_stride, ir.Constant(_I64, r))) for r in range(rows)]
+            tile_bytes = builder.mul(weight_stride, ir.Constant(_I64, outs))
             zero = ir.Constant(_V, None)
             whole = builder.and_(length, ir.Constant(_I64, -LANES))
             entry = builder.block
@@ -363,6 +372,8 @@ def _product(outs, rows, stored):
             for o, row in enumerate(w_rows):
                 w = _widen(builder, _read(builder, builder.add(row, w_at), kind), stored)
                 grown += [_fma(builder, w, xs[r], sums[o * rows + r]) for r in range(rows)]
+                if rows == 1:  # memory is all that counts, and rows are too short for the machine to guess the next
+                    _prefetch(builder, builder.add(builder.add(row, w_at), tile_bytes))
             following = builder.add(at, ir.Constant(_I64, LANES))
             at.add_incoming(following, loop)
             for one, next_one in zip(sums, grown, strict=True):

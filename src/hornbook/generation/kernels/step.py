@@ -13,9 +13,8 @@ from numba import njit
 from hornbook.generation.kernels.attention import attend, write_key, write_value
 from hornbook.generation.kernels.elementwise import activate, add_into, normalise, rotate, soft_cap
 from hornbook.generation.kernels.layout import (
-    CHUNK_OUTS,
-    HEAD_OUTS,
     LAYER_FIELDS,
+    MAX_CHUNK_OUTS,
     MAX_ROWS,
     NORMS,
     PRECISIONS,
@@ -167,30 +166,29 @@ def _attend_one(plan, layer, number, scores):
 
 
 @inner
-def _into_hidden(plan, matrix, length, chunk, x, n_rows, out):
+def _into_hidden(plan, matrix, length, first, chunk_outs, x, n_rows, out):
     """Some outputs of a projection back into the residual stream."""
-    width, first = _of(plan, Field.D_MODEL), chunk * CHUNK_OUTS
-    n_outs = min(CHUNK_OUTS, width - first)
-    _multiply(plan, matrix, length, first, n_outs, x, n_rows, out, CHUNK_OUTS * 4)
+    width = _of(plan, Field.D_MODEL)
+    n_outs = min(chunk_outs, width - first)
+    _multiply(plan, matrix, length, first, n_outs, x, n_rows, out, chunk_outs * 4)
     bias = read_i64(matrix + 16)
     for r in range(n_rows):
         target = _of(plan, Field.HIDDEN) + (r * width + first) * 4
-        add_into(target, out + r * CHUNK_OUTS * 4, bias + 4 * first if bias != 0 else 0, n_outs)
+        add_into(target, out + r * chunk_outs * 4, bias + 4 * first if bias != 0 else 0, n_outs)
 
 
 @inner
-def _widen(plan, layer, chunk, x, n_rows, out, other):
+def _widen(plan, layer, first, chunk_outs, x, n_rows, out, other):
     """Some numbers of the feed-forward's inner vector."""
-    length, first = _of(plan, Field.D_MODEL), chunk * CHUNK_OUTS
-    n_inner = _of(plan, Field.D_FF)
-    n_outs = min(CHUNK_OUTS, n_inner - first)
+    length, n_inner = _of(plan, Field.D_MODEL), _of(plan, Field.D_FF)
+    n_outs = min(chunk_outs, n_inner - first)
     up, gate = layer + 8 * LayerField.UP, layer + 8 * LayerField.GATE
-    _multiply(plan, up, length, first, n_outs, x, n_rows, out, CHUNK_OUTS * 4)
+    _multiply(plan, up, length, first, n_outs, x, n_rows, out, chunk_outs * 4)
     if read_i64(gate) != 0:
-        _multiply(plan, gate, length, first, n_outs, x, n_rows, other, CHUNK_OUTS * 4)
+        _multiply(plan, gate, length, first, n_outs, x, n_rows, other, chunk_outs * 4)
     up_bias, gate_bias = read_i64(up + 16), read_i64(gate + 16)
     for r in range(n_rows):
-        at = r * CHUNK_OUTS * 4
+        at = r * chunk_outs * 4
         activate(
             _of(plan, Field.ACTIVATION),
             out + at,
@@ -203,11 +201,10 @@ def _widen(plan, layer, chunk, x, n_rows, out, other):
 
 
 @inner
-def _logits(plan, chunk, x, n_rows):
+def _logits(plan, first, chunk_outs, x, n_rows):
     """Some logits of the rows that have any."""
     vocabulary, length = _of(plan, Field.VOCABULARY), _of(plan, Field.D_MODEL)
-    first = chunk * HEAD_OUTS
-    n_outs = min(HEAD_OUTS, vocabulary - first)
+    n_outs = min(chunk_outs, vocabulary - first)
     out, cap = _of(plan, Field.LOGITS) + 4 * first, _number(plan, Number.SOFT_CAP)
     _multiply(plan, plan + 8 * Field.HEAD, length, first, n_outs, x, n_rows, out, vocabulary * 4)
     if cap != _ZERO:
@@ -249,32 +246,38 @@ def _layer(plan, layer, region, epoch, x, out, other, scores):
     wait(counters, region, current, epoch, n_chunks)
     region += 1
 
-    n_chunks = _chunks(d_model, CHUNK_OUTS)
+    chunk_outs = _of(plan, Field.O_OUTS)
+    n_chunks = _chunks(d_model, chunk_outs)
     chunk = claim(counters, region, epoch, n_chunks)
     while chunk >= 0:
         matrix = layer + 8 * LayerField.O
-        _into_hidden(plan, matrix, heads * head_dim, chunk, _of(plan, Field.MIXED), n_rows, out)
+        _into_hidden(
+            plan, matrix, heads * head_dim, chunk * chunk_outs, chunk_outs, _of(plan, Field.MIXED), n_rows, out
+        )
         finish(counters, region)
         chunk = claim(counters, region, epoch, n_chunks)
     wait(counters, region, current, epoch, n_chunks)
     region += 1
 
-    n_chunks = _chunks(d_ff, CHUNK_OUTS)
+    chunk_outs = _of(plan, Field.INNER_OUTS)
+    n_chunks = _chunks(d_ff, chunk_outs)
     if is_open(counters, region, epoch, n_chunks):
         gain, bias = _of(layer, LayerField.FEED_FORWARD_NORM), _of(layer, LayerField.FEED_FORWARD_NORM_BIAS)
         _normalised(plan, 0, n_rows, gain, bias, x)
         chunk = claim(counters, region, epoch, n_chunks)
         while chunk >= 0:
-            _widen(plan, layer, chunk, x, n_rows, out, other)
+            _widen(plan, layer, chunk * chunk_outs, chunk_outs, x, n_rows, out, other)
             finish(counters, region)
             chunk = claim(counters, region, epoch, n_chunks)
     wait(counters, region, current, epoch, n_chunks)
     region += 1
 
-    n_chunks = _chunks(d_model, CHUNK_OUTS)
+    chunk_outs = _of(plan, Field.DOWN_OUTS)
+    n_chunks = _chunks(d_model, chunk_outs)
     chunk = claim(counters, region, epoch, n_chunks)
     while chunk >= 0:
-        _into_hidden(plan, layer + 8 * LayerField.DOWN, d_ff, chunk, _of(plan, Field.INNER), n_rows, out)
+        matrix = layer + 8 * LayerField.DOWN
+        _into_hidden(plan, matrix, d_ff, chunk * chunk_outs, chunk_outs, _of(plan, Field.INNER), n_rows, out)
         finish(counters, region)
         chunk = claim(counters, region, epoch, n_chunks)
     wait(counters, region, current, epoch, n_chunks)
@@ -286,7 +289,7 @@ def _forward(plan, thread, epoch):
     n_layers, width = _of(plan, Field.LAYERS), _of(plan, Field.D_MODEL)
     x = _scratch(plan, thread)
     out = x + MAX_ROWS * width * 4
-    buffer_bytes = MAX_ROWS * max(HEAD_OUTS, _of(plan, Field.HEAD_WIDTH)) * 4
+    buffer_bytes = MAX_ROWS * max(MAX_CHUNK_OUTS, _of(plan, Field.HEAD_WIDTH)) * 4
     other = out + buffer_bytes
     scores = other + buffer_bytes
     for number in range(n_layers):
@@ -294,7 +297,8 @@ def _forward(plan, thread, epoch):
         _layer(plan, layer, number * REGIONS_PER_LAYER, epoch, x, out, other, scores)
 
     n_wanted, region = _of(plan, Field.WANTED), n_layers * REGIONS_PER_LAYER
-    counters, n_chunks = _of(plan, Field.COUNTERS), _chunks(_of(plan, Field.VOCABULARY), HEAD_OUTS)
+    counters, chunk_outs = _of(plan, Field.COUNTERS), _of(plan, Field.HEAD_OUTS)
+    n_chunks = _chunks(_of(plan, Field.VOCABULARY), chunk_outs)
     if n_wanted == 0:
         return
     if is_open(counters, region, epoch, n_chunks):
@@ -302,7 +306,7 @@ def _forward(plan, thread, epoch):
         _normalised(plan, _of(plan, Field.WANTED_ROWS), n_wanted, gain, bias, x)
         chunk = claim(counters, region, epoch, n_chunks)
         while chunk >= 0:
-            _logits(plan, chunk, x, n_wanted)
+            _logits(plan, chunk * chunk_outs, chunk_outs, x, n_wanted)
             finish(counters, region)
             chunk = claim(counters, region, epoch, n_chunks)
     wait(counters, region, _of(plan, Field.EPOCH), epoch, n_chunks)
