@@ -109,6 +109,16 @@ def answer_of(page: Page) -> str:
     return page.locator(".turn.assistant .body").last.text_content()
 
 
+def test_without_chromium_there_is_no_test_and_in_ci_a_failure(monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="apt-get install chromium"), chromium():
+        pass
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception), chromium():
+        pass
+
+
 def test_a_conversation_is_held_with_its_settings(opened, stub):
     page = opened()
     expect(page.get_by_role("button", name="Send")).to_be_disabled()
