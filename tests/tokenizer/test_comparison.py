@@ -60,7 +60,7 @@ def test_measuring_in_batches_equals_measuring_at_once(tokenizer, tmp_path, monk
 
 def test_a_text_that_does_not_come_back_is_told(monkeypatch, tokenizer):
     used = np.zeros(tokenizer.vocab_size, dtype=np.int64)
-    monkeypatch.setattr(Tokenizer, "decode_bytes", lambda *_: b"something else")
+    monkeypatch.setattr(Tokenizer, "decode_batch", lambda *_: ["something else"])
     assert not measure(tokenizer, [b"text"], size_of([b"text"]), used).comes_back
 
 

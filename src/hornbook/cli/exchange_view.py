@@ -62,7 +62,7 @@ def tell_import(form: str, out: Path, imported: Imported) -> None:
         "notes": list(imported.notes),
     }
     if speaks_to_people():
-        print(f'{out}: a checkpoint; `hornbook generate {out} "Once"` continues a text')
+        print(f'{out}: a checkpoint; `hornbook generate {out} --prompt "Once"` continues a text')
         _print_facts(facts)
         for line in imported.notes:
             note(line)

@@ -125,10 +125,10 @@ def measure(
     n_tokens, comes_back = 0, True
     try:
         for batch in _batches(texts, tokenizer.scheme.cut):
-            ids, _ = tokenizer.encode_batch(batch, threads=threads)
+            ids, offsets = tokenizer.encode_batch(batch, threads=threads)
             n_tokens += len(ids)
             used += np.bincount(ids, minlength=len(used))
-            comes_back = comes_back and tokenizer.decode_bytes(ids) == b"".join(batch)
+            comes_back = comes_back and tokenizer.decode_batch(ids, offsets) == [text.decode() for text in batch]
             if progress is not None:
                 progress(sum(map(len, batch)))
     except TokenizerError as error:
