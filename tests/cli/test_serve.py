@@ -44,6 +44,8 @@ def test_what_cannot_be_served_is_told_at_once(capsys, monkeypatch, run, tmp_pat
         port = taken.getsockname()[1]
         assert f"serve.port = {port}: Address already in use; choose" in failure(capsys, run, "--port", port)
     assert "serve.host" in failure(capsys, run, "--host", "no such host")
+    assert "not for serving" in failure(capsys, run, "--set", 'generate.strategy="beam"')
+    assert "no effect" in failure(capsys, run, "--set", 'generate.diffusion.cache="dual"')
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert "pip install 'hornbook[serve]'" in failure(capsys, run)
 

@@ -1,5 +1,6 @@
 """What keeps the server alive: keys, limits, time-outs, full queues, and clients that go away."""
 
+import dataclasses
 import json
 import re
 import socket
@@ -9,7 +10,9 @@ import time
 import httpx
 import pytest
 
+from hornbook.config.generate import DenoisingConfig, GenerateConfig
 from hornbook.serving.metrics import ModelMetrics
+from hornbook.serving.served_model import fitting
 from hornbook.serving.sources import Batched
 from hornbook.serving.turns import Turns
 from tiny_server import served, serving
@@ -172,6 +175,35 @@ def test_a_failure_while_decoding_is_one_500_and_the_server_goes_on(monkeypatch,
         assert "a bug of ours" not in answer.text
         assert httpx.post(f"{url}/v1/completions", json=LONG, timeout=30).status_code == 200
     assert "a bug of ours" in capsys.readouterr().err
+
+
+def test_prompts_are_as_long_as_the_settings_say():
+    short, sliding = (
+        dataclasses.replace(served(), longest=20),
+        dataclasses.replace(
+            served(), name="sliding", config=GenerateConfig(context_overflow="slide", max_new_tokens=4)
+        ),
+    )
+    ids = [1] * 21
+    with serving(short, sliding) as url, httpx.Client(base_url=url) as client:
+        assert client.get("/v1/models/tiny").json()["hornbook"]["context_length"] == 20
+        answer = client.post("/v1/completions", json={"model": "tiny", "prompt": ids})
+        assert (answer.status_code, error(answer)["code"]) == (400, "context_length_exceeded")
+        made = client.post("/v1/completions", json={"model": "tiny", "prompt": ids[1:], "max_tokens": 9}).json()
+        assert (made["usage"]["completion_tokens"], made["choices"][0]["finish_reason"]) in ((1, "length"), (1, "stop"))
+        assert client.post("/v1/completions", json={"model": "sliding", "prompt": ids * 20}).status_code == 200
+    with serving(sliding, max_prompt_tokens=20) as url:
+        answer = httpx.post(f"{url}/v1/completions", json={"prompt": ids})
+        assert error(answer)["message"].startswith("the prompt has 21 tokens, and 'sliding' takes at most 20")
+
+
+def test_settings_of_one_kind_are_left_out_for_models_of_the_other():
+    mixed = GenerateConfig(precision="bfloat16", top_k=3, diffusion=DenoisingConfig(block_length=4))
+    for kind in ("next_token", "masked_diffusion"):
+        own = fitting(mixed, {"kind": kind})
+        assert own.top_k == 3
+        assert own.precision == ("bfloat16" if kind == "next_token" else "float32")
+        assert own.diffusion.block_length == (None if kind == "next_token" else 4)
 
 
 def test_metrics_count_what_was_done():

@@ -107,28 +107,34 @@ def _open_models(args: argparse.Namespace, config: Config) -> list[ServedModel]:
         CheckpointError: for what is no checkpoint.
     """
     from hornbook.errors import ConfigError
-    from hornbook.serving.served_model import ServedModel
+    from hornbook.generation.choice import decoder_name
+    from hornbook.serving.served_model import ServedModel, fitting
 
     named: list[tuple[str | None, Path | None]] = []
     if config.generate.checkpoint is not None or args.checkpoint is not None or not config.serve.models:
         named.append((None, config.generate.checkpoint if args.checkpoint is None else Path(args.checkpoint)))
-    for each in config.serve.models:
-        before, sign, after = each.partition("=")
-        named.append((before, Path(after)) if sign and after else (None, Path(each)))
+    for model in config.serve.models:
+        before, sign, after = model.partition("=")
+        named.append((before, Path(after)) if sign and after else (None, Path(model)))
+    opened = [
+        (given, from_checkpoint.open_model(path, table="generate", best=args.best, config=config))
+        for given, path in named
+    ]
+    are_mixed = len({decoder_name(config.generate, each.objective) for _, each in opened}) > 1
     served: dict[str, ServedModel] = {}
-    for given, path in named:
-        opened = from_checkpoint.open_model(path, table="generate", best=args.best, config=config)
-        name = given or (opened.path.name if opened.run is None else opened.run.root.name)
+    for given, each in opened:
+        name = given or (each.path.name if each.run is None else each.run.root.name)
         if name in served:
             raise ConfigError(f"two models are called {name!r}; name them: --model NAME=PATH")
         served[name] = ServedModel(
             name=name,
-            model=opened.model.eval(),
-            tokenizer=opened.tokenizer,
-            objective=opened.objective,
-            path=opened.path,
-            created=int(opened.path.stat().st_mtime),
-            config=config.generate,
+            model=each.model.eval(),
+            tokenizer=each.tokenizer,
+            objective=each.objective,
+            path=each.path,
+            created=int(each.path.stat().st_mtime),
+            config=fitting(config.generate, each.objective) if are_mixed else config.generate,
+            longest=config.serve.context_length,
         )
     return list(served.values())
 

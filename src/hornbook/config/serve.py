@@ -20,6 +20,8 @@ class ServeConfig(Table):
     """0 is any that is free."""
     slots: PositiveInt = 16
     """Texts of one model that are decoded together; memory for the KV cache grows with it."""
+    context_length: PositiveInt | None = None
+    """The longest text, prompt and answer together, of an autoregressive model. Default: its context."""
     queue: NonNegativeInt = 64
     """Texts of one model that may wait for a slot; beyond that requests are answered with 429."""
     timeout_seconds: PositiveFloat = 600.0

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 
 from hornbook.config.serve import ServeConfig
 from hornbook.errors import TokenizerError
-from hornbook.generation.text import begin, check_vocabulary
+from hornbook.generation.text import begin
 from hornbook.serving.answers import ChatForm, TextForm
 from hornbook.serving.bodies import ChatBody, Completing, DetokenizeBody, TextBody, TokenizeBody
 from hornbook.serving.completions import Completion
@@ -55,10 +55,8 @@ def make_app(
         note: hears of what people should know of a model, such as how it is decoded.
 
     Raises:
-        GenerationError: if a model and its tokenizer do not fit each other.
+        GenerationError: if a model cannot be decoded as its settings say, or there is no room for its texts.
     """
-    for served in models:
-        check_vocabulary(served.model, served.tokenizer)
     turns, metrics = Turns(), Metrics(models={served.name: ModelMetrics() for served in models})
     desks = {served.name: Desk(served, config, turns, metrics.models[served.name], note=note) for served in models}
 
@@ -109,9 +107,10 @@ class _Routes:
 
     def add_to(self, app: FastAPI) -> None:
         """Say which path is which."""
-        app.get("/", include_in_schema=False)(self.page)
+        app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)(self.page)
         app.get("/favicon.ico", include_in_schema=False)(self.icon)
         app.get("/health")(self.health)
+        app.head("/health", include_in_schema=False)(self.health)
         app.get("/metrics", response_class=PlainTextResponse)(self.metrics)
         app.get("/v1/models")(self.models)
         app.get("/v1/models/{name:path}")(self.model)

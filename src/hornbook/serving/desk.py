@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hornbook.config.generate import GenerateConfig
 from hornbook.config.serve import ServeConfig
 from hornbook.errors import GenerationError, HornbookError, TokenizerError
+from hornbook.generation.backends import Span
 from hornbook.generation.choice import choose_decoder
 from hornbook.generation.engine import Engine
 from hornbook.generation.open_backend import open_backend
@@ -303,10 +304,16 @@ def _source_of(
     """Makes what decodes; called in the thread that will use it."""
 
     def batched() -> Source:
-        backend = open_backend(
-            served.model, slots=config.slots, max_length=served.context_length, config=served.config, note=note
-        )
-        return Batched(served, Engine(backend, context_length=served.context_length))
+        length = served.context_length
+        try:
+            backend = open_backend(served.model, slots=config.slots, max_length=length, config=served.config, note=note)
+            backend.read([Span(slot=0, start=0, tokens=[0])])  # so that the first request waits for no compiler
+        except (MemoryError, RuntimeError) as error:
+            raise GenerationError(
+                f"there is no room for {config.slots} texts of {length} tokens beside {served.name!r} "
+                f"({str(error)[:200]}); set serve.slots or serve.context_length lower"
+            ) from None
+        return Batched(served, Engine(backend, context_length=length))
 
     def one_by_one() -> Source:
         return OneByOne(served, turns.pass_on)

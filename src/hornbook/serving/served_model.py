@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hornbook.config.generate import GenerateConfig
-from hornbook.generation.choice import DecoderName, decoder_name
+from hornbook.errors import GenerationError
+from hornbook.generation.choice import DecoderName, choose_decoder, decoder_name
+from hornbook.generation.text import check_vocabulary
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
 
@@ -24,6 +26,24 @@ class ServedModel:
     """Unix seconds: when its checkpoint was written."""
     config: GenerateConfig
     """For what a request does not say."""
+    longest: int | None = None
+    """Positions that a slot has, where that is less than the model's context."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that mean nothing here.
+
+        Raises:
+            GenerationError: naming one.
+        """
+        check_vocabulary(self.model, self.tokenizer)
+        choose_decoder(self.config, self.tokenizer, self.objective)
+        useless = {
+            'generate.strategy = "beam"': self.config.strategy == "beam",
+            "[generate.draft]": self.config.draft.active,
+            "generate.cache = false": not self.config.cache,
+        }
+        if found := [setting for setting, is_given in useless.items() if is_given]:
+            raise GenerationError(f"{found[0]} is not for serving, where many texts share one decoder; leave it out")
 
     @property
     def decoder(self) -> DecoderName:
@@ -32,8 +52,9 @@ class ServedModel:
 
     @property
     def context_length(self) -> int:
-        """Positions that it can read."""
-        return self.model.config.context_length
+        """Positions that it can read here."""
+        own = self.model.config.context_length
+        return own if self.longest is None else min(own, self.longest)
 
     def entry(self) -> dict[str, object]:
         """Its entry in /v1/models."""
@@ -53,3 +74,16 @@ class ServedModel:
                 "precision": precision,
             },
         }
+
+
+def fitting(config: GenerateConfig, objective: Mapping[str, object]) -> GenerateConfig:
+    """Settings for models of both kinds without those that are of the other kind of decoder than this model's."""
+    usual = GenerateConfig()
+    kind = decoder_name(config, objective)
+    others = (
+        ("diffusion",)
+        if kind == "autoregressive"
+        else ("backend", "precision", "context_overflow", "repetition_penalty")
+    )
+    kept = {name: getattr(config, name) for name in config.model_fields_set if name not in others}
+    return GenerateConfig.model_validate({**kept, **{name: getattr(usual, name) for name in others}})

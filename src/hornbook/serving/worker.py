@@ -31,14 +31,17 @@ class _Open:
 class Worker:
     """Serves the jobs of one model in a thread of its own.
 
-    `make_source` is called in that thread, at the first job and after a failure.
+    `make_source` is called at once, and again in that thread after a failure.
+
+    Raises:
+        HornbookError: if there can be no source.
     """
 
     def __init__(self, tokenizer: Tokenizer, make_source: Callable[[], Source], turns: Turns, *, name: str) -> None:
         self._tokenizer = tokenizer
         self._make_source = make_source
         self._turns = turns
-        self._source: Source | None = None
+        self._source: Source | None = make_source()
         self._open: dict[int, _Open] = {}
         self._wake = threading.Condition()
         self._inbox: list[Job] = []
