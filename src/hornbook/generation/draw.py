@@ -38,7 +38,9 @@ def likeliest(logits: Float[np.ndarray, " v"], k: int) -> Int64[np.ndarray, " k"
     return ids[np.argsort(-logits[ids], kind="stable")[:k]]
 
 
-def penalised(logits: Float[np.ndarray, " v"], seen: Bool[np.ndarray, " v"], penalty: float) -> Float[np.ndarray, " v"]:
+def penalised(
+    logits: Float[np.ndarray, " known"], seen: Bool[np.ndarray, " v"], penalty: float
+) -> Float[np.ndarray, " known"]:
     """`filters.repetition_penalty` of one row, float64."""
     penalty = min(max(penalty, 1 / EXTREME), EXTREME)
     logits = logits.astype(np.float64)
