@@ -46,7 +46,7 @@ def model_of(shape="llama", **changes):
     settings = {
         "vocab_size": VOCABULARY,
         "context_length": LENGTH,
-        "d_model": 48,
+        "d_model": 64,
         "n_layers": 2,
         "n_heads": 4,
         "n_kv_heads": 4,
@@ -109,11 +109,15 @@ def test_float32_errs_no_more_than_torch_does(shape):
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
 @pytest.mark.parametrize("shape", ["llama", "demo", "odd widths"])
 def test_smaller_weights_stand_for_what_is_stored(shape, precision):
-    """Beside the weights only keys and values are rounded, by at most 2^-9 each: twice a layer, relative to logits."""
+    """Beside the weights keys and values are rounded, and in bfloat16 the four inputs of products in a layer.
+
+    Each rounding is at most 2^-9 of a number, and the head has one more. Widths of whole pairs take the processor's own
+    products of bfloat16 where it has them; odd ones never do.
+    """
     model, [tokens] = model_of(shape), tokens_of(1)
     exact = exact_logits(with_stored_matrices(model, precision), tokens)
     ours = backend_of(model, precision=precision).read([Span(slot=0, start=0, tokens=tokens, every=True)])
-    n_roundings = 2 * model.config.n_layers
+    n_roundings = 6 * model.config.n_layers + 1
     assert (ours - exact).square().mean().sqrt() <= n_roundings * 2**-9 * exact.square().mean().sqrt()
     assert not torch.equal(ours, backend_of(model).read([Span(slot=0, start=0, tokens=tokens, every=True)]))
 

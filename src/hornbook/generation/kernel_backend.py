@@ -188,11 +188,13 @@ class _Plan:
         for layer, keys, values in zip(self.layers, self.keys, self.values, strict=True):
             layer[LayerField.KEYS], layer[LayerField.VALUES] = keys.data_ptr(), values.data_ptr()
 
-    def share(self, threads: int) -> None:
+    def share(self, threads: int, *, multiplies_bfloat16: bool) -> None:
         """Memory for each of so many threads, and how much work they take at a time."""
         d_model, d_ff = int(self.fields[Field.D_MODEL]), int(self.fields[Field.D_FF])
         mixed = int(self.fields[Field.HEADS] * self.fields[Field.HEAD_DIM])
         size = layout.WEIGHT_BYTES[self._precision]
+        if self._precision == "bfloat16" and multiplies_bfloat16 and not any(n % 32 for n in (d_model, mixed, d_ff)):
+            self._set(PRECISION=layout.BFLOAT16_DOT)
         self._set(
             O_OUTS=layout.chunk_outs(d_model, mixed * size, threads),
             INNER_OUTS=layout.chunk_outs(d_ff, d_model * size, threads),
@@ -200,9 +202,10 @@ class _Plan:
             HEAD_OUTS=layout.chunk_outs(int(self.fields[Field.VOCABULARY]), d_model * size, threads),
         )
         width = int(max(layout.MAX_CHUNK_OUTS, self.fields[Field.HEAD_WIDTH]))
-        floats = layout.MAX_ROWS * (int(self.fields[Field.D_MODEL]) + 2 * width) + int(self.fields[Field.MAX_LENGTH])
+        widest = max(d_model, -(-max(mixed, d_ff) // 2))  # what is copied there is rounded to half as many bytes
+        floats = layout.MAX_ROWS * (widest + 2 * width) + int(self.fields[Field.MAX_LENGTH])
         size = whole(floats * 4, of=layout.REGION_BYTES)
-        self._set(SCRATCH=self._at(_aligned(size * threads)), SCRATCH_BYTES=size)
+        self._set(SCRATCH=self._at(_aligned(size * threads)), SCRATCH_BYTES=size, WIDEST=widest)
 
     def _place_positions(self, model: Transformer, max_length: int) -> None:
         config, positions = model.config, torch.arange(max_length)[None]
@@ -277,7 +280,7 @@ class _Crew:
     """The threads beside the caller's own; they start at the first step and sleep while there is none."""
 
     def __init__(self, plan: _Plan, compiled: ModuleType, n_threads: int) -> None:
-        plan.share(n_threads)
+        plan.share(n_threads, multiplies_bfloat16=compiled.MULTIPLIES_BFLOAT16)
         self._sleepers = [_Sleeper() for _ in range(n_threads - 1)]
         self._start: list[tuple[Any, ...]] | None = [
             (sleeper, plan, compiled, number) for number, sleeper in enumerate(self._sleepers, start=1)

@@ -18,6 +18,8 @@ MAX_ROWS = 64
 NORMS = {"rms_norm": 0, "layer_norm": 1}
 ACTIVATIONS = {"swiglu": 0, "gelu": 1, "gelu_tanh": 2, "relu": 3, "relu2": 4}
 PRECISIONS = {"float32": 0, "bfloat16": 1, "int8": 2}
+BFLOAT16_DOT = 3
+"""What a plan has instead of bfloat16 where the processor multiplies bfloat16 numbers: x is rounded to them too."""
 WEIGHT_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 PRECISION_OF_KEYS = {"float32": "float32", "bfloat16": "bfloat16", "int8": "bfloat16"}
 """How keys and values are kept beside weights of a precision."""
@@ -68,6 +70,7 @@ class Field(IntEnum):
     INNER_OUTS = 39
     DOWN_OUTS = 40
     HEAD_OUTS = 41
+    WIDEST = 42  # float32 in a row of the buffer for what is multiplied
 
 
 class Number(IntEnum):

@@ -421,6 +421,80 @@ PRODUCTS = {
 }
 
 
+_IS_X86 = llvmlite.binding.get_process_triple().startswith(("x86_64", "i686", "amd64"))
+_FEATURES = llvmlite.binding.get_host_cpu_features()
+HAS_BFLOAT16_DOT = bool(_IS_X86 and _FEATURES.get("avx512bf16"))
+"""Whether the processor multiplies pairs of bfloat16: twice the products of float32."""
+llvmlite.binding.initialize_native_asmparser()
+
+
+def _dot_bfloat16(builder, sums, a, b):
+    """Each lane plus two products of bfloat16 numbers."""
+    kind = ir.FunctionType(_V, [_V, _VI, _VI])
+    return builder.asm(kind, "vdpbf16ps $3, $2, $0", "=v,0,v,v", [sums, a, b], False)
+
+
+def _bfloat16_product(outs, rows):
+    """A tile as in `_product` where x is bfloat16 too; `length` is a multiple of 32."""
+
+    @intrinsic
+    def product(typing_context, weight, weight_stride, x, x_stride, length, out, out_stride):
+        def generate(context, builder, signature, arguments):
+            weight, weight_stride, x, x_stride, length, out, out_stride = arguments
+            w_rows = [builder.add(weight, builder.mul(weight_stride, ir.Constant(_I64, o))) for o in range(outs)]
+            x_rows = [builder.add(x, builder.mul(x_stride, ir.Constant(_I64, r))) for r in range(rows)]
+            tile_bytes = builder.mul(weight_stride, ir.Constant(_I64, outs))
+            entry, n_bytes = builder.block, builder.mul(length, ir.Constant(_I64, 2))
+            loop, done = builder.append_basic_block("tile.loop"), builder.append_basic_block("tile.done")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            at = builder.phi(_I64)
+            at.add_incoming(ir.Constant(_I64, 0), entry)
+            sums = [builder.phi(_V) for _ in range(outs * rows)]
+            xs = [_read(builder, builder.add(row, at), _VI) for row in x_rows]
+            grown = []
+            for o, row in enumerate(w_rows):
+                w = _read(builder, builder.add(row, at), _VI)
+                grown += [_dot_bfloat16(builder, sums[o * rows + r], xs[r], w) for r in range(rows)]
+                if rows == 1:
+                    _prefetch(builder, builder.add(builder.add(row, at), tile_bytes))
+            following = builder.add(at, ir.Constant(_I64, 64))
+            at.add_incoming(following, loop)
+            for one, next_one in zip(sums, grown, strict=True):
+                one.add_incoming(ir.Constant(_V, None), entry)
+                one.add_incoming(next_one, loop)
+            builder.cbranch(builder.icmp_signed("<", following, n_bytes), loop, done)
+            builder.position_at_end(done)
+            for index, final in enumerate(grown):
+                o, r = divmod(index, rows)
+                place = builder.add(out, builder.mul(out_stride, ir.Constant(_I64, r)))
+                place = builder.add(place, ir.Constant(_I64, 4 * o))
+                builder.store(_sum(builder, final), _pointer(builder, place, _F32)).align = 4
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 7), generate
+
+    return product
+
+
+BFLOAT16_PRODUCTS = {(outs, rows): _bfloat16_product(outs, rows) for outs in (8, 4, 1) for rows in (1, 2, 4)}
+
+
+@intrinsic
+def store_bfloat16(typing_context, address, value):
+    """Write sixteen float32 rounded to bfloat16, to even at a tie; for finite numbers."""
+
+    def generate(context, builder, signature, arguments):
+        bits = builder.bitcast(arguments[1], _VI)
+        odd = builder.and_(builder.lshr(bits, _constant(_VI, 16)), _constant(_VI, 1))
+        rounded = builder.lshr(builder.add(builder.add(bits, _constant(_VI, 0x7FFF)), odd), _constant(_VI, 16))
+        kind = ir.VectorType(_I16, LANES)
+        builder.store(builder.trunc(rounded, kind), _pointer(builder, arguments[0], kind)).align = 1
+        return context.get_dummy_value()
+
+    return types.void(types.int64, vector), generate
+
+
 @intrinsic
 def read_f32(typing_context, address):
     """The float32 at an address."""
@@ -510,7 +584,6 @@ def atomic_replace(typing_context, address, expected, value):
     return types.boolean(types.int64, types.int64, types.int64), generate
 
 
-_IS_X86 = llvmlite.binding.get_process_triple().startswith(("x86_64", "i686", "amd64"))
 _YIELDS = llvmlite.binding.address_of_symbol("sched_yield") is not None
 
 

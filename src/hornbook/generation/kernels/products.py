@@ -1,8 +1,10 @@
 """Products of weights, as they are stored, with rows of float32."""
 
-from hornbook.generation.kernels.layout import PRECISIONS
+from hornbook.generation.kernels.layout import BFLOAT16_DOT, PRECISIONS
 from hornbook.generation.kernels.machine import (
+    BFLOAT16_PRODUCTS,
     BYTES,
+    HAS_BFLOAT16_DOT,
     PRODUCTS,
     inner,
     load_first,
@@ -14,11 +16,10 @@ from hornbook.generation.kernels.machine import (
 _FLOAT32, _BFLOAT16, _INT8 = PRECISIONS.values()
 
 
-def _product_of(stored):
+def _product_of(size, tiles):
     """`product` for one kind of weight: tiles of 4 rows by 4 outputs, 8 outputs where there is one row."""
-    size = BYTES[stored]
-    wide_1, wide_2, wide_4 = PRODUCTS[stored, 8, 1], PRODUCTS[stored, 4, 2], PRODUCTS[stored, 4, 4]
-    thin_1, thin_2, thin_4 = PRODUCTS[stored, 1, 1], PRODUCTS[stored, 1, 2], PRODUCTS[stored, 1, 4]
+    wide_1, wide_2, wide_4 = tiles[8, 1], tiles[4, 2], tiles[4, 4]
+    thin_1, thin_2, thin_4 = tiles[1, 1], tiles[1, 2], tiles[1, 4]
 
     @inner
     def by_one(weight, length, n_outs, x, out):
@@ -72,7 +73,12 @@ def _product_of(stored):
     return product
 
 
-_float32, _bfloat16, _int8 = (_product_of(stored) for stored in PRECISIONS)
+def _tiles(stored):
+    return {(outs, rows): tile for (kind, outs, rows), tile in PRODUCTS.items() if kind == stored}
+
+
+_float32, _bfloat16, _int8 = (_product_of(BYTES[stored], _tiles(stored)) for stored in PRECISIONS)
+_bfloat16_dot = _product_of(BYTES["bfloat16"], BFLOAT16_PRODUCTS if HAS_BFLOAT16_DOT else _tiles("bfloat16"))
 
 
 @inner
@@ -80,7 +86,7 @@ def product(precision, weight, scales, length, first, n_outs, x, x_stride, n_row
     """out[r, o] = scales[first + o] * sum over i of weight[first + o, i] x[r, i], without scales for floats.
 
     Args:
-        precision: a number of PRECISIONS.
+        precision: a number of PRECISIONS, or BFLOAT16_DOT, where rows of x are bfloat16.
         weight: address of (outputs, length).
         scales: address of float32 (outputs), for int8.
         first: the first output that is wanted, of `n_outs`.
@@ -92,6 +98,8 @@ def product(precision, weight, scales, length, first, n_outs, x, x_stride, n_row
         _float32(weight, length, first, n_outs, x, x_stride, n_rows, out, out_stride)
     elif precision == _BFLOAT16:
         _bfloat16(weight, length, first, n_outs, x, x_stride, n_rows, out, out_stride)
+    elif precision == BFLOAT16_DOT:
+        _bfloat16_dot(weight, length, first, n_outs, x, x_stride, n_rows, out, out_stride)
     else:
         _int8(weight, length, first, n_outs, x, x_stride, n_rows, out, out_stride)
         for r in range(n_rows):

@@ -13,6 +13,7 @@ from numba import njit
 from hornbook.generation.kernels.attention import attend, write_key, write_value
 from hornbook.generation.kernels.elementwise import activate, add_into, normalise, rotate, soft_cap
 from hornbook.generation.kernels.layout import (
+    BFLOAT16_DOT,
     LAYER_FIELDS,
     MAX_CHUNK_OUTS,
     MAX_ROWS,
@@ -24,14 +25,17 @@ from hornbook.generation.kernels.layout import (
     Number,
 )
 from hornbook.generation.kernels.machine import (
+    HAS_BFLOAT16_DOT,
     add,
     inner,
+    load,
     load_first,
     multiply,
     read_f32,
     read_i64,
     splat,
     stay_whole,
+    store_bfloat16,
     store_first,
 )
 from hornbook.generation.kernels.products import product
@@ -40,6 +44,8 @@ from hornbook.generation.kernels.sharing import await_step, claim, finish, is_op
 _FLOAT32 = PRECISIONS["float32"]
 _RMS = NORMS["rms_norm"]
 _ZERO = np.float32(0)
+
+MULTIPLIES_BFLOAT16 = HAS_BFLOAT16_DOT
 
 
 @inner
@@ -67,14 +73,25 @@ def _normalised(plan, rows, n_rows, gain, bias, out):
     for r in range(n_rows):
         row = r if rows == 0 else read_i64(rows + 8 * r)
         normalise(kind, hidden + row * width * 4, width, gain, bias, eps, out + r * width * 4)
+    _as_multiplied(plan, out, n_rows * width, out)
+
+
+@inner
+def _as_multiplied(plan, x, count, out):
+    """Where float32 numbers are in the form that products take: rounded into `out`, which may be x, or x itself."""
+    if _of(plan, Field.PRECISION) != BFLOAT16_DOT:
+        return x
+    for i in range(0, count, 16):
+        store_bfloat16(out + 2 * i, load(x + 4 * i))
+    return out
 
 
 @inner
 def _multiply(plan, matrix, length, first, n_outs, x, n_rows, out, out_stride):
     """Rows of `length` float32 by some outputs of the matrix whose weight, scales and bias stand at `matrix`."""
     precision = _of(plan, Field.PRECISION)
-    weight, scales = read_i64(matrix), read_i64(matrix + 8)
-    product(precision, weight, scales, length, first, n_outs, x, length * 4, n_rows, out, out_stride)
+    weight, scales, stride = read_i64(matrix), read_i64(matrix + 8), length * (2 if precision == BFLOAT16_DOT else 4)
+    product(precision, weight, scales, length, first, n_outs, x, stride, n_rows, out, out_stride)
 
 
 @inner
@@ -248,12 +265,13 @@ def _layer(plan, layer, region, epoch, x, out, other, scores):
 
     chunk_outs = _of(plan, Field.O_OUTS)
     n_chunks = _chunks(d_model, chunk_outs)
+    length, mixed = heads * head_dim, _of(plan, Field.MIXED)
+    if is_open(counters, region, epoch, n_chunks):
+        mixed = _as_multiplied(plan, mixed, n_rows * length, x)
     chunk = claim(counters, region, epoch, n_chunks)
     while chunk >= 0:
         matrix = layer + 8 * LayerField.O
-        _into_hidden(
-            plan, matrix, heads * head_dim, chunk * chunk_outs, chunk_outs, _of(plan, Field.MIXED), n_rows, out
-        )
+        _into_hidden(plan, matrix, length, chunk * chunk_outs, chunk_outs, mixed, n_rows, out)
         finish(counters, region)
         chunk = claim(counters, region, epoch, n_chunks)
     wait(counters, region, current, epoch, n_chunks)
@@ -273,11 +291,13 @@ def _layer(plan, layer, region, epoch, x, out, other, scores):
     region += 1
 
     chunk_outs = _of(plan, Field.DOWN_OUTS)
-    n_chunks = _chunks(d_model, chunk_outs)
+    n_chunks, widened = _chunks(d_model, chunk_outs), _of(plan, Field.INNER)
+    if is_open(counters, region, epoch, n_chunks):
+        widened = _as_multiplied(plan, widened, n_rows * d_ff, x)
     chunk = claim(counters, region, epoch, n_chunks)
     while chunk >= 0:
         matrix = layer + 8 * LayerField.DOWN
-        _into_hidden(plan, matrix, d_ff, chunk * chunk_outs, chunk_outs, _of(plan, Field.INNER), n_rows, out)
+        _into_hidden(plan, matrix, d_ff, chunk * chunk_outs, chunk_outs, widened, n_rows, out)
         finish(counters, region)
         chunk = claim(counters, region, epoch, n_chunks)
     wait(counters, region, current, epoch, n_chunks)
@@ -286,7 +306,7 @@ def _layer(plan, layer, region, epoch, x, out, other, scores):
 @inner
 def _forward(plan, thread, epoch):
     """This thread's part of the step `epoch`."""
-    n_layers, width = _of(plan, Field.LAYERS), _of(plan, Field.D_MODEL)
+    n_layers, width = _of(plan, Field.LAYERS), _of(plan, Field.WIDEST)
     x = _scratch(plan, thread)
     out = x + MAX_ROWS * width * 4
     buffer_bytes = MAX_ROWS * max(MAX_CHUNK_OUTS, _of(plan, Field.HEAD_WIDTH)) * 4
