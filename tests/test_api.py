@@ -100,6 +100,14 @@ def test_tokenizer_is_part_of_the_face(run):
     assert run.tokenizer.decode(ids) == "the cat"
 
 
+def test_backend_and_precision_are_settings_of_a_call(run):
+    greedy = {"max_new_tokens": 4, "temperature": 0.0}
+    assert run.generate("the", **greedy) == run.generate("the", backend="torch", **greedy)
+    assert isinstance(run.generate("the", precision="int8", **greedy), str)
+    with pytest.raises(ConfigError, match="int8"):
+        run.generate("the", precision="int4")
+
+
 def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, hornbook; print([m for m in ('torch', 'numpy', 'pydantic', 'rich') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -12,6 +12,7 @@ from hornbook.config.chat import TEMPLATES, ChatTemplate
 from hornbook.config.generate import GenerateConfig
 from hornbook.config.tokenizer import TokenizerConfig
 from hornbook.errors import GenerationError
+from hornbook.generation.engine import Engine
 from hornbook.tokenizer.tokenizer import Tokenizer
 from tiny_run import make_run
 
@@ -313,6 +314,23 @@ def test_a_tuned_checkpoint_has_a_system_message_to_show_and_to_set(monkeypatch,
         "system: be brief",
         "no system message",
     ]
+
+
+@pytest.mark.parametrize("tuned", ["next_token"], indirect=True)
+def test_a_turn_reads_only_what_is_new(monkeypatch, capsys, tuned):
+    """One engine for the whole conversation; without it, two turns would read the first one twice."""
+    made = []
+
+    class SmallChunks(Engine):
+        def __init__(self, backend, **settings):
+            super().__init__(backend, prefill_chunk=8, **settings)
+            made.append(self)
+
+    monkeypatch.setattr("hornbook.generation.engines.Engine", SmallChunks)
+    talk(monkeypatch, capsys, tuned, "the cat sat on the mat")
+    talk(monkeypatch, capsys, tuned, "the cat sat on the mat", "a")
+    one, two = (engine.tokens_read for engine in made)
+    assert one < two < 2 * one
 
 
 def test_answers_are_at_most_half_of_a_context_that_is_short_of_the_default(monkeypatch, capsys, tuned):
