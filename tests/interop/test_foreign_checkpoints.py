@@ -191,6 +191,16 @@ def test_nanochat(rows, tmp_path):
     assert imported.model_config.vocab_size == VOCABULARY
 
 
+def test_a_wrong_shape_of_nanochat_is_told(tmp_path):
+    state = nanochat_state(VOCABULARY)
+    state |= {
+        "transformer.h.0.attn.c_q.weight": torch.zeros(3, 5),
+        "transformer.wte.weight": torch.zeros(VOCABULARY, 3),
+    }
+    with pytest.raises(CheckpointError, match=r"layers\.0\.attention\.q_proj\.weight"):
+        save_imported(import_nanochat(save_nanochat(tmp_path, state)), tmp_path / "out")
+
+
 def test_later_models_of_nanochat_are_named(tmp_path):
     state = nanochat_state(VOCABULARY)
     path = save_nanochat(tmp_path, {**state, "resid_lambdas": torch.ones(LAYERS)})
@@ -373,6 +383,7 @@ def test_broken_files_of_llama2c_are_errors(stories, tmp_path):
         (b"", "0 bytes"),
         (data[:-4], "cut off or damaged"),
         (struct.pack("<7i", 0x616B3432, 1, 0, 0, 0, 0, 0), "version 1"),
+        (struct.pack("<7i", 64, 172, 2**31 - 1, 8, 4, 512, 512) + data[28:], "layers in"),
         (struct.pack("<7i", 64, 172, -5, 8, 4, 512, 512) + data[28:], "n_layers"),
     ):
         path.write_bytes(content)
@@ -427,6 +438,9 @@ def test_missing_tensors_and_wrong_shapes_are_listed(tmp_path):
     assert "layers.1.feed_forward.up_proj.bias" in str(caught.value)
     assert "position_embedding.weight" in str(caught.value)
     assert not (tmp_path / "out").exists()
+    save_nanogpt(tmp_path / "ckpt.pt", state, n_layer=2**40)
+    with pytest.raises(CheckpointError, match="layers in"):
+        import_nanogpt(tmp_path / "ckpt.pt")
     save_nanogpt(tmp_path / "ckpt.pt", state, n_layer=-1)
     with pytest.raises(CheckpointError, match="n_layers: Input should be greater than 0"):
         import_nanogpt(tmp_path / "ckpt.pt")

@@ -50,6 +50,12 @@ SHAPES = {
 }
 
 
+SHAPE = {f"llama.{key}": 32 for key in ("embedding_length", "context_length", "feed_forward_length", "block_count")} | {
+    "llama.attention.head_count": 2,
+    "llama.attention.layer_norm_rms_epsilon": 1,
+}
+
+
 def checkpoint(tokenizer=TOKENIZER, *, objective="next_token", changes=None, **settings):
     """A random model, no parameter at its usual 0 or 1, with three ids that its tokenizer does not have."""
     shape = {
@@ -392,6 +398,14 @@ def test_counts_that_no_file_can_hold_are_errors(tmp_path):
         read_gguf(path)
 
 
+@pytest.mark.parametrize("field", ["bos_token_id", "token_type", "merges", "tokens", "pre", "model"])
+def test_damaged_fields_of_a_tokenizer_are_named(field):
+    metadata, _ = tokenizer_fields(TOKENIZER, n_ids=310)
+    metadata |= {"tokenizer.ggml.add_bos_token": True, f"tokenizer.ggml.{field}": [10**6]}
+    with pytest.raises(TokenizerError, match=rf"a file: tokenizer\.ggml\.{field}"):
+        tokenizer_from_fields(metadata, "a file")
+
+
 def test_other_architectures_and_parts_of_models_are_named(tmp_path):
     path = tmp_path / "model.gguf"
 
@@ -413,6 +427,9 @@ def test_other_architectures_and_parts_of_models_are_named(tmp_path):
         import_gguf(path)
     write({"llama.expert_count": 8})
     with pytest.raises(CheckpointError, match="mixtures of experts"):
+        import_gguf(path)
+    write(SHAPE | {"llama.block_count": 2**31})
+    with pytest.raises(CheckpointError, match="2147483648 layers in 1 tensors"):
         import_gguf(path)
     write({"split.count": 3})
     with pytest.raises(CheckpointError, match="one of 3 files"):

@@ -142,8 +142,9 @@ def import_nanochat(path: Path, *, tokenizer: Path | None = None) -> Imported:
     for name in ("token_embedding.weight", "head.weight"):  # it rounds the number of rows up
         if name in ours:
             ours[name] = ours[name][: config.vocab_size].clone()
-    if "token_embedding.weight" in ours:
-        ours["token_embedding.weight"] = F.rms_norm(ours["token_embedding.weight"], (d_model,), eps=eps)
+    table = ours.get("token_embedding.weight")
+    if table is not None and table.shape[-1] == d_model:
+        ours["token_embedding.weight"] = F.rms_norm(table, (d_model,), eps=eps)
     gains = {name: torch.ones(shape) for name, shape in shapes_of(config).items() if "norm." in name}
     note = "its tokenizer.pkl is a pickled program, which is never read: give its vocabulary by --tokenizer"
     return imported_model(path, config, {**gains, **ours}, tokenizer, note)

@@ -33,12 +33,22 @@ def model_config(where: str, **settings: object) -> ModelConfig:
 
 
 def halves(weight: Tensor, head_dim: int) -> Tensor:
-    """Rows of queries or keys that are turned in neighbours (2i, 2i + 1), as ours are: i with i + head_dim / 2."""
+    """Rows of queries or keys that are turned in neighbours (2i, 2i + 1), as ours are: i with i + head_dim / 2.
+
+    A tensor of a wrong shape stays as it is: that is told with all others.
+    """
+    if weight.shape[0] % head_dim:
+        return weight
     return weight.reshape(-1, head_dim // 2, 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
 
 
 def swapped(weight: Tensor, head_dim: int) -> Tensor:
-    """Rows of queries or keys that are turned the other way round, as ours are: both halves of each head swapped."""
+    """Rows of queries or keys that are turned the other way round, as ours are: both halves of each head swapped.
+
+    A tensor of a wrong shape stays as it is: that is told with all others.
+    """
+    if weight.shape[0] % head_dim:
+        return weight
     return weight.reshape(-1, 2, head_dim // 2, *weight.shape[1:]).flip(1).reshape(weight.shape)
 
 
@@ -75,6 +85,10 @@ def ours_of(state: Mapping[str, Tensor], rules: list[Rule], config: ModelConfig,
     Raises:
         CheckpointError: naming tensors that no rule knows, or that are of a wrong size.
     """
+    if config.n_layers > len(state):
+        raise CheckpointError(
+            f"{path}: {config.n_layers} layers in {len(state)} tensors; do shape and weights belong together?"
+        )
     shapes = shapes_of(config)
     try:
         ours, unknown = to_ours(state, expand(tuple(rules), config.n_layers), rows_of=lambda name: shapes[name][0])

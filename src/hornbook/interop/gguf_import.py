@@ -65,6 +65,10 @@ def weights_of(file: GgufFile) -> tuple[ModelConfig, dict[str, Tensor]]:
         CheckpointError: if the file holds a model that we do not compute, or tensors that such a model does not have.
     """
     config = _config(file)
+    if config.n_layers > len(file.tensors):
+        raise CheckpointError(
+            f"{file.path}: {config.n_layers} layers in {len(file.tensors)} tensors; the file is damaged"
+        )
     architecture = file.metadata["general.architecture"]
     theirs = {name: tensor.load() for name, tensor in file.tensors.items() if name != FACTORS}
     with torch.device("meta"):

@@ -215,7 +215,8 @@ def turned(weights: Mapping[str, Tensor], config: ModelConfig, architecture: str
     shape = (-1, half, 2) if back else (-1, 2, half)
 
     def turn(name: str, tensor: Tensor) -> Tensor:
-        if ".attention.q_proj." not in name and ".attention.k_proj." not in name:
+        is_turned = ".attention.q_proj." in name or ".attention.k_proj." in name
+        if not is_turned or tensor.shape[0] % config.head_dim:  # of a wrong shape: that is told with all others
             return tensor
         return tensor.reshape(*shape, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)
 

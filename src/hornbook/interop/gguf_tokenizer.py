@@ -204,12 +204,12 @@ def _named_ids(metadata: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, s
     """What Jinja programs call the first and the last token of a text."""
     names = {i: name for name, i in {**tokenizer.special_tokens, **tokenizer.added_tokens}.items()}
     ids = {f"{which}_token": metadata.get(f"{PREFIX}{which}_token_id") for which in ("bos", "eos")}
-    return {which: names[i] for which, i in ids.items() if i in names}
+    return {which: names[i] for which, i in ids.items() if type(i) is int and i in names}
 
 
 def _byte_pairs(metadata: Mapping[str, Any], where: str) -> tuple[Tokenizer, list[str]]:
     pre = metadata.get(f"{PREFIX}pre", "default")
-    if pre not in _READ:
+    if not isinstance(pre, str) or pre not in _READ:
         raise TokenizerError(
             f"{where}: {PREFIX}pre = {pre!r}: this way to split text is not known here; expected one of "
             f"{', '.join(_READ)}. Import the model with its tokenizer.json instead (--tokenizer)"
@@ -238,16 +238,15 @@ def _byte_pairs(metadata: Mapping[str, Any], where: str) -> tuple[Tokenizer, lis
         whole_words_first=pre in _WHOLE_WORDS_FIRST,
         normalizer="NFC" if pre == "qwen2" else None,
     )
-    template = Template(
-        (names[metadata[f"{PREFIX}bos_token_id"]],) if metadata.get(f"{PREFIX}add_bos_token") is True else ()
-    )
+    first = _id(metadata, "bos_token_id", len(names), where) if metadata.get(f"{PREFIX}add_bos_token") is True else None
+    template = Template(() if first is None else (names[first],))
     return Tokenizer(scheme, SpecialTokens(special, added=added, template=template)), []
 
 
 def _pieces(metadata: Mapping[str, Any], where: str) -> SentencePieces:
     names = _strings(metadata, "tokens", where)
     scores = metadata.get(f"{PREFIX}scores")
-    if not isinstance(scores, list) or len(scores) != len(names):
+    if not isinstance(scores, list) or len(scores) != len(names) or not all(isinstance(s, int | float) for s in scores):
         raise TokenizerError(f"{where}: {PREFIX}scores: expected {len(names)} numbers, one for each token")
     kinds = _types(metadata, len(names), where)
     return SentencePieces(
@@ -256,7 +255,7 @@ def _pieces(metadata: Mapping[str, Any], where: str) -> SentencePieces:
         control=[i for i, kind in enumerate(kinds) if kind == TokenType.CONTROL],
         added=[i for i, kind in enumerate(kinds) if kind == TokenType.USER_DEFINED],
         unknown=next((i for i, kind in enumerate(kinds) if kind == TokenType.UNKNOWN), None),
-        bos=metadata.get(f"{PREFIX}bos_token_id", 1) if metadata.get(f"{PREFIX}add_bos_token", True) else None,
+        bos=_id(metadata, "bos_token_id", len(names), where) if metadata.get(f"{PREFIX}add_bos_token", True) else None,
         adds_blank=bool(metadata.get(f"{PREFIX}add_space_prefix", True)),
     )
 
@@ -265,6 +264,14 @@ def _strings(metadata: Mapping[str, Any], key: str, where: str) -> list[str]:
     value = metadata.get(PREFIX + key)
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise TokenizerError(f"{where}: {PREFIX}{key}: expected a list of texts; a tokenizer is incomplete without it")
+    return value
+
+
+def _id(metadata: Mapping[str, Any], key: str, n: int, where: str) -> int | None:
+    """The id under a key; None if the file has none."""
+    value = metadata.get(PREFIX + key)
+    if value is not None and (type(value) is not int or not 0 <= value < n):
+        raise TokenizerError(f"{where}: {PREFIX}{key} = {value!r}; expected 0 to {n - 1}")
     return value
 
 

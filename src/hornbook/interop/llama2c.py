@@ -41,6 +41,8 @@ def import_llama2c(path: Path, *, tokenizer: Path | None = None) -> Imported:
     if numbers[0] == _LATER_MAGIC:
         raise CheckpointError(f"{path}: version {numbers[1]} of the form; export it again with --version 0")
     config = _config(numbers, str(path))
+    if config.n_layers > len(data):
+        raise CheckpointError(f"{path}: {config.n_layers} layers in {len(data)} bytes; the file is damaged")
     ours = (
         read_llama2c_vocabulary(tokenizer, n_pieces=config.vocab_size).tokenizer(str(tokenizer)) if tokenizer else None
     )
