@@ -107,6 +107,37 @@ def _sum(builder, value):
     return builder.extract_element(value, ir.Constant(_I32, 0))
 
 
+def _sums(builder, values):
+    """The sums of 8 or 16 vectors as the lanes of one, each in the order of `_sum`: vectors are halved in pairs."""
+    width = LANES
+    while width > 1:
+        width //= 2
+        if len(values) == 1:
+            pairs, blocks = [(values[0], values[0])], values[0].type.count // (2 * width)
+        else:
+            pairs, blocks = list(zip(values[::2], values[1::2], strict=True)), LANES // width
+        lows = [2 * width * block + lane for block in range(blocks) for lane in range(width)]
+        kind = ir.VectorType(_I32, len(lows))
+        low, high = ir.Constant(kind, lows), ir.Constant(kind, [lane + width for lane in lows])
+        values = [builder.fadd(builder.shuffle_vector(a, b, low), builder.shuffle_vector(a, b, high)) for a, b in pairs]
+    return values[0]
+
+
+def _store_tile(builder, sums, outs, rows, out, out_stride):
+    """Write the sums of a tile, given output after output with all rows of each."""
+    places = [builder.add(out, builder.mul(out_stride, ir.Constant(_I64, r))) for r in range(rows)]
+    if outs == 1:
+        for place, value in zip(places, sums, strict=True):
+            builder.store(_sum(builder, value), _pointer(builder, place, _F32)).align = 4
+        return
+    by_row = _sums(builder, [sums[o * rows + r] for r in range(rows) for o in range(outs)])
+    kind = ir.VectorType(_F32, outs)
+    for r, place in enumerate(places):
+        pick = ir.Constant(ir.VectorType(_I32, outs), list(range(r * outs, (r + 1) * outs)))
+        row = builder.shuffle_vector(by_row, ir.Constant(by_row.type, ir.Undefined), pick)
+        builder.store(row, _pointer(builder, place, kind)).align = 4
+
+
 def _first_lanes(builder, count):
     """A mask of the first `count` lanes, an int64."""
     return builder.icmp_unsigned("<", _lanes(), _splat(builder, builder.trunc(count, _I32)))
@@ -404,11 +435,7 @@ def _product(outs, rows, stored):
                 final.add_incoming(one, after)
                 final.add_incoming(next_one, tail)
                 so_far[index] = final
-            for index, final in enumerate(so_far):
-                o, r = divmod(index, rows)
-                place = builder.add(out, builder.mul(out_stride, ir.Constant(_I64, r)))
-                place = builder.add(place, ir.Constant(_I64, 4 * o))
-                builder.store(_sum(builder, final), _pointer(builder, place, _F32)).align = 4
+            _store_tile(builder, so_far, outs, rows, out, out_stride)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 7), generate
@@ -416,9 +443,9 @@ def _product(outs, rows, stored):
     return product
 
 
-PRODUCTS = {
-    (stored, outs, rows): _product(outs, rows, stored) for stored in BYTES for outs in (8, 4, 1) for rows in (1, 2, 4)
-}
+TILES = ((8, 1), (4, 2), (4, 4), (1, 1), (1, 2), (1, 4))
+"""(outputs, rows) of a product's tiles; sums are told apart by `_sums`, which takes 8 or 16."""
+PRODUCTS = {(stored, *tile): _product(*tile, stored) for stored in BYTES for tile in TILES}
 
 
 _IS_X86 = llvmlite.binding.get_process_triple().startswith(("x86_64", "i686", "amd64"))
@@ -465,11 +492,7 @@ def _bfloat16_product(outs, rows):
                 one.add_incoming(next_one, loop)
             builder.cbranch(builder.icmp_signed("<", following, n_bytes), loop, done)
             builder.position_at_end(done)
-            for index, final in enumerate(grown):
-                o, r = divmod(index, rows)
-                place = builder.add(out, builder.mul(out_stride, ir.Constant(_I64, r)))
-                place = builder.add(place, ir.Constant(_I64, 4 * o))
-                builder.store(_sum(builder, final), _pointer(builder, place, _F32)).align = 4
+            _store_tile(builder, grown, outs, rows, out, out_stride)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 7), generate
@@ -477,7 +500,7 @@ def _bfloat16_product(outs, rows):
     return product
 
 
-BFLOAT16_PRODUCTS = {(outs, rows): _bfloat16_product(outs, rows) for outs in (8, 4, 1) for rows in (1, 2, 4)}
+BFLOAT16_PRODUCTS = {tile: _bfloat16_product(*tile) for tile in TILES}
 
 
 @intrinsic
