@@ -49,7 +49,8 @@ def test_sixty_four_clients_for_a_minute(run, precision):
     flags = ("--model", f"tiny={run}", "--slots", "16", "--precision", precision, "--set", "serve.queue=44")
     with serve_process(*flags) as (process, url):
         found = asyncio.run(soak(url, process.pid, wanted, clients=64, seconds=60, seed=2))
-    early, late = (median(part) for part in (found.memory[20:60], found.memory[-40:]))
+    # Not from the start: torch keeps a compiled product for every number of rows that it has met.
+    early, late = (median(part) for part in (found.memory[80:120], found.memory[-40:]))
     print(
         f"{precision}: {dict(found.statuses)} answers, {found.finished} finished, {found.equal} equal, "
         f"{found.hung_up} hung up, memory {early / 2**20:.1f} then {late / 2**20:.1f} MiB"
