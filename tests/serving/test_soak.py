@@ -32,13 +32,14 @@ def alone(run, **settings: str) -> dict[Request, str]:
 
 
 @pytest.mark.medium
-def test_texts_do_not_depend_on_company_for_some_seconds(run):
+def test_texts_do_not_depend_on_company_for_some_seconds(run, capfd):
     wanted = alone(run)
     with serve_process("--model", f"tiny={run}", "--slots", "4", "--set", "serve.queue=4") as (process, url):
         found = asyncio.run(soak(url, process.pid, wanted, clients=10, seconds=3, seed=1))
     assert found.errors == []
     assert set(found.statuses) <= {200, 429}
     assert found.equal == found.finished > 0
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.slow

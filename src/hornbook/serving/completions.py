@@ -169,6 +169,7 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async for piece in self._pieces:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await asyncio.sleep(0)  # where many pieces wait, let others have the loop, and see whether the client left
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
