@@ -35,6 +35,14 @@ def test_piped_lines_give_one_json_object_a_turn(monkeypatch, capsys, run):
     assert all(turn["finish_reason"] in ("stop", "length") for turn in turns)
 
 
+def test_guesses_change_no_answer(monkeypatch, capsys, run):
+    greedy = ("--temperature", "0")
+    plain, _ = talk(monkeypatch, capsys, run, "the cat", "a dog", flags=greedy)
+    for setting in (f"generate.draft.checkpoint='{run}'", "generate.draft.lookup=1"):
+        turns, _ = talk(monkeypatch, capsys, run, "the cat", "a dog", flags=(*greedy, "--set", setting))
+        assert [turn["output"] for turn in turns] == [turn["output"] for turn in plain]
+
+
 def test_bytes_that_are_no_text_are_told_and_the_talk_goes_on(monkeypatch, capsys, run):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ab\xff\nthe\n"), encoding="utf-8"))
     assert main(["chat", str(run), "--max-new-tokens", "4", "--set", "run.threads=1"]) == 0

@@ -76,12 +76,14 @@ def begin(opened: from_checkpoint.OpenedModel, config: GenerateConfig, *, system
     Raises:
         GenerationError: for a system message to a model that knows none, or settings that leave no room to talk.
     """
+    from hornbook import api
     from hornbook.errors import GenerationError
     from hornbook.generation.engines import Engines
     from hornbook.generation.text import stream_text
 
     engines = Engines(from_checkpoint.note)  # kept: the next turn begins with this one, which is not read again
     model, tokenizer = opened.model, opened.tokenizer
+    draft = api.load_draft(config.draft.checkpoint, tokenizer, device=str(model.token_embedding.weight.device))
     template = tokenizer.chat_template
     if template is None and system is not None:
         raise GenerationError(f"--system: {opened.path} {NO_TEMPLATE}")
@@ -92,7 +94,7 @@ def begin(opened: from_checkpoint.OpenedModel, config: GenerateConfig, *, system
         config,
         context_length=_readable(opened, config),
         answer=lambda prompt, seed: stream_text(
-            model, tokenizer, prompt, config, objective=opened.objective, seed=seed, engines=engines
+            model, tokenizer, prompt, config, objective=opened.objective, seed=seed, draft=draft, engines=engines
         ),
         system=system,
     )
