@@ -48,11 +48,13 @@ def test_the_card_is_kept_and_the_record_hears_of_it(run, capsys):
 
 def test_rounded_weights_have_a_card_of_their_own(run, capsys):
     exact = evaluate(capsys, run, "--window", 12)
-    rounded = evaluate(capsys, run, "--window", 12, "--precision", "bfloat16")
-    assert (exact["precision"], rounded["precision"]) == ("float32", "bfloat16")
-    assert rounded["nats"] != exact["nats"]
-    assert rounded["nats"] == pytest.approx(exact["nats"], rel=0.05)
-    assert len(list(RunDir.open(run).evals.glob("perplexity-step-00000012-12-6-*.json"))) == 2
+    assert exact["precision"] == "float32"
+    for precision in ("bfloat16", "int8"):
+        rounded = evaluate(capsys, run, "--window", 12, "--precision", precision)
+        assert rounded["precision"] == precision
+        assert rounded["nats"] != exact["nats"]
+        assert rounded["nats"] == pytest.approx(exact["nats"], rel=0.05)
+    assert len(list(RunDir.open(run).evals.glob("perplexity-step-00000012-12-6-*.json"))) == 3
 
 
 def test_precision_is_of_the_perplexity_alone(run, capsys):
