@@ -11,6 +11,7 @@ from hornbook.config.model import ModelConfig
 from hornbook.errors import GenerationError
 from hornbook.generation.backends import Backend, Span
 from hornbook.generation.kernel_backend import KernelBackend, why_not
+from hornbook.generation.kernels.layout import Field
 from hornbook.models.quantise import quantise
 from hornbook.models.transformer import Transformer
 
@@ -221,3 +222,23 @@ def test_it_is_a_backend_whose_threads_leave_with_it():
     del backend
     gc.collect()
     assert threading.active_count() == before
+
+
+def test_a_thread_that_comes_late_does_nothing_of_a_step_that_is_over():
+    """It runs through the step before while the next one, of more rows, is written down but has not begun."""
+    model, tokens = model_of("llama"), tokens_of(4)
+    spans = [Span(slot=slot, start=0, tokens=own[:20], every=True) for slot, own in enumerate(tokens[:3])]
+    want = backend_of(model, threads=1).read(spans)
+    backend = backend_of(model, threads=1)
+    plan = backend._plan
+    plan.share(2, multiplies_bfloat16=False)  # memory for the one that is late
+    backend.read([Span(slot=3, start=0, tokens=tokens[3][:2])])
+    plan.fields[Field.ROWS] = plan.fields[Field.WANTED] = 60
+    before = plan.counters.copy()
+    late = threading.Thread(target=backend._take_part, args=(plan.address, 1, 0, 1))
+    late.start()
+    late.join(0.2)  # there it waits for the step that it takes for unfinished
+    assert (plan.counters == before).all()
+    assert torch.equal(backend.read(spans), want)
+    late.join(10)
+    assert not late.is_alive()

@@ -175,8 +175,9 @@ class _Plan:
             QUERIES=self._at(np.zeros((rows, config.n_heads, width), np.float32)),
             MIXED=self._at(np.zeros((rows, config.n_heads * config.head_dim), np.float32)),
             INNER=self._at(np.zeros((rows, config.d_ff), np.float32)),
-            COUNTERS=self._at(_aligned((config.n_layers * layout.REGIONS_PER_LAYER + 1) * layout.REGION_BYTES)),
         )
+        self.counters = _aligned((config.n_layers * layout.REGIONS_PER_LAYER + 1) * layout.REGION_BYTES)
+        self._set(COUNTERS=self._at(self.counters))
         self._place_positions(model, max_length)
         self.epoch = _aligned(layout.REGION_BYTES).view(np.int64)
         self._set(EPOCH=self._at(self.epoch))

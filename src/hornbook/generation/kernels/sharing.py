@@ -72,6 +72,17 @@ def publish(counters, n_regions, epoch_address, epoch):
 
 
 @inner
+def close(counters, n_regions, epoch):
+    """End a step: from now on nobody can claim a chunk of it, however many a thread that comes late takes there to be.
+
+    The caller writes down the next step as soon as this one is over. A thread that still runs through the one before
+    would read more rows there than it had, and do chunks that count for the next.
+    """
+    for region in range(n_regions):
+        atomic_write(counters + region * REGION_BYTES, epoch << CHUNK_BITS | _CHUNK)
+
+
+@inner
 def await_step(epoch_address, last, looks):
     """The number of the step after `last`, or `last` itself when it has not come after so many looks."""
     for look in range(looks):

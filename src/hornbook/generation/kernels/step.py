@@ -39,7 +39,7 @@ from hornbook.generation.kernels.machine import (
     store_first,
 )
 from hornbook.generation.kernels.products import product
-from hornbook.generation.kernels.sharing import await_step, claim, finish, is_open, publish, wait
+from hornbook.generation.kernels.sharing import await_step, claim, close, finish, is_open, publish, wait
 
 _FLOAT32 = PRECISIONS["float32"]
 _RMS = NORMS["rms_norm"]
@@ -358,6 +358,7 @@ def take_part(plan, thread, last, looks):
                 return epoch
         _forward(plan, thread, epoch)
         if thread == 0:
+            close(_of(plan, Field.COUNTERS), n_regions, epoch)
             return epoch
         last = epoch
 
