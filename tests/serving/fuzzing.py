@@ -98,8 +98,10 @@ class Fuzzer:
             "best_of",
             "audio",
             "modalities",
+            "frequency_penalty",
+            "presence_penalty",
         )
-        kept = {name: value for name, value in body.items() if name not in refused and not name.endswith("_penalty")}
+        kept = {name: value for name, value in body.items() if name not in refused}
         if self._random.random() < 0.5:
             kept = {name: kept[name] for name in ("prompt", "messages", "tokens", "stream", "n") if name in kept}
         kept |= {"model": self._random.choice(self._models)}

@@ -11,6 +11,9 @@ import httpx
 import pytest
 
 from hornbook.config.generate import DenoisingConfig, GenerateConfig
+from hornbook.config.serve import ServeConfig
+from hornbook.serving.desk import Desk
+from hornbook.serving.listening import listen_on
 from hornbook.serving.metrics import ModelMetrics
 from hornbook.serving.served_model import fitting
 from hornbook.serving.sources import Batched
@@ -93,7 +96,7 @@ def test_the_wrong_way_in_is_told_in_the_same_form():
             error(answer)
         assert client.post("/v1/completions", json={**LONG, "max_tokens": 10**30}).status_code == 400
         strange = client.get("/v1/models", headers={"Host": "elsewhere.example"})
-        assert (strange.status_code, error(strange)["type"]) == (403, "permission_error")
+        assert (strange.status_code, error(strange)["code"]) == (403, "host_not_allowed")
         assert client.get("/v1/models", headers={"Host": "localhost:1"}).status_code == 200
         assert client.get("/ui/runs/x/curves?points=1").status_code == 400
 
@@ -112,6 +115,8 @@ def test_a_full_queue_answers_429_and_says_when_to_come_back(gate):
         assert (refused.status_code, error(refused)["code"]) == (429, "queue_full")
         assert 1 <= int(refused.headers["retry-after"]) <= 60
         assert client.post("/v1/completions", json={**LONG, "stream": True}).status_code == 429
+        never = client.post("/v1/completions", json={**LONG, "n": 4})  # for which there will never be room
+        assert (never.status_code, error(never)["param"]) == (400, "n")
         gate.set()
         for thread in threads:
             thread.join(timeout=30)
@@ -206,6 +211,26 @@ def test_settings_of_one_kind_are_left_out_for_models_of_the_other():
         assert own.diffusion.block_length == (None if kind == "next_token" else 4)
 
 
+def test_a_long_text_to_tokenise_holds_up_nobody(monkeypatch):
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def slow(self, body):
+        begun.set()
+        goes_on.wait(timeout=30)
+        return [1, 1, 2]
+
+    monkeypatch.setattr(Desk, "ids_of", slow)
+    with serving(served()) as url:
+        found: list[httpx.Response] = []
+        thread = threading.Thread(target=lambda: found.append(httpx.post(f"{url}/tokenize", json={"prompt": "a"})))
+        thread.start()
+        assert begun.wait(timeout=30)
+        assert httpx.get(f"{url}/health", timeout=2).status_code == 200
+        goes_on.set()
+        thread.join(timeout=30)
+    assert [piece["id"] for piece in found[0].json()["pieces"]] == [1, 1, 2]
+
+
 def test_metrics_count_what_was_done():
     with serving(served()) as url:
         made = httpx.post(f"{url}/v1/completions", json=LONG).json()["usage"]
@@ -218,6 +243,11 @@ def test_metrics_count_what_was_done():
     assert 'hornbook_whole_seconds_bucket{model="tiny",le="+Inf"} 1\n' in text
     for line in text.splitlines():
         assert re.fullmatch(r'# (HELP|TYPE) .+|[a-z_]+\{([a-z]+="[^"]*",?)*\} [0-9.e+-]+', line), line
+
+
+def test_who_connects_before_the_server_is_ready_waits():
+    with listen_on(ServeConfig(port=0)) as listener:
+        socket.create_connection(listener.getsockname(), timeout=5).close()
 
 
 def test_who_is_told_to_wait_waits_for_a_mean_request():

@@ -79,6 +79,17 @@ def test_an_answer_is_the_text_of_generate(client, name, temperature):
     assert pieces[-1].usage.total_tokens == len(prompt) + len(wanted.tokens)
 
 
+@pytest.mark.parametrize("as_dictionary", [False, True])
+def test_a_conversation_goes_on_with_the_answer_as_it_came(client, as_dictionary):
+    first = client.chat.completions.create(model="tiny", messages=HELLO, seed=1, max_tokens=4).choices[0].message
+    said = [*HELLO, first.model_dump() if as_dictionary else first, {"role": "user", "content": "so"}]
+    made = client.chat.completions.create(model="tiny", messages=said, seed=2, max_tokens=4)
+    prompt = of_chat(
+        served(), Message("user", "the cat sees a dog"), Message("assistant", first.content), Message("user", "so")
+    )
+    assert made.choices[0].message.content == expected(served(), prompt, 2, max_new_tokens=4).text
+
+
 def test_several_choices_have_seeds_of_their_own(client):
     prompt = of_chat(served(), Message("user", "the cat sees a dog"))
     made = client.chat.completions.create(model="tiny", messages=HELLO, n=3, seed=7)
@@ -167,10 +178,11 @@ REFUSED = [
     ({"temperature": "hot"}, "temperature", "invalid_value"),
     ({"temperature": -1}, "temperature", "invalid_value"),
     ({"max_tokens": 0}, "max_tokens", "invalid_value"),
-    ({"n": 1000}, "n", None),
+    ({"n": 1000}, "n", "invalid_value"),
     ({"nonsense": 1}, "nonsense", "unknown_parameter"),
     ({"tools": [{"type": "function"}]}, None, "invalid_value"),
     ({"logit_bias": {"1": 2.0}}, None, "invalid_value"),
+    ({"logit_bias": {"a": "b"}}, None, "invalid_value"),
     ({"frequency_penalty": 0.5}, None, "invalid_value"),
     ({"top_logprobs": 2}, None, "invalid_value"),
     ({"messages": []}, "messages", "invalid_value"),

@@ -2,8 +2,12 @@
 
 import asyncio
 import itertools
+import json
+import signal
+import time
 from statistics import median
 
+import httpx
 import pytest
 
 from hornbook.api import load
@@ -40,6 +44,25 @@ def test_texts_do_not_depend_on_company_for_some_seconds(run, capfd):
     assert set(found.statuses) <= {200, 429}
     assert found.equal == found.finished > 0
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_server_that_was_told_to_stop_ends_what_is_left_and_says_so(run, capfd, signals):
+    seconds = 1 if signals == 1 else 60
+    flags = ("--model", f"tiny={run}", "--set", f"serve.drain_seconds={seconds}")
+    endless = {"prompt": "the", "max_tokens": 10**9, "stream": True, "temperature": 2.0}
+    with serve_process(*flags, "--set", 'generate.context_overflow="slide"') as (process, url):
+        with httpx.stream("POST", f"{url}/v1/completions", json=endless, timeout=60) as answer:
+            lines = (line for line in answer.iter_lines() if line)
+            next(lines)
+            for _ in range(signals):
+                process.send_signal(signal.SIGTERM)
+                time.sleep(0.5)
+            *_, last = lines
+        assert process.wait(timeout=30) == 0
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == "stopping"
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ GET  /metrics           for Prometheus          POST /tokenize, /detokenize
 GET  /ui/runs ...       for the page            GET  /openapi.json
 """
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -17,15 +18,15 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from hornbook.config.serve import ServeConfig
-from hornbook.errors import TokenizerError
-from hornbook.generation.text import begin
 from hornbook.serving.answers import ChatForm, TextForm
 from hornbook.serving.bodies import ChatBody, Completing, DetokenizeBody, TextBody, TokenizeBody
 from hornbook.serving.completions import Completion
-from hornbook.serving.desk import Desk, Order
+from hornbook.serving.desk import Desk
 from hornbook.serving.gate import Gate, Log
+from hornbook.serving.jobs import Order
 from hornbook.serving.metrics import Metrics, ModelMetrics
 from hornbook.serving.page import chat_page
+from hornbook.serving.pieces import told
 from hornbook.serving.refusals import Refusal, error_body, invalid, refused
 from hornbook.serving.runs import runs_router
 from hornbook.serving.served_model import ServedModel
@@ -64,7 +65,7 @@ def make_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         for desk in desks.values():
-            desk.close()
+            await asyncio.to_thread(desk.close)
 
     app = FastAPI(title="Hornbook", docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
     app.state.max_body_bytes = config.max_body_bytes
@@ -166,35 +167,16 @@ class _Routes:
         completion = Completion(desk, order, body, form, metrics, self._config.timeout_seconds)
         return await (completion.stream(request) if body.stream else completion.whole(request))
 
-    async def tokenize(self, body: TokenizeBody) -> dict[str, object]:
+    async def tokenize(self, body: TokenizeBody) -> Response:
         """A text, or a conversation, as a model reads it."""
         desk = self._desk(body.model)
-        tokenizer, text = desk.served.tokenizer, body.prompt
-        if text is None:
-            ids = await desk.in_reader(lambda: desk.rendered(body.messages or []))
-        elif body.add_special_tokens:
-            ids = await desk.in_reader(lambda: begin(tokenizer, text))
-        else:
-            ids = await desk.in_reader(lambda: tokenizer.encode(text))
-        special = frozenset(tokenizer.special_tokens.values())
-        pieces = []
-        for i in ids:
-            data = tokenizer.token_bytes(i)
-            shown = data.decode("utf-8", "replace")
-            pieces.append({"id": i, "text": shown, "bytes": list(data), "special": i in special})
-        return {
-            "tokens": list(ids),
-            "pieces": pieces,
-            "count": len(ids),
-            "max_model_len": desk.served.context_length,
-        }
+        made = await desk.in_reader(lambda: told(desk.ids_of(body), desk.served))
+        return Response(made, media_type="application/json")
 
     async def detokenize(self, body: DetokenizeBody) -> dict[str, object]:
         """The text of tokens."""
-        try:
-            return {"prompt": self._desk(body.model).served.tokenizer.decode(body.tokens)}
-        except TokenizerError as error:
-            raise Refusal(400, str(error), param="tokens", code="invalid_value") from None
+        desk = self._desk(body.model)
+        return {"prompt": await desk.in_reader(lambda: desk.served.tokenizer.decode(body.tokens), param="tokens")}
 
     def _desk(self, name: str | None) -> Desk:
         """The model of that name; without one, the only model.

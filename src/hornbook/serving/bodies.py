@@ -91,7 +91,7 @@ class Completing(Body):
     # with an effect that this server does not give
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[str, Any] | None = None
     # without one
     user: Text | None = None
     service_tier: Text | None = None
@@ -120,6 +120,9 @@ class ChatMessage(Body):
     """Ignored, as what an answer of this server has besides its text, so that it may be sent back as it came."""
     refusal: Text | None = None
     annotations: list[Any] | None = None
+    audio: None = None
+    function_call: None = None
+    tool_calls: None = None
 
     @property
     def text(self) -> str:

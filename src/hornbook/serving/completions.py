@@ -12,10 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 from hornbook.serving.answers import Answer, ChatForm, Object, TextForm
 from hornbook.serving.bodies import Completing
-from hornbook.serving.desk import Desk, Order
-from hornbook.serving.jobs import Delta, Denoised, Event
+from hornbook.serving.desk import Desk
+from hornbook.serving.jobs import Delta, Denoised, Event, Order
 from hornbook.serving.metrics import ModelMetrics
-from hornbook.serving.refusals import Refusal, error_body
+from hornbook.serving.refusals import STOPPING, Refusal, error_body
 
 DONE = b"data: [DONE]\n\n"
 GONE = Response(status_code=499)
@@ -138,7 +138,8 @@ class Completion:
 
 
 class EventStream(Response):
-    """Server-sent events, until they end, the client goes away or the time is over; then their source is closed."""
+    """Server-sent events, until they end, the client goes away, the time is over or the server stops; then their source
+    is closed."""
 
     media_type = "text/event-stream"
 
@@ -152,18 +153,22 @@ class EventStream(Response):
         """Send all."""
         sending = asyncio.ensure_future(self._send(send))
         leaving = asyncio.ensure_future(_gone(receive))
+        ending = None
         try:
             done, _ = await asyncio.wait({sending, leaving}, timeout=self._time, return_when=asyncio.FIRST_COMPLETED)
             if sending in done:
                 sending.result()
+            if not done:
+                ending = error_body(504, "the answer took too long and ends here", code="timeout")
+        except asyncio.CancelledError:
+            ending = error_body(503, STOPPING, code="stopping")
         finally:
             await _ended(sending, leaving)
             await self._pieces.aclose()
-        if not done:  # the time is over, and the client is there: it is told, if it still reads
-            body = error_body(504, "the answer took too long and ends here", code="timeout")
+        if ending is not None:  # the client is there: it is told, if it still reads
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
-                    await send({"type": "http.response.body", "body": _event(body), "more_body": False})
+                    await send({"type": "http.response.body", "body": _event(ending), "more_body": False})
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -6,40 +6,28 @@ import functools
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import TypeVar
 
 from hornbook.config.generate import GenerateConfig
 from hornbook.config.serve import ServeConfig
 from hornbook.errors import GenerationError, HornbookError, TokenizerError
-from hornbook.generation.backends import Span
 from hornbook.generation.choice import choose_decoder
-from hornbook.generation.engine import Engine
-from hornbook.generation.open_backend import open_backend
 from hornbook.generation.rows import admit
-from hornbook.generation.text import Prompt, encode_prompt, stop_ids
-from hornbook.serving.bodies import ChatBody, ChatMessage, Completing, TextBody
-from hornbook.serving.jobs import Event, Failure, Job, RowRequest
+from hornbook.generation.text import Prompt, begin, encode_prompt, stop_ids
+from hornbook.serving.bodies import ChatBody, ChatMessage, Completing, TextBody, TokenizeBody
+from hornbook.serving.jobs import Event, Failure, Job, Order, RowRequest
 from hornbook.serving.metrics import ModelMetrics
 from hornbook.serving.refusals import Refusal
 from hornbook.serving.served_model import ServedModel
-from hornbook.serving.sources import Batched, OneByOne, Source
+from hornbook.serving.sources import source_of
 from hornbook.serving.turns import Turns
 from hornbook.serving.worker import Worker
 from hornbook.tokenizer.chat import Message, render_prompt
 from hornbook.tokenizer.tokenizer import Tokenizer
 
+T = TypeVar("T")
+
 NO_TEMPLATE = "has no chat template, so it knows no messages; use /v1/completions, or tune it on conversations"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What a request asks of a model, in the model's terms."""
-
-    rows: tuple[RowRequest, ...]
-    config: GenerateConfig
-    top_logprobs: int
-    denoising: bool
-    prompt_tokens: int
 
 
 class Desk:
@@ -60,7 +48,7 @@ class Desk:
         self._rows = 0
         # Texts are tokenised beside the loop, which a long one would hold up.
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"read {served.name}")
-        self._worker = Worker(served.tokenizer, _source_of(served, config, turns, note), turns, name=served.name)
+        self._worker = Worker(served.tokenizer, source_of(served, config, turns, note), turns, name=served.name)
 
     @property
     def rows(self) -> int:
@@ -81,16 +69,16 @@ class Desk:
         self._reader.shutdown(cancel_futures=True)
         self._worker.close()
 
-    async def in_reader(self, call: Callable[[], Sequence[int]]) -> Sequence[int]:
+    async def in_reader(self, call: Callable[[], T], *, param: str | None = None) -> T:
         """What `call`, which tokenises, gives.
 
         Raises:
-            Refusal: for what the tokenizer refuses.
+            Refusal: for what the tokenizer refuses, naming `param`.
         """
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reader, call)
         except (TokenizerError, GenerationError) as error:
-            raise Refusal(400, str(error), code="invalid_value") from None
+            raise Refusal(400, str(error), param=param, code="invalid_value") from None
 
     async def chat_order(self, body: ChatBody) -> Order:
         """What a conversation asks for.
@@ -110,14 +98,25 @@ class Desk:
             Refusal: as `chat_order`.
         """
         prompts = _prompts(body)
-        if len(prompts) * (body.n or 1) > self._config.max_choices:
-            raise self._too_many(len(prompts) * (body.n or 1))
+        self._check_count(len(prompts) * (body.n or 1))
         tokenizer = self.served.tokenizer
         ids = [await self.in_reader(functools.partial(_ids, tokenizer, prompt)) for prompt in prompts]
         of_template = [not isinstance(prompt, str) for prompt in prompts]
         return self._order(
             body, ids, body.max_tokens, top_logprobs=body.logprobs or 0, of_template=of_template, param="prompt"
         )
+
+    def ids_of(self, body: TokenizeBody) -> Sequence[int]:
+        """What /tokenize is asked for.
+
+        Raises:
+            Refusal: as `rendered`.
+            TokenizerError: as `rendered`.
+        """
+        if body.prompt is None:
+            return self.rendered(body.messages or [])
+        tokenizer = self.served.tokenizer
+        return begin(tokenizer, body.prompt) if body.add_special_tokens else tokenizer.encode(body.prompt)
 
     def rendered(self, messages: Sequence[ChatMessage]) -> list[int]:
         """A conversation as ids.
@@ -145,8 +144,7 @@ class Desk:
         param: str,
     ) -> Order:
         tokenizer, n = self.served.tokenizer, body.n or 1
-        if n * len(prompts) > self._config.max_choices:
-            raise self._too_many(n * len(prompts))
+        self._check_count(n * len(prompts))
         denoising = body.hornbook is not None and body.hornbook.denoising
         if denoising and not (body.stream and self.served.decoder == "diffusion"):
             raise Refusal(400, "denoising needs a diffusion model and stream = true", param="hornbook.denoising")
@@ -228,9 +226,12 @@ class Desk:
                 overflow=config.context_overflow,
             )
 
-    def _too_many(self, count: int) -> Refusal:
-        most = self._config.max_choices
-        return Refusal(400, f"{count} texts are asked for; this server gives at most {most} at once", param="n")
+    def _check_count(self, count: int) -> None:
+        # What the queue never has room for is not told to try again.
+        most = min(self._config.max_choices, self._slots + self._config.queue)
+        if count > most:
+            message = f"{count} texts are asked for; this server gives at most {most} at once"
+            raise Refusal(400, message, param="n", code="invalid_value")
 
     async def events(self, order: Order) -> AsyncGenerator[Event, None]:
         """What comes of an order. Closing it early frees its slots.
@@ -296,26 +297,3 @@ def _prompts(body: TextBody) -> list[Prompt]:
     if isinstance(given[0], int):
         return [given]
     return list(given)
-
-
-def _source_of(
-    served: ServedModel, config: ServeConfig, turns: Turns, note: Callable[[str], None]
-) -> Callable[[], Source]:
-    """Makes what decodes; called in the thread that will use it."""
-
-    def batched() -> Source:
-        length = served.context_length
-        try:
-            backend = open_backend(served.model, slots=config.slots, max_length=length, config=served.config, note=note)
-            backend.read([Span(slot=0, start=0, tokens=[0])])  # so that the first request waits for no compiler
-        except (MemoryError, RuntimeError) as error:
-            raise GenerationError(
-                f"there is no room for {config.slots} texts of {length} tokens beside {served.name!r} "
-                f"({str(error)[:200]}); set serve.slots or serve.context_length lower"
-            ) from None
-        return Batched(served, Engine(backend, context_length=length))
-
-    def one_by_one() -> Source:
-        return OneByOne(served, turns.pass_on)
-
-    return batched if served.decoder == "autoregressive" else one_by_one

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hornbook.serving.metrics import Metrics
-from hornbook.serving.refusals import Refusal, refused
+from hornbook.serving.refusals import STOPPING, Refusal, refused
 
 OPEN = {"/", "/health", "/favicon.ico"}
 """Paths that need no key: compared as they are, so that no other spelling of a path gets by."""
@@ -57,6 +57,9 @@ class Gate:
         try:
             app = self._app if refusal is None else refused(refusal)
             await app(scope, body.receive, noting)
+        except asyncio.CancelledError:  # the server stops and waits no longer; what has begun ends in its own way
+            if status == 499:
+                await refused(Refusal(503, STOPPING, code="stopping"))(scope, receive, noting)
         except Exception:
             status = 500  # what is outside of this answers
             raise

@@ -60,6 +60,17 @@ class RowRequest(NamedTuple):
     stop_ids: frozenset[int]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a request asks of a model, in the model's terms."""
+
+    rows: tuple[RowRequest, ...]
+    config: GenerateConfig
+    top_logprobs: int
+    denoising: bool
+    prompt_tokens: int
+
+
 @dataclass(kw_only=True)
 class Job:
     """One request: rows that are decoded with the same settings."""

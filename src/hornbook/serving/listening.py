@@ -4,6 +4,7 @@ At SIGTERM, or Ctrl-C, no new connection is taken, requests that run go on for a
 ends; a second signal ends it at once.
 """
 
+import asyncio
 import contextlib
 import signal
 import socket
@@ -29,6 +30,7 @@ def listen_on(config: ServeConfig) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((config.host, config.port))
+        listener.listen()  # who comes before the server is there waits, and is not refused
     except (OSError, UnicodeError) as error:
         listener.close()
         reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -69,6 +71,16 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, let requests end, and end what is left."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            for task in (left := list(self.server_state.tasks)):
+                task.cancel()
+            if left:
+                await asyncio.wait(left, timeout=2.0)
+            await self.lifespan.shutdown()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal lets requests end, the second one does not."""

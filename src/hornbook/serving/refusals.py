@@ -10,6 +10,8 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+STOPPING = "the server was told to stop, and the answer ends here; ask again when it is back"
+
 _LONGEST = 1000
 """Characters of a message: it may quote what the client sent."""
 
@@ -23,8 +25,10 @@ _TYPES = {
 }
 _CODES = {
     401: "invalid_api_key",
+    403: "host_not_allowed",
     404: "not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "request_too_large",
     415: "unsupported_media_type",
     500: "internal_error",

@@ -27,7 +27,7 @@ class ServedModel:
     config: GenerateConfig
     """For what a request does not say."""
     longest: int | None = None
-    """Positions that a slot has, where that is less than the model's context."""
+    """Positions that a slot of an autoregressive model has, where that is less than the model's context."""
 
     def __post_init__(self) -> None:
         """Refuse settings that mean nothing here.
@@ -54,7 +54,7 @@ class ServedModel:
     def context_length(self) -> int:
         """Positions that it can read here."""
         own = self.model.config.context_length
-        return own if self.longest is None else min(own, self.longest)
+        return own if self.longest is None or self.decoder == "diffusion" else min(own, self.longest)
 
     def entry(self) -> dict[str, object]:
         """Its entry in /v1/models."""

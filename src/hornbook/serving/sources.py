@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from hornbook.config.generate import GenerateConfig
+from hornbook.config.serve import ServeConfig
+from hornbook.errors import GenerationError
+from hornbook.generation.backends import Span
 from hornbook.generation.choice import choose_decoder
 from hornbook.generation.decoder import NO_TOKEN, FinishReason, TokenChunk
 from hornbook.generation.denoising import DenoiseStep
 from hornbook.generation.engine import Engine, Request
+from hornbook.generation.open_backend import open_backend
 from hornbook.serving.jobs import Denoised, Job, RowRequest
 from hornbook.serving.served_model import ServedModel
+from hornbook.serving.turns import Turns
 
 
 class Token(NamedTuple):
@@ -188,3 +193,26 @@ class _Running:
             for at in range(first, last)
         )
         return Denoised(row=self.number, block=self.block, step=step.step, tokens=tokens)
+
+
+def source_of(
+    served: ServedModel, config: ServeConfig, turns: Turns, note: Callable[[str], None]
+) -> Callable[[], Source]:
+    """Makes what decodes; called in the thread that will use it."""
+
+    def batched() -> Source:
+        length = served.context_length
+        try:
+            backend = open_backend(served.model, slots=config.slots, max_length=length, config=served.config, note=note)
+            backend.read([Span(slot=0, start=0, tokens=[0])])  # so that the first request waits for no compiler
+        except (MemoryError, RuntimeError) as error:
+            raise GenerationError(
+                f"there is no room for {config.slots} texts of {length} tokens beside {served.name!r} "
+                f"({str(error)[:200]}); set serve.slots or serve.context_length lower"
+            ) from None
+        return Batched(served, Engine(backend, context_length=length))
+
+    def one_by_one() -> Source:
+        return OneByOne(served, turns.pass_on)
+
+    return batched if served.decoder == "autoregressive" else one_by_one

@@ -68,6 +68,8 @@ class Worker:
         with self._wake:
             self._closed = True
             self._wake.notify()
+        for each in list(self._open.values()):
+            each.job.cancelled = True
         self._thread.join(timeout=60)
 
     def _run(self) -> None:
