@@ -6,6 +6,7 @@ import torch
 from generation.table_backend import TableBackend, table
 from hornbook.config.generate import GenerateConfig
 from hornbook.errors import GenerationError
+from hornbook.generation import open_backend as opening
 from hornbook.generation.comparison import WAYS, compare_texts, logprobs_of, repetition
 from hornbook.generation.text import generate_text
 from hornbook.models.transformer import Transformer
@@ -81,3 +82,10 @@ def test_nothing_is_left_in_training_mode(model):
     assert model.training
     model.eval()
     assert torch.is_grad_enabled()
+
+
+def test_which_backend_serves_is_said_once(model, monkeypatch):
+    monkeypatch.setattr(opening, "WORTH_COMPILING", 1)
+    told: list[str] = []
+    compare_texts(model, tiny_tokenizer(), "to be", CONFIG, note=told.append)
+    assert told == ["decoding with torch: the kernels do not compute in float64"]

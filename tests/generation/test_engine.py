@@ -222,3 +222,11 @@ def test_broken_logits_end_their_own_request_alone(monkeypatch):
         shared.step()
     tokens = [drawn.token for drawn in itertools.chain(*_steps(shared)) if drawn.ticket == ticket]
     assert tokens == expected[0]
+
+
+def test_what_cannot_be_drawn_is_no_alternative():
+    made = request([1, 2], new=1, top_logprobs=VOCABULARY, unused_ids=[4, 5], vocab_size=VOCABULARY - 1)
+    own = engine()
+    own.submit(made)
+    [drawn] = own.step()
+    assert sorted(token for token, _ in drawn.top) == [i for i in range(VOCABULARY - 1) if i not in (4, 5)]

@@ -49,6 +49,13 @@ def test_kernels_that_do_not_serve_are_refused_when_asked_for():
         opened(Transformer(tiny_config(norm_position="post")), backend="kernel")
 
 
+@pytest.mark.parametrize("backend", ["kernel", "torch"])
+def test_more_than_the_memory_holds_is_refused_before_it_is_taken(backend):
+    model = Transformer(tiny_config()).eval()
+    with pytest.raises(GenerationError, match=r"take .* GiB, and .* are free; decode fewer"):
+        open_backend(model, slots=10**12, max_length=8, config=GenerateConfig(backend=backend), note=print)
+
+
 @pytest.mark.parametrize("tie_embeddings", [True, False])
 def test_int8_by_torch_is_int8_by_kernels(tie_embeddings):
     """The same rounded matrices, which shows: the kernels' keys and values in bfloat16 change less than they do."""

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hornbook.cli import from_checkpoint
 from hornbook.cli.tokenizer_arguments import html_file
 
 if TYPE_CHECKING:
@@ -69,7 +70,13 @@ def compare(
         raise GenerationError(f"--compare continues one prompt in several ways, and {len(prompts)} were given")
     [prompt] = prompts
     found = compare_texts(
-        opened.model, opened.tokenizer, prompt, config.generate, objective=opened.objective, reference=rest
+        opened.model,
+        opened.tokenizer,
+        prompt,
+        config.generate,
+        objective=opened.objective,
+        reference=rest,
+        note=from_checkpoint.note,
     )
     text = prompt if isinstance(prompt, str) else opened.tokenizer.decode(prompt)
     console = "json" if args.json else config.tracking.console

@@ -4,7 +4,7 @@ Searching for likely text and drawing from the model differ more than their sett
 language model is short or repeats itself, and people's text is neither (Holtzman et al. 2020, arXiv:1904.09751).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from hornbook.config.generate import BeamConfig, GenerateConfig, SamplingConfig
 from hornbook.errors import GenerationError
 from hornbook.generation.backends import Backend, Span
 from hornbook.generation.choice import NEXT_TOKEN, decoder_name
+from hornbook.generation.engines import Engines
 from hornbook.generation.modes import evaluating
 from hornbook.generation.open_backend import open_backend
 from hornbook.generation.prefill import prefill
@@ -63,10 +64,12 @@ def compare_texts(
     *,
     objective: Mapping[str, object] = NEXT_TOKEN,
     reference: Sequence[int] = (),
+    note: Callable[[str], None] = lambda text: None,
 ) -> list[Written]:
     """The text of each of WAYS, and last, if there is one, `reference`: ids that really followed the prompt.
 
-    Of `config` count seed, max_new_tokens, stop, context_overflow, backend and precision.
+    Of `config` count seed, max_new_tokens, stop, context_overflow, backend and precision. `note` hears, once, why
+    kernels do not serve the model.
 
     Raises:
         GenerationError: as `generate_text`, for a model that is not autoregressive, and for settings that the ways
@@ -77,11 +80,14 @@ def compare_texts(
         name: getattr(config, name)
         for name in ("max_new_tokens", "stop", "context_overflow", "backend", "precision", "checkpoint")
     }
-    found = []
+    engines, found = Engines(note), []
     for way, settings in WAYS.items():
         seed = {} if "strategy" in settings else {"seed": config.seed}
         own = GenerateConfig.model_validate({**common, **seed, **settings})
-        [made] = generate_text(model, tokenizer, [prompt], own, objective=objective)
+        # a search has a backend of its own, which would say the same again
+        [made] = generate_text(
+            model, tokenizer, [prompt], own, objective=objective, engines=None if "strategy" in settings else engines
+        )
         found.append(
             Written(
                 way=way,

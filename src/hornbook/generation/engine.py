@@ -275,7 +275,7 @@ class _Job:
             ticket=self.ticket,
             token=token,
             logprob=float(logits[token]) - scale,
-            top=tuple((int(i), float(known[i]) - scale) for i in top),
+            top=tuple((int(i), float(known[i]) - scale) for i in top if known[i] > DROPPED),
             reason=None,
         )
 
