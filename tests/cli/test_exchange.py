@@ -47,6 +47,11 @@ def test_nothing_is_written_over(tmp_path, capsys):
     (tmp_path / "out").mkdir()
     assert main(["export", "hf", str(checkpoint), str(tmp_path / "out")]) == 2
     assert "out: exists already" in capsys.readouterr().err
+    whole, mine = save(tmp_path / "whole", 3, tokenizer=tiny_tokenizer()), tmp_path / "tokenizer.json"
+    mine.write_text("mine")
+    assert main(["export", "tokenizer", str(whole), str(mine)]) == 2
+    assert "tokenizer.json: exists already" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
 
 
 def test_a_gguf_file_goes_out_and_comes_back(tmp_path, capsys):

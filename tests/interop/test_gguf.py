@@ -19,12 +19,14 @@ from hornbook.config.model import ModelConfig
 from hornbook.config.tokenizer import TokenizerConfig
 from hornbook.errors import CheckpointError, TokenizerError
 from hornbook.interop.gguf_export import export_gguf
-from hornbook.interop.gguf_file import read_gguf
+from hornbook.interop.gguf_file import GgufFile, read_gguf
 from hornbook.interop.gguf_import import import_gguf
 from hornbook.interop.gguf_tokenizer import tokenizer_fields, tokenizer_from_fields
 from hornbook.interop.hf import load_hf_directory
 from hornbook.models.transformer import Transformer
+from hornbook.tokenizer.byte_pair import BytePairScheme
 from hornbook.tokenizer.chat import Message, render_prompt
+from hornbook.tokenizer.special_tokens import SpecialTokens, Template
 from hornbook.tokenizer.tokenizer import Tokenizer
 from llama_cpp_server import LlamaCpp
 
@@ -404,6 +406,42 @@ def test_damaged_fields_of_a_tokenizer_are_named(field):
     metadata |= {"tokenizer.ggml.add_bos_token": True, f"tokenizer.ggml.{field}": [10**6]}
     with pytest.raises(TokenizerError, match=rf"a file: tokenizer\.ggml\.{field}"):
         tokenizer_from_fields(metadata, "a file")
+
+
+@pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k", "llama3", "qwen2", "smollm"])
+@pytest.mark.parametrize("normalizer", [None, "NFC"])
+def test_a_byte_pair_tokenizer_comes_back_as_it_was(pattern, normalizer):
+    trained = Tokenizer.train([TEXT], TokenizerConfig(vocab_size=300, pattern=pattern)).scheme
+    scheme = BytePairScheme(trained.tokens, trained.merges, pattern=pattern, normalizer=normalizer)
+    end = "<|endoftext|>"
+    names = SpecialTokens({end: 320}, template=Template((end,), (end,)))
+    ours = Tokenizer(scheme, names)
+    back, _ = tokenizer_from_fields(tokenizer_fields(ours, n_ids=321)[0], "a file")
+    assert back.fingerprint == ours.fingerprint
+
+
+@pytest.mark.parametrize("written", [1, "[", '["qwen2", false, null]', '["gpt2", 1, null]', '["gpt2", true, "x"]'])
+def test_another_splitting_than_the_file_names_is_an_error(written):
+    metadata = tokenizer_fields(TOKENIZER, n_ids=310)[0] | {"hornbook.splitting": written}
+    with pytest.raises(TokenizerError, match=r"a file: hornbook\.splitting"):
+        tokenizer_from_fields(metadata, "a file")
+
+
+def test_more_around_a_text_than_llama_cpp_puts_there_is_an_error():
+    names = SpecialTokens({"<|a|>": 320, "<|b|>": 321}, template=Template(("<|a|>", "<|b|>")))
+    with pytest.raises(TokenizerError, match=r"one token before a text .* not <\|a\|>, <\|b\|>"):
+        tokenizer_fields(Tokenizer(TOKENIZER.scheme, names), n_ids=322)
+
+
+@pytest.mark.parametrize("key", ["hornbook.objective", "hornbook.rope_scaling"])
+@pytest.mark.parametrize("value", [1, True, [1], "[" * 100_000])
+def test_our_own_keys_are_not_believed(whole, key, value, tmp_path, monkeypatch):
+    (tmp_path / "model.gguf").write_bytes(whole)
+    file = read_gguf(tmp_path / "model.gguf")
+    damaged = GgufFile(file.path, {**file.metadata, key: value}, file.tensors)
+    monkeypatch.setattr("hornbook.interop.gguf_import.read_gguf", lambda path: damaged)
+    with pytest.raises(CheckpointError, match=rf"{key} is damaged"):
+        import_gguf(file.path)
 
 
 def test_other_architectures_and_parts_of_models_are_named(tmp_path):

@@ -252,6 +252,13 @@ def test_more_layers_than_tensors_are_never_built():
         weights_from_hf({"lm_head.weight": torch.ones(1)}, shape)
 
 
+@pytest.mark.parametrize("key", ["hidden_size", "intermediate_size", "vocab_size", "head_dim"])
+def test_sizes_that_no_tensor_has_are_errors(key):
+    shape = config_from_hf({**LLAMA, "num_attention_heads": 4, "num_key_value_heads": 4, key: 2**64})
+    with pytest.raises(CheckpointError, match="larger than any tensor can be"):
+        weights_from_hf({str(n): torch.ones(1) for n in range(9)}, shape)
+
+
 def test_pickled_weights_are_not_read(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(LLAMA))
     (tmp_path / "pytorch_model.bin").write_bytes(b"anything")

@@ -26,4 +26,6 @@ def _export(args: argparse.Namespace) -> None:
     checkpoint = open_checkpoint(args)
     if checkpoint.tokenizer is None:
         raise CheckpointError(f"{checkpoint.path}: holds no tokenizer/ to export")
+    if args.out.exists():
+        raise CheckpointError(f"{args.out}: exists already; choose another name or remove it")
     write_tokenizer(checkpoint.tokenizer, args)

@@ -31,9 +31,6 @@ from hornbook.interop.foreign_shapes import (
 from hornbook.interop.imported import Imported
 from hornbook.interop.names import Rule
 
-_PREFIXES = ("_orig_mod.", "module.")
-"""What compilation and data-parallel wrappers put before names."""
-
 
 def load_safely(path: Path) -> dict[str, Any]:
     """The dictionary that torch.save wrote; tensors on the CPU.

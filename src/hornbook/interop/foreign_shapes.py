@@ -89,8 +89,8 @@ def ours_of(state: Mapping[str, Tensor], rules: list[Rule], config: ModelConfig,
         raise CheckpointError(
             f"{path}: {config.n_layers} layers in {len(state)} tensors; do shape and weights belong together?"
         )
-    shapes = shapes_of(config)
     try:
+        shapes = shapes_of(config)
         ours, unknown = to_ours(state, expand(tuple(rules), config.n_layers), rows_of=lambda name: shapes[name][0])
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
@@ -101,9 +101,19 @@ def ours_of(state: Mapping[str, Tensor], rules: list[Rule], config: ModelConfig,
 
 
 def shapes_of(config: ModelConfig) -> dict[str, torch.Size]:
-    """The shape of every tensor of our model."""
-    with torch.device("meta"):
-        return {name: parameter.shape for name, parameter in Transformer(config).named_parameters()}
+    """The shape of every tensor of our model.
+
+    Raises:
+        CheckpointError: if one is larger than any tensor can be.
+    """
+    try:
+        with torch.device("meta"):
+            return {name: parameter.shape for name, parameter in Transformer(config).named_parameters()}
+    except (TypeError, RuntimeError, OverflowError):  # torch, of sizes and products beyond 64 bits
+        raise CheckpointError(
+            f"a model of d_model = {config.d_model}, d_ff = {config.d_ff}, vocab_size = {config.vocab_size}, n_heads = "
+            f"{config.n_heads} is larger than any tensor can be; the numbers are damaged"
+        ) from None
 
 
 def in_halves(weights: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:

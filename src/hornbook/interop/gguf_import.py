@@ -14,13 +14,13 @@ from torch import Tensor
 from hornbook.config.model import ModelConfig
 from hornbook.config.objective import ObjectiveConfig
 from hornbook.errors import CheckpointError
+from hornbook.interop.foreign_shapes import shapes_of
 from hornbook.interop.gguf_file import GgufFile, read_gguf
 from hornbook.interop.gguf_layouts import config_from_metadata, rules_of, turned
 from hornbook.interop.gguf_rope import FACTORS
 from hornbook.interop.gguf_tokenizer import PREFIX, tokenizer_from_fields
 from hornbook.interop.imported import NEXT_TOKEN, Imported
 from hornbook.interop.names import expand, to_ours
-from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
 
 _BIAS = "attn_q.bias", "attn_qkv.bias", "attn_output.bias", "ffn_up.bias"
@@ -71,9 +71,8 @@ def weights_of(file: GgufFile) -> tuple[ModelConfig, dict[str, Tensor]]:
         )
     architecture = file.metadata["general.architecture"]
     theirs = {name: tensor.load() for name, tensor in file.tensors.items() if name != FACTORS}
-    with torch.device("meta"):
-        shapes = {name: parameter.shape for name, parameter in Transformer(config).named_parameters()}
     try:
+        shapes = shapes_of(config)
         ours, unknown = to_ours(
             theirs, expand(rules_of(architecture), config.n_layers), rows_of=lambda name: shapes[name][0]
         )
@@ -118,6 +117,6 @@ def _objective(file: GgufFile) -> dict[str, object]:
     try:
         objective: Any = json.loads(written)
         TypeAdapter(ObjectiveConfig).validate_python(objective)
-    except ValueError as error:  # of json and of pydantic
+    except (ValueError, TypeError, RecursionError) as error:  # of json, of no text, and of pydantic
         raise CheckpointError(f"{file.path}: hornbook.objective is damaged ({error})") from None
     return dict(objective)

@@ -78,7 +78,7 @@ def rope_scaling_of(
     if ROPE_SCALING in metadata:
         try:
             scaling: RopeScaling = TypeAdapter(RopeScaling).validate_python(json.loads(metadata[ROPE_SCALING]))
-        except ValueError as error:  # of json and of pydantic
+        except (ValueError, TypeError, RecursionError) as error:  # of json, of no text, and of pydantic
             raise CheckpointError(f"{ROPE_SCALING} is damaged ({error})") from None
         return scaling
     if factors is not None:

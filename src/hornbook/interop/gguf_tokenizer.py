@@ -8,17 +8,20 @@ llama.cpp takes control tokens out of a text only where it is asked to, as we do
 Source: https://github.com/ggml-org/llama.cpp (src/llama-vocab.cpp)
 """
 
+import json
 import re
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from hornbook.config.chat import ChatTemplate
 from hornbook.errors import TokenizerError
 from hornbook.interop.chat_jinja import jinja_of, recognised
 from hornbook.interop.sentence_pieces import SentencePieces, pieces_of
 from hornbook.tokenizer.alphabet import printable
-from hornbook.tokenizer.byte_pair import BytePairScheme
+from hornbook.tokenizer.byte_pair import BytePairScheme, Normalizer
 from hornbook.tokenizer.foreign import ForeignScheme
 from hornbook.tokenizer.special_tokens import SpecialTokens, Template
 from hornbook.tokenizer.tokenizer import Tokenizer
@@ -28,30 +31,20 @@ PREFIX = "tokenizer.ggml."
 JINJA = "tokenizer.chat_template"
 CHAT_TEMPLATE = "hornbook.chat_template"
 """Our own template, as JSON: not all of it can be had back from a Jinja program."""
+SPLITTING = "hornbook.splitting"
+"""Our own pattern, whether whole words come first, and normal form, as JSON: one name of llama.cpp's means several."""
 
 _WRITTEN = {
-    "gpt2": "gpt-2",
-    "cl100k": "llama-bpe",
-    "o200k": "gpt-4o",
-    "llama3": "llama-bpe",
-    "qwen2": "qwen2",
-    "smollm": "smollm",
+    **{"gpt2": "gpt-2", "cl100k": "llama-bpe", "o200k": "gpt-4o"},
+    **{"llama3": "llama-bpe", "qwen2": "qwen2", "smollm": "smollm"},
 }
 _READ = {
-    "gpt-2": "gpt2",
-    "gpt2": "gpt2",
-    "gpt-4o": "o200k",
-    "llama-bpe": "llama3",
-    "llama3": "llama3",
-    "llama-v3": "llama3",
-    "qwen2": "qwen2",
-    "deepseek-r1-qwen": "qwen2",
-    "smollm": "smollm",
+    **{"gpt-2": "gpt2", "gpt2": "gpt2", "gpt-4o": "o200k", "smollm": "smollm"},
+    **{"llama-bpe": "llama3", "llama3": "llama3", "llama-v3": "llama3"},
+    **{"qwen2": "qwen2", "deepseek-r1-qwen": "qwen2"},
 }
 _WHOLE_WORDS_FIRST = ("llama-bpe", "llama3", "llama-v3")
 """Of these llama.cpp takes a word that is a token whole."""
-
-
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -84,7 +77,7 @@ def tokenizer_fields(tokenizer: Tokenizer, *, n_ids: int) -> tuple[dict[str, Any
         case _:
             raise TokenizerError("GGUF holds byte-pair tokenizers and SentencePiece's; this one has characters")
     fields |= _ids(tokenizer)
-    return {**{PREFIX + key: value for key, value in fields.items()}, **_template_field(tokenizer)}, notes
+    return {**{PREFIX + key: value for key, value in fields.items()}, **_own_fields(tokenizer)}, notes
 
 
 def _piece_fields(pieces: SentencePieces, n_ids: int) -> dict[str, Any]:
@@ -144,9 +137,13 @@ def _byte_pair_fields(tokenizer: Tokenizer, scheme: BytePairScheme, n_ids: int) 
 
 def _ids(tokenizer: Tokenizer) -> dict[str, int | bool]:
     """Special ids by their use; llama.cpp has defaults, which would be wrong, for those that are left out."""
-    before = tokenizer.template.before
+    before, after = tokenizer.template
     ids = {**tokenizer.special_tokens, **tokenizer.added_tokens}
     end = tokenizer.end_of_text_id
+    if len(before) > 1 or (after and [ids[name] for name in after] != [end]):
+        raise TokenizerError(
+            f"GGUF: llama.cpp puts one token before a text and the end token behind it, not {', '.join(before + after)}"
+        )
     first = ids[before[0]] if before else end
     found: dict[str, int | bool | None] = {
         "bos_token_id": first,
@@ -158,16 +155,18 @@ def _ids(tokenizer: Tokenizer) -> dict[str, int | bool]:
     return {
         **{key: value for key, value in found.items() if value is not None},
         "add_bos_token": bool(before),
-        "add_eos_token": bool(tokenizer.template.after),
+        "add_eos_token": bool(after),
     }
 
 
-def _template_field(tokenizer: Tokenizer) -> dict[str, str]:
-    if tokenizer.chat_template is None:
-        return {}
-    program = jinja_of(tokenizer)
-    assert program is not None
-    return {JINJA: program, CHAT_TEMPLATE: tokenizer.chat_template.model_dump_json()}
+def _own_fields(tokenizer: Tokenizer) -> dict[str, str]:
+    """What stands under no key of llama.cpp's alone."""
+    fields, scheme = dict[str, str](), tokenizer.scheme
+    if isinstance(scheme, BytePairScheme):
+        fields[SPLITTING] = json.dumps([scheme.pattern, scheme.whole_words_first, scheme.normalizer])
+    if tokenizer.chat_template is not None:
+        fields |= {JINJA: str(jinja_of(tokenizer)), CHAT_TEMPLATE: tokenizer.chat_template.model_dump_json()}
+    return fields
 
 
 def tokenizer_from_fields(metadata: Mapping[str, Any], where: str) -> tuple[Tokenizer, list[str]]:
@@ -179,25 +178,24 @@ def tokenizer_from_fields(metadata: Mapping[str, Any], where: str) -> tuple[Toke
     kind = metadata.get(f"{PREFIX}model")
     match kind:
         case "gpt2":
-            tokenizer, notes = _byte_pairs(metadata, where)
+            tokenizer = _byte_pairs(metadata, where)
         case "llama":
-            tokenizer, notes = _pieces(metadata, where).tokenizer(where), []
+            tokenizer = _pieces(metadata, where).tokenizer(where)
         case _:
             raise TokenizerError(f"{where}: {PREFIX}model = {kind!r} is not supported; expected gpt2 or llama")
     if (text := metadata.get(CHAT_TEMPLATE)) is not None:
         try:
-            tokenizer = tokenizer.with_chat_template(ChatTemplate.model_validate_json(text))
+            return tokenizer.with_chat_template(ChatTemplate.model_validate_json(text)), []
         except ValueError as error:  # of pydantic, and of the control tokens
             raise TokenizerError(f"{where}: {CHAT_TEMPLATE} is damaged ({error})") from None
-    elif isinstance(program := metadata.get(JINJA), str):
-        template = recognised(program, tokenizer, **_named_ids(metadata, tokenizer))
-        if template is not None:
-            return tokenizer.with_chat_template(template), notes
-        notes.append(
-            "its chat template is a Jinja program that says something else than ours, and is not kept; tuning gives it "
-            "one of ours"
-        )
-    return tokenizer, notes
+    if not isinstance(program := metadata.get(JINJA), str):
+        return tokenizer, []
+    if (template := recognised(program, tokenizer, **_named_ids(metadata, tokenizer))) is not None:
+        return tokenizer.with_chat_template(template), []
+    told = (
+        "its chat template is a Jinja program that says something else than ours, and is not kept; tuning gives it one"
+    )
+    return tokenizer, [f"{told} of ours"]
 
 
 def _named_ids(metadata: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, str]:
@@ -207,7 +205,7 @@ def _named_ids(metadata: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str, s
     return {which: names[i] for which, i in ids.items() if type(i) is int and i in names}
 
 
-def _byte_pairs(metadata: Mapping[str, Any], where: str) -> tuple[Tokenizer, list[str]]:
+def _byte_pairs(metadata: Mapping[str, Any], where: str) -> Tokenizer:
     pre = metadata.get(f"{PREFIX}pre", "default")
     if not isinstance(pre, str) or pre not in _READ:
         raise TokenizerError(
@@ -217,30 +215,43 @@ def _byte_pairs(metadata: Mapping[str, Any], where: str) -> tuple[Tokenizer, lis
     names = _strings(metadata, "tokens", where)
     kinds = _types(metadata, len(names), where)
     merges = _strings(metadata, "merges", where)
-    ordinary = [
-        name if kind in (TokenType.NORMAL, TokenType.BYTE) else None for name, kind in zip(names, kinds, strict=True)
-    ]
-    special = {
-        name: i
-        for i, (name, kind) in enumerate(zip(names, kinds, strict=True))
-        if kind in (TokenType.CONTROL, TokenType.UNKNOWN)
-    }
-    added = {name: i for i, (name, kind) in enumerate(zip(names, kinds, strict=True)) if kind == TokenType.USER_DEFINED}
+    texts, controls = (TokenType.NORMAL, TokenType.BYTE), (TokenType.CONTROL, TokenType.UNKNOWN)
+    ordinary = [name if kinds[i] in texts else None for i, name in enumerate(names)]
+    special = {name: i for i, name in enumerate(names) if kinds[i] in controls}
+    added = {name: i for i, name in enumerate(names) if kinds[i] == TokenType.USER_DEFINED}
+    pattern, whole_words_first, normalizer = _splitting(metadata, pre, where)
 
     def place(i: int) -> str:
         return f"{where}: {PREFIX}merges, entry {i + 1}"
 
+    written = WrittenMerges(split_merges(merges, place), place)
     scheme = byte_pair_scheme(
         _without_end(ordinary),
-        WrittenMerges(split_merges(merges, place), place),
+        written,
         f"{where}: {PREFIX}tokens",
-        pattern=_READ[pre],
-        whole_words_first=pre in _WHOLE_WORDS_FIRST,
-        normalizer="NFC" if pre == "qwen2" else None,
+        pattern=pattern,
+        whole_words_first=whole_words_first,
+        normalizer=normalizer,
     )
-    first = _id(metadata, "bos_token_id", len(names), where) if metadata.get(f"{PREFIX}add_bos_token") is True else None
-    template = Template(() if first is None else (names[first],))
-    return Tokenizer(scheme, SpecialTokens(special, added=added, template=template)), []
+    around = [
+        _id(metadata, f"{which}_token_id", len(names), where) if metadata.get(f"{PREFIX}add_{which}_token") else None
+        for which in ("bos", "eos")
+    ]
+    template = Template(*(() if i is None else (names[i],) for i in around))
+    return Tokenizer(scheme, SpecialTokens(special, added=added, template=template))
+
+
+def _splitting(metadata: Mapping[str, Any], pre: str, where: str) -> tuple[str, bool, Normalizer | None]:
+    """Pattern, whether whole words come first, and normal form: ours as we wrote them, else what the name says."""
+    if SPLITTING not in metadata:
+        return _READ[pre], pre in _WHOLE_WORDS_FIRST, "NFC" if pre == "qwen2" else None
+    try:
+        found = TypeAdapter(tuple[str, bool, Normalizer | None]).validate_json(metadata[SPLITTING], strict=True)
+    except ValidationError:
+        found = None
+    if found is None or _WRITTEN.get(found[0]) != pre:
+        raise TokenizerError(f"{where}: {SPLITTING} = {metadata[SPLITTING]!r:.60} is damaged, or not that of {pre}")
+    return found
 
 
 def _pieces(metadata: Mapping[str, Any], where: str) -> SentencePieces:

@@ -20,6 +20,7 @@ from hornbook.config.objective import MaskedDiffusionConfig, ObjectiveConfig
 from hornbook.distributed.full_state import misfits
 from hornbook.errors import CheckpointError, TokenizerError
 from hornbook.interop.chat_jinja import recognised
+from hornbook.interop.foreign_shapes import shapes_of
 from hornbook.interop.hf_config import config_from_hf
 from hornbook.interop.imported import NEXT_TOKEN, Imported
 from hornbook.interop.names import TABLES, expand, to_ours
@@ -66,7 +67,7 @@ def weights_from_hf(state_dict: Mapping[str, Tensor], config: ModelConfig) -> di
     keys and values alone, Llama's attention_bias goes without mlp_bias) become zeros.
 
     Raises:
-        CheckpointError: for tensors that no rule knows, and fused ones of a wrong size.
+        CheckpointError: for tensors that no rule knows, fused ones of a wrong size, and sizes that no tensor has.
     """
     theirs = {name: tensor for name, tensor in state_dict.items() if not name.endswith(_BUFFERS)}
     if "wte.weight" in theirs:  # the original GPT-2 files are those of the body alone
@@ -80,8 +81,7 @@ def weights_from_hf(state_dict: Mapping[str, Tensor], config: ModelConfig) -> di
             theirs.pop("model.transformer.ff_out.weight", None)
     if config.n_layers > len(theirs):  # told before so many are built
         raise CheckpointError(f"{config.n_layers} layers, and only {len(theirs)} tensors in all; the files do not fit")
-    with torch.device("meta"):
-        shapes = {name: parameter.shape for name, parameter in Transformer(config).named_parameters()}
+    shapes = shapes_of(config)
     rules = expand(TABLES[family], config.n_layers)
     ours, unknown = to_ours(theirs, rules, rows_of=lambda name: shapes[name][0])
     if unknown:
