@@ -101,6 +101,13 @@ def test_the_wrong_way_in_is_told_in_the_same_form():
         assert client.get("/ui/runs/x/curves?points=1").status_code == 400
 
 
+def test_fields_without_end_are_refused_together():
+    with serving(served()) as url:
+        answer = httpx.post(f"{url}/v1/completions", json={**LONG, **{f"k{i}": 1 for i in range(5000)}})
+    assert (answer.status_code, error(answer)["code"]) == (400, "unknown_parameter")
+    assert error(answer)["message"].startswith("the body has 5003 fields")
+
+
 def test_a_full_queue_answers_429_and_says_when_to_come_back(gate):
     with serving(served(), slots=2, queue=1) as url, httpx.Client(base_url=url, timeout=30) as client:
         answers: list[httpx.Response] = []

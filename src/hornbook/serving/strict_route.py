@@ -12,6 +12,8 @@ from hornbook.serving.refusals import Refusal
 
 READ_SECONDS = 60.0
 """A body that takes longer to arrive is given up."""
+MOST_FIELDS = 1000
+"""Of a body; each one that is not known would be an error of its own, and a million of them take seconds to list."""
 
 
 class StrictRequest(Request):
@@ -53,7 +55,7 @@ class StrictRequest(Request):
         """The body as an object: no NaN, no invalid UTF-8, no nesting without end.
 
         Raises:
-            Refusal: if it is no JSON.
+            Refusal: if it is no JSON, or has too many fields.
         """
         if not hasattr(self, "_json"):
             try:
@@ -61,6 +63,9 @@ class StrictRequest(Request):
             except orjson.JSONDecodeError as error:
                 message = f"the body is no JSON: {str(error)[:200]}"
                 raise Refusal(400, message, code="invalid_json") from None
+            if isinstance(self._json, dict) and len(self._json) > MOST_FIELDS:
+                message = f"the body has {len(self._json)} fields, far more than there are"
+                raise Refusal(400, message, code="unknown_parameter")
         return self._json
 
 
