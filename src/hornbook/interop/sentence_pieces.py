@@ -18,11 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from hornbook.errors import TokenizerError
-from hornbook.tokenizer.foreign import ForeignScheme
+from hornbook.tokenizer.foreign import BLANK, ForeignScheme
 from hornbook.tokenizer.tokenizer import Tokenizer
-
-BLANK = "▁"
-"""What stands for a blank in a piece."""
 
 
 @dataclass(frozen=True, kw_only=True)
