@@ -1,6 +1,7 @@
 """The decoding kernels against the model itself, and against themselves in other batches, spans and threads."""
 
 import gc
+import math
 import threading
 from itertools import pairwise
 
@@ -242,3 +243,19 @@ def test_a_thread_that_comes_late_does_nothing_of_a_step_that_is_over():
     assert torch.equal(backend.read(spans), want)
     late.join(10)
     assert not late.is_alive()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("shape", ["llama", "gpt2", "demo", "no positions"])
+def test_damaged_weights_show_in_the_logits(shape, precision, bad):
+    """Wherever the model itself shows them: nothing on the way makes numbers of them again."""
+    tokens = [0, 0, 1]
+    for name, _ in model_of(shape).named_parameters():
+        model = model_of(shape)
+        with torch.inference_mode():
+            model.get_parameter(name).flatten()[0] = bad
+            shows = not model(torch.tensor([tokens])).isfinite().all()
+        span = Span(slot=0, start=0, tokens=tokens, every=True)
+        logits = backend_of(model, precision=precision, threads=1).read([span])
+        assert not shows or not logits.isfinite().all(), name

@@ -121,7 +121,7 @@ def activate(kind, up, up_bias, gate, gate_bias, width, out):
             cube = fma(multiply(multiply(y, y), y), splat(np.float32(0.044715)), y)
             y = multiply(y, _sigmoid(multiply(cube, splat(np.float32(2 * math.sqrt(2 / math.pi))))))
         elif kind in (_RELU, _RELU2):
-            y = larger(y, splat(_ZERO))
+            y = larger(splat(_ZERO), y)  # in this order, what is not a number stays so, and damaged weights show
             if kind == _RELU2:
                 y = multiply(y, y)
         store_first(out + 4 * i, y, count)
