@@ -13,7 +13,7 @@ SIDES = Path(peers.__file__).parent / "sides"
 
 
 def test_every_peer_is_pinned():
-    assert set(pins()) == {*PEERS, "litgpt"}
+    assert set(pins()) == {*PEERS, "litgpt", "xllamacpp"}
     assert all("==" in requirement for requirements in pins().values() for requirement in requirements)
 
 
