@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hornbook.config.generate import SamplingConfig
 from hornbook.errors import GenerationError
-from hornbook.generation.engine import Engine, Request
+from hornbook.generation.engine import BrokenRowsError, Engine, Request
 from hornbook.generation.kernel_backend import KernelBackend
 from hornbook.generation.torch_backend import TorchBackend
 from hornbook.models.transformer import Transformer
@@ -217,9 +217,10 @@ def test_broken_logits_end_their_own_request_alone(monkeypatch):
 
     [expected] = run(engine(2), good)
     monkeypatch.setattr(shared.backend, "read", broken_in_slot_1)
-    ticket, _ = shared.submit(good), shared.submit(request([3]))
-    with pytest.raises(GenerationError, match="NaN or infinity"):
+    ticket, lost = shared.submit(good), shared.submit(request([3]))
+    with pytest.raises(BrokenRowsError, match="NaN or infinity") as caught:
         shared.step()
+    assert caught.value.tickets == (lost,)
     tokens = [drawn.token for drawn in itertools.chain(*_steps(shared)) if drawn.ticket == ticket]
     assert tokens == expected[0]
 

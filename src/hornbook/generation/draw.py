@@ -139,3 +139,11 @@ def _position(cumulative: Float[np.ndarray, " n"], noise: float) -> int:
     """The first whose cumulative weight passes `noise` of the total."""
     total = float(cumulative[-1])
     return int(np.searchsorted(cumulative, min(noise * total, math.nextafter(total, 0.0)), side="right"))
+
+
+def log_sum_exp(logits: Float[np.ndarray, " v"]) -> float:
+    """log(sum(exp(logits))) of one row; not finite where the logits hold NaN or +inf, or nothing finite."""
+    highest = logits.max()
+    if not math.isfinite(highest):
+        return float(highest)
+    return float(highest) + math.log(float(np.exp(logits - highest).sum()))

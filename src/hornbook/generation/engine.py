@@ -20,7 +20,7 @@ from hornbook.config.generate import SamplingConfig
 from hornbook.errors import GenerationError
 from hornbook.generation.backends import Backend, Span
 from hornbook.generation.decoder import FinishReason
-from hornbook.generation.draw import draw, likeliest, penalised
+from hornbook.generation.draw import draw, likeliest, log_sum_exp, penalised
 from hornbook.generation.filters import DROPPED, broken_logits
 from hornbook.generation.noise import uniform
 from hornbook.generation.rows import ContextOverflow, Row, admit
@@ -62,6 +62,14 @@ class Drawn:
     """(id, log-probability) of the likeliest tokens that may be drawn, likeliest first."""
     reason: FinishReason | None
     """Why the request ends with this token; then its slot is free."""
+
+
+class BrokenRowsError(GenerationError):
+    """The logits of some requests are not finite; `tickets` names them."""
+
+    def __init__(self, message: str, tickets: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.tickets = tickets
 
 
 class Engine:
@@ -134,7 +142,7 @@ class Engine:
         """Admit who waits, read a chunk of each prompt and the last token of all others, and draw what follows.
 
         Raises:
-            GenerationError: for logits that are not finite. Those requests are cancelled, the others are as before.
+            BrokenRowsError: for logits that are not finite. Those requests are cancelled, the others are as before.
         """
         self._clock += 1
         self._admit()
@@ -152,7 +160,7 @@ class Engine:
         if broken:
             for ticket in broken:
                 self.cancel(ticket)
-            raise broken_logits()
+            raise BrokenRowsError(str(broken_logits()), tuple(broken))
         return self._advance(active, spans, drawn)
 
     def _to_read(self) -> "tuple[list[tuple[_Slot, _Job]], list[Span]]":
@@ -285,11 +293,3 @@ class _Job:
             self._seen[token] = True
         self.row.append(token, stop=token in self._request.stop_ids, context_length=context_length)
         return self.row.reason
-
-
-def log_sum_exp(logits: Float[np.ndarray, " v"]) -> float:
-    """log(sum(exp(logits))) of one row; not finite where the logits hold NaN or +inf, or nothing finite."""
-    highest = logits.max()
-    if not math.isfinite(highest):
-        return float(highest)
-    return float(highest) + math.log(float(np.exp(logits - highest).sum()))

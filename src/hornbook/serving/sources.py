@@ -52,7 +52,8 @@ class Source(Protocol):
         """What was drawn in a step.
 
         Raises:
-            GenerationError: if the model is broken.
+            BrokenRowsError: if some rows cannot go on, which are forgotten; the others are as before.
+            GenerationError: if none can.
         """
         ...
 

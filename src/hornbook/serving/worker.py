@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hornbook.errors import HornbookError
+from hornbook.generation.engine import BrokenRowsError
 from hornbook.serving.jobs import Event, Failure, Job
 from hornbook.serving.row_scores import ScoredRow
 from hornbook.serving.sources import Source, Token
@@ -78,6 +79,9 @@ class Worker:
                 with self._turns:
                     drawn = [] if self._source is None else self._source.step()
                 self._tell(drawn)
+            except BrokenRowsError as error:
+                for job in {id(each.job): each.job for each in map(self._open.get, error.tickets) if each}.values():
+                    self._drop(job, str(error))
             except HornbookError as error:
                 self._fail(str(error))
             except Exception:  # noqa: BLE001 - whatever it is, the server goes on
