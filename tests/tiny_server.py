@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import uvicorn
-
 from hornbook.config.chat import TEMPLATES
 from hornbook.config.generate import GenerateConfig
 from hornbook.config.model import ModelTable
@@ -16,7 +14,7 @@ from hornbook.config.serve import ServeConfig
 from hornbook.config.tokenizer import TokenizerConfig
 from hornbook.models.transformer import Transformer
 from hornbook.serving.app import make_app
-from hornbook.serving.listening import listen_on
+from hornbook.serving.listening import listen_on, make_server
 from hornbook.serving.served_model import ServedModel
 from hornbook.tokenizer.tokenizer import Tokenizer
 from tiny_project import text
@@ -52,10 +50,10 @@ def serving(
     *models: ServedModel, key: str | None = None, runs: Path = Path("no-runs"), **settings: object
 ) -> Iterator[str]:
     """The URL of a server that holds `models`; `settings` are those of [serve]."""
-    config = ServeConfig.model_validate({"port": 0, "slots": 4, "queue": 8, **settings})
+    config = ServeConfig.model_validate({"port": 0, "slots": 4, "queue": 8, "drain_seconds": 5, **settings})
     with listen_on(config) as listener:
         app = make_app(models, config, runs=runs, key=key)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=5))
+        server = make_server(app, config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -287,3 +287,15 @@ def test_turns_are_taken_in_the_order_of_asking():
     for thread in threads:
         thread.join()
     assert order == [0, 1, 2, 3, "me"]
+
+
+def test_a_connection_that_says_nothing_is_closed(monkeypatch):
+    monkeypatch.setattr("hornbook.serving.listening.FIRST_REQUEST_SECONDS", 0.5)
+    with serving(served()) as url, httpx.Client(base_url=url) as speaking:
+        assert speaking.get("/health").status_code == 200
+        address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        for said in (b"", b"POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"):
+            with socket.create_connection(address, timeout=20) as silent:
+                silent.sendall(said)
+                assert silent.recv(100) == b""
+        assert speaking.get("/health").status_code == 200

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     _check_installed()
     from hornbook.serving.app import make_app
-    from hornbook.serving.listening import listen_on, run_server
+    from hornbook.serving.listening import listen_on, make_server
 
     key = _key(args)
     models = _open_models(args, config)
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         app = make_app(models, serve, runs=runs, key=key, log=told.request, note=from_checkpoint.note)
         _warn(serve.host, key)
         told.started(models, f"http://{_shown(serve.host)}:{listener.getsockname()[1]}")
-        run_server(app, listener, serve)
+        make_server(app, serve).run(sockets=[listener])
     return 0
 
 

@@ -14,9 +14,13 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hornbook.config.serve import ServeConfig
 from hornbook.errors import HornbookError
+
+FIRST_REQUEST_SECONDS = 30.0
+"""A connection that has sent no whole request head by then is closed: it holds a descriptor of this process."""
 
 
 def listen_on(config: ServeConfig) -> socket.socket:
@@ -41,19 +45,39 @@ def listen_on(config: ServeConfig) -> socket.socket:
     return listener
 
 
-def run_server(app: FastAPI, listener: socket.socket, config: ServeConfig) -> None:
-    """Serve until a signal ends it."""
-    _Server(
+def make_server(app: FastAPI, config: ServeConfig) -> uvicorn.Server:
+    """What serves `app`, until a signal ends it, when it is run on a socket of `listen_on`."""
+    return _Server(
         uvicorn.Config(
             app,
+            http=_Punctual,
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # or whoever is on this machine says who the client is
             timeout_graceful_shutdown=config.drain_seconds,
             timeout_keep_alive=65,
             h11_max_incomplete_event_size=65_536,
         )
-    ).run(sockets=[listener])
+    )
+
+
+class _Punctual(H11Protocol):
+    """Closes connections that say nothing."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a request, but not for ever."""
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(FIRST_REQUEST_SECONDS, self._end_if_silent)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over."""
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+    def _end_if_silent(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):
