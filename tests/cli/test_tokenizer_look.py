@@ -223,7 +223,7 @@ def test_paging_by_number_and_step(stored, tokenizer):
     assert titles(screens)[:6] == [["0"], ["1"], ["2"], ["1"], ["2"], ["300"]]
     assert "document 999 is outside 0..305" in screens[6]
     assert "a number: that document" in screens[7]
-    assert "the source text is the same, byte for byte" in screens[0]
+    assert "source text is the same, byte for byte" in " ".join(screens[0].split())  # a long path breaks the line
     assert reader.answers == []
 
 
@@ -332,6 +332,7 @@ def test_paging_on_a_real_terminal(project):
     command = [sys.executable, "-m", "hornbook", "tokenizer", "inspect", tokenizer, "--data", str(project / "data")]
     status, shown = terminal_session(command, ["", "200", "q"])
     assert status == 0
-    assert re.findall(r"document ([0-9]+) of 306", shown) == ["0", "1", "200"]
+    unbroken = re.sub(r"\s", "", shown)  # the line with a long path is not
+    assert re.findall(r"document([0-9]+)of306", unbroken) == ["0", "1", "200"]
     assert "\x1b[" in shown
     assert '{"event"' not in shown

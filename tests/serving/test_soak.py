@@ -46,12 +46,19 @@ def test_texts_do_not_depend_on_company_for_some_seconds(run, capfd):
     assert capfd.readouterr().err == ""
 
 
+def endless_prompt(run) -> str:
+    """One that is continued for ever, greedily."""
+    model, config = load(run), GenerateConfig(max_new_tokens=700, temperature=0, context_overflow="slide")
+    made = generate_text(model.model, model.tokenizer, [*PROMPTS, "a", "cat", "tree", "and", "old bird"], config)
+    return next(each.prompt for each in made if each.finish_reason == "length")
+
+
 @pytest.mark.medium
 @pytest.mark.parametrize("signals", [1, 2])
 def test_a_server_that_was_told_to_stop_ends_what_is_left_and_says_so(run, capfd, signals):
     seconds = 1 if signals == 1 else 60
     flags = ("--model", f"tiny={run}", "--set", f"serve.drain_seconds={seconds}")
-    endless = {"prompt": "the", "max_tokens": 10**9, "stream": True, "temperature": 2.0}
+    endless = {"prompt": endless_prompt(run), "max_tokens": 10**9, "stream": True, "temperature": 0}
     with serve_process(*flags, "--set", 'generate.context_overflow="slide"') as (process, url):
         with httpx.stream("POST", f"{url}/v1/completions", json=endless, timeout=60) as answer:
             lines = (line for line in answer.iter_lines() if line)
