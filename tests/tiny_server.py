@@ -54,6 +54,7 @@ def serving(
     with listen_on(config) as listener:
         app = make_app(models, config, runs=runs, key=key)
         server = make_server(app, config)
+        server.config.timeout_keep_alive = 5  # tests that wait for the end of a connection do not wait long
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
