@@ -1,5 +1,6 @@
 """Requests that nobody in their right mind sends: bodies made from the OpenAPI schema, broken, and sent astray."""
 
+import copy
 import json
 import random
 import string
@@ -74,12 +75,12 @@ class Fuzzer:
         path = self._random.choice(list(self._posts))
         if kind < 0.2:
             return Wild("POST", path, self._random.choice(RAW), {"Content-Type": self._random.choice(TYPES)})
-        body = self._object(self._posts[path], 0)
+        body = copy.deepcopy(self._object(self._posts[path], 0))  # or a strange value would come to hold itself
         if isinstance(body, dict):
             body = self._sane(path, body) if self._random.random() < 0.6 else body
             for _ in range(self._random.choice([0, 0, 0, 1, 2])):
                 name = self._random.choice([*body, "extra", "__proto__", "self"])
-                body[name] = self._random.choice(STRANGE)
+                body[name] = copy.deepcopy(self._random.choice(STRANGE))
         data = json.dumps(body).encode()
         if self._random.random() < 0.05:
             at = self._random.randrange(len(data))
