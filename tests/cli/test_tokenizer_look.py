@@ -311,16 +311,16 @@ def terminal_session(command, answers, *, size=(30, 100)):
     os.close(terminal)
     shown, answers, asked, deadline = b"", list(answers), 0, time.monotonic() + 50
     while time.monotonic() < deadline:
-        if select.select([main_end], [], [], 0.2)[0]:
+        if select.select([main_end], [], [], 0.3)[0]:
             try:
                 shown += os.read(main_end, 65536)
             except OSError:  # the other end is closed
                 break
-            if shown.count(b"/text ? q]") > asked and answers:  # not again for the line break that answers it
-                asked = shown.count(b"/text ? q]")
-                os.write(main_end, answers.pop(0).encode() + b"\n")
         elif process.poll() is not None:
             break
+        elif shown.count(b"/text ? q]") > asked and answers:  # it is quiet: the prompt is there, and not being redrawn
+            asked = shown.count(b"/text ? q]")
+            os.write(main_end, answers.pop(0).encode() + b"\n")
     os.close(main_end)
     return process.wait(10), shown.decode()
 
@@ -330,9 +330,8 @@ def terminal_session(command, answers, *, size=(30, 100)):
 def test_paging_on_a_real_terminal(project):
     tokenizer = str(project / "tokenizer")
     command = [sys.executable, "-m", "hornbook", "tokenizer", "inspect", tokenizer, "--data", str(project / "data")]
-    status, shown = terminal_session(command, ["", "200", "q"])
+    status, shown = terminal_session(command, ["", "200", "q"], size=(30, 250))  # a title of any path fits
     assert status == 0
-    unbroken = re.sub(r"\s", "", shown)  # the line with a long path is not
-    assert re.findall(r"document([0-9]+)of306", unbroken) == ["0", "1", "200"]
+    assert re.findall(r"document ([0-9]+) of 306", shown) == ["0", "1", "200"]
     assert "\x1b[" in shown
     assert '{"event"' not in shown

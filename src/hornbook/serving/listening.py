@@ -76,7 +76,8 @@ class _Punctual(H11Protocol):
         super().connection_lost(exc)
 
     def _end_if_silent(self) -> None:
-        if self.cycle is None:
+        cycle: object = self.cycle  # None until the first request
+        if cycle is None:
             self.transport.close()
 
 
