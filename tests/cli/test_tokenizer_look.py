@@ -9,6 +9,7 @@ import select
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -210,7 +211,8 @@ def given(where, ids):
 @pytest.fixture
 def stored(project, tokenizer, monkeypatch):
     monkeypatch.setattr("hornbook.data.source_texts.PATIENCE", 60.0)  # the machine may be busy
-    return StoredDocuments(Dataset.open(project / "data"), "train", tokenizer)
+    monkeypatch.chdir(project)  # where titles are short
+    return StoredDocuments(Dataset.open(Path("data")), "train", tokenizer)
 
 
 def titles(screens):
@@ -298,8 +300,8 @@ def test_a_reader_that_goes_away_ends_it(project):
         assert process.stderr.read() == b""
 
 
-def terminal_session(command, answers, *, size=(30, 100)):
-    """Run a command on a pseudo-terminal, answer each prompt in turn, and give all that was shown."""
+def terminal_session(command, answers, *, cwd, size=(30, 100)):
+    """Run a command on a pseudo-terminal in `cwd`, answer each prompt in turn, and give all that was shown."""
     import fcntl
     import struct
     import termios
@@ -307,7 +309,7 @@ def terminal_session(command, answers, *, size=(30, 100)):
     main_end, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
     environment = os.environ | {"TERM": "xterm-256color"}
-    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment)
+    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment, cwd=cwd)
     os.close(terminal)
     shown, answers, asked, deadline = b"", list(answers), 0, time.monotonic() + 50
     while time.monotonic() < deadline:
@@ -328,9 +330,8 @@ def terminal_session(command, answers, *, size=(30, 100)):
 @pytest.mark.medium
 @pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
 def test_paging_on_a_real_terminal(project):
-    tokenizer = str(project / "tokenizer")
-    command = [sys.executable, "-m", "hornbook", "tokenizer", "inspect", tokenizer, "--data", str(project / "data")]
-    status, shown = terminal_session(command, ["", "200", "q"], size=(30, 250))  # a title of any path fits
+    command = [sys.executable, "-m", "hornbook", "tokenizer", "inspect", "tokenizer", "--data", "data"]
+    status, shown = terminal_session(command, ["", "200", "q"], cwd=project)  # where titles are short
     assert status == 0
     assert re.findall(r"document ([0-9]+) of 306", shown) == ["0", "1", "200"]
     assert "\x1b[" in shown
