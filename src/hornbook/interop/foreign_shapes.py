@@ -42,6 +42,13 @@ def halves(weight: Tensor, head_dim: int) -> Tensor:
     return weight.reshape(-1, head_dim // 2, 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
 
 
+def neighbours(weight: Tensor, head_dim: int) -> Tensor:
+    """The inverse of `halves`: our rows in the order of those that are turned in neighbours."""
+    if weight.shape[0] % head_dim:
+        return weight
+    return weight.reshape(-1, 2, head_dim // 2, *weight.shape[1:]).transpose(1, 2).reshape(weight.shape)
+
+
 def swapped(weight: Tensor, head_dim: int) -> Tensor:
     """Rows of queries or keys that are turned the other way round, as ours are: both halves of each head swapped.
 

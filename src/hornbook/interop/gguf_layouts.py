@@ -19,6 +19,7 @@ from hornbook.checkpoint.load import Checkpoint
 from hornbook.config.model import ModelConfig
 from hornbook.config.objective import BOUND_ALONE, likelihood_kind
 from hornbook.errors import CheckpointError
+from hornbook.interop.foreign_shapes import halves, neighbours
 from hornbook.interop.gguf_rope import rope_metadata, rope_scaling_of
 from hornbook.interop.hf_layouts import biased_parts, layout_for
 from hornbook.interop.names import Rule
@@ -211,13 +212,8 @@ def turned(weights: Mapping[str, Tensor], config: ModelConfig, architecture: str
     """The same tensors by our names, rows of queries and keys in the order of `architecture`; `back`: in ours again."""
     if architecture not in _NEIGHBOURS:
         return dict(weights)
-    half = config.head_dim // 2
-    shape = (-1, half, 2) if back else (-1, 2, half)
-
-    def turn(name: str, tensor: Tensor) -> Tensor:
-        is_turned = ".attention.q_proj." in name or ".attention.k_proj." in name
-        if not is_turned or tensor.shape[0] % config.head_dim:  # of a wrong shape: that is told with all others
-            return tensor
-        return tensor.reshape(*shape, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)
-
-    return {name: turn(name, tensor) for name, tensor in weights.items()}
+    turn = halves if back else neighbours
+    return {
+        name: turn(tensor, config.head_dim) if ".q_proj." in name or ".k_proj." in name else tensor
+        for name, tensor in weights.items()
+    }
