@@ -6,7 +6,7 @@ One compiled step serves every shape, because nothing about a model is known whe
 from enum import IntEnum
 
 LANES = 16
-CHUNK_BYTES = 1 << 15
+CHUNK_BYTES = 1 << 17
 """Of a weight that a thread takes at a time, about: a microsecond or two of memory traffic."""
 MAX_CHUNK_OUTS = 128
 """Outputs in a chunk at most."""
@@ -21,6 +21,11 @@ PRECISIONS = {"float32": 0, "bfloat16": 1, "int8": 2}
 BFLOAT16_DOT = 3
 """What a plan has instead of bfloat16 where the processor multiplies bfloat16 numbers: x is rounded to them too."""
 WEIGHT_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
+TILE_OUTS = 8
+"""Outputs whose weights lie together: block by block of their length, each block output by output. A tile of them is
+then read from one end to the other, as memory is read fastest."""
+BLOCKS = {"float32": (16, 64), "bfloat16": (16, 32), "int8": (16, 16), "bfloat16_dot": (32, 64)}
+"""Numbers and bytes in a block of one output."""
 PRECISION_OF_KEYS = {"float32": "float32", "bfloat16": "bfloat16", "int8": "bfloat16"}
 """How keys and values are kept beside weights of a precision."""
 

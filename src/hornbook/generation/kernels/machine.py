@@ -14,7 +14,7 @@ from numba import njit, types
 from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
-LANES = 16
+from hornbook.generation.kernels.layout import BLOCKS, LANES, TILE_OUTS
 
 inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Compiles a function that only kernels call; it is cached inside the kernels that call it."""
@@ -25,7 +25,10 @@ _V = ir.VectorType(_F32, LANES)
 _VI = ir.VectorType(_I32, LANES)
 _MASK = ir.VectorType(_I1, LANES)
 _STORED = {"float32": _F32, "bfloat16": _I16, "int8": _I8}
-BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
+_KIND = {stored: ir.VectorType(element, LANES) for stored, element in _STORED.items()} | {"bfloat16_dot": _VI}
+"""A block of a weight, as it is loaded."""
+_X_KIND = {stored: _VI if stored == "bfloat16_dot" else _V for stored in _KIND}
+"""The numbers of x that go with a block: 64 bytes."""
 
 
 class VectorType(types.Type):  # type: ignore[misc]
@@ -143,15 +146,10 @@ def _first_lanes(builder, count):
     return builder.icmp_unsigned("<", _lanes(), _splat(builder, builder.trunc(count, _I32)))
 
 
-def _read_first(builder, address, stored, mask):
-    """Lanes under a mask, as stored; the others are zero and their memory is not touched."""
-    element = _STORED[stored]
-    kind = ir.VectorType(element, LANES)
-    suffix = {"float32": "f32", "bfloat16": "i16", "int8": "i8"}[stored]
-    name = f"llvm.masked.load.v16{suffix}.p0"
-    load = _function(builder, name, kind, [kind.as_pointer(), _I32, _MASK, kind])
-    pointer = _pointer(builder, address, kind)
-    return builder.call(load, [pointer, ir.Constant(_I32, 1), mask, ir.Constant(kind, None)])
+def _read_first(builder, address, mask):
+    """Lanes under a mask; the others are zero and their memory is not touched."""
+    load = _function(builder, "llvm.masked.load.v16f32.p0", _V, [_V.as_pointer(), _I32, _MASK, _V])
+    return builder.call(load, [_pointer(builder, address, _V), ir.Constant(_I32, 1), mask, ir.Constant(_V, None)])
 
 
 @intrinsic
@@ -188,7 +186,7 @@ def load_first(typing_context, address, count):
     """The first `count` of sixteen float32 at an address; the others are zero and not read."""
 
     def generate(context, builder, signature, arguments):
-        return _read_first(builder, arguments[0], "float32", _first_lanes(builder, arguments[1]))
+        return _read_first(builder, arguments[0], _first_lanes(builder, arguments[1]))
 
     return vector(types.int64, types.int64), generate
 
@@ -366,88 +364,6 @@ def exponential(typing_context, x):
     return vector(vector), generate
 
 
-def _product(outs, rows, stored):
-    """A tile of a matrix product: `outs` rows of the weight by `rows` rows of x, each sum in lanes of its own.
-
-    Sum (o, r) adds w[o, i] x[r, i] to lane i % 16, i ascending, and then the lanes by `_sum`: the same order in every
-    tile. A weight is loaded once for all rows of the tile; for a single row the tile after this one is asked for.
-    """
-
-    @intrinsic
-    def product(typing_context, weight, weight_stride, x, x_stride, length, out, out_stride):
-        def generate(context, builder, signature, arguments):
-            weight, weight_stride, x, x_stride, length, out, out_stride = arguments
-            size = BYTES[stored]
-            kind = ir.VectorType(_STORED[stored], LANES)
-            w_rows = [builder.add(weight, builder.mul(weight_stride, ir.Constant(_I64, o))) for o in range(outs)]
-            x_rows = [builder.add(x, builder.mul(x_stride, ir.Constant(_I64, r))) for r in range(rows)]
-            tile_bytes = builder.mul(weight_stride, ir.Constant(_I64, outs))
-            zero = ir.Constant(_V, None)
-            whole = builder.and_(length, ir.Constant(_I64, -LANES))
-            entry = builder.block
-            loop = builder.append_basic_block("tile.loop")
-            after = builder.append_basic_block("tile.after")
-            tail = builder.append_basic_block("tile.tail")
-            done = builder.append_basic_block("tile.done")
-            builder.cbranch(builder.icmp_signed(">", whole, ir.Constant(_I64, 0)), loop, after)
-
-            builder.position_at_end(loop)
-            at = builder.phi(_I64)
-            at.add_incoming(ir.Constant(_I64, 0), entry)
-            sums = [builder.phi(_V) for _ in range(outs * rows)]
-            for one in sums:
-                one.add_incoming(zero, entry)
-            w_at, x_at = builder.mul(at, ir.Constant(_I64, size)), builder.mul(at, ir.Constant(_I64, 4))
-            xs = [_read(builder, builder.add(row, x_at), _V) for row in x_rows]
-            grown = []
-            for o, row in enumerate(w_rows):
-                w = _widen(builder, _read(builder, builder.add(row, w_at), kind), stored)
-                grown += [_fma(builder, w, xs[r], sums[o * rows + r]) for r in range(rows)]
-                if rows == 1:  # memory is all that counts, and rows are too short for the machine to guess the next
-                    _prefetch(builder, builder.add(builder.add(row, w_at), tile_bytes))
-            following = builder.add(at, ir.Constant(_I64, LANES))
-            at.add_incoming(following, loop)
-            for one, next_one in zip(sums, grown, strict=True):
-                one.add_incoming(next_one, loop)
-            builder.cbranch(builder.icmp_signed("<", following, whole), loop, after)
-
-            builder.position_at_end(after)
-            so_far = [builder.phi(_V) for _ in sums]
-            for one, next_one in zip(so_far, grown, strict=True):
-                one.add_incoming(zero, entry)
-                one.add_incoming(next_one, loop)
-            rest = builder.sub(length, whole)
-            builder.cbranch(builder.icmp_signed(">", rest, ir.Constant(_I64, 0)), tail, done)
-
-            builder.position_at_end(tail)
-            mask = _first_lanes(builder, rest)
-            w_at, x_at = builder.mul(whole, ir.Constant(_I64, size)), builder.mul(whole, ir.Constant(_I64, 4))
-            xs = [_read_first(builder, builder.add(row, x_at), "float32", mask) for row in x_rows]
-            ended = []
-            for o, row in enumerate(w_rows):
-                w = _widen(builder, _read_first(builder, builder.add(row, w_at), stored, mask), stored)
-                ended += [_fma(builder, w, xs[r], so_far[o * rows + r]) for r in range(rows)]
-            builder.branch(done)
-
-            builder.position_at_end(done)
-            for index, (one, next_one) in enumerate(zip(so_far, ended, strict=True)):
-                final = builder.phi(_V)
-                final.add_incoming(one, after)
-                final.add_incoming(next_one, tail)
-                so_far[index] = final
-            _store_tile(builder, so_far, outs, rows, out, out_stride)
-            return context.get_dummy_value()
-
-        return types.void(*[types.int64] * 7), generate
-
-    return product
-
-
-TILES = ((8, 1), (4, 2), (4, 4), (1, 1), (1, 2), (1, 4))
-"""(outputs, rows) of a product's tiles; sums are told apart by `_sums`, which takes 8 or 16."""
-PRODUCTS = {(stored, *tile): _product(*tile, stored) for stored in BYTES for tile in TILES}
-
-
 _IS_X86 = llvmlite.binding.get_process_triple().startswith(("x86_64", "i686", "amd64"))
 _FEATURES = llvmlite.binding.get_host_cpu_features()
 HAS_BFLOAT16_DOT = bool(_IS_X86 and _FEATURES.get("avx512bf16"))
@@ -461,46 +377,97 @@ def _dot_bfloat16(builder, sums, a, b):
     return builder.asm(kind, "vdpbf16ps $3, $2, $0", "=v,0,v,v", [sums, a, b], False)
 
 
-def _bfloat16_product(outs, rows):
-    """A tile as in `_product` where x is bfloat16 too; `length` is a multiple of 32."""
+def _accumulate(builder, stored, sums, w, x):
+    """Each lane plus a product, or two of bfloat16 numbers."""
+    if stored == "bfloat16_dot":
+        return _dot_bfloat16(builder, sums, x, w)
+    return _fma(builder, _widen(builder, w, stored), x, sums)
+
+
+def _either(builder, values, block, others, other_block):
+    """The values of whichever block this one was reached from."""
+    chosen = [builder.phi(value.type) for value in values]
+    for phi, value, other in zip(chosen, values, others, strict=True):
+        phi.add_incoming(value, block)
+        phi.add_incoming(other, other_block)
+    return chosen
+
+
+AHEAD = 4096
+"""Bytes of a weight between what is multiplied and what is asked for: some hundred nanoseconds of memory traffic."""
+
+
+def _product(outs, rows, stored):
+    """A tile of a matrix product: `outs` rows of a packed weight by `rows` rows of x, each sum in lanes of its own.
+
+    Sum (o, r) adds w[o, i] x[r, i] to lane i % 16, i ascending, and then the lanes by `_sum`: the same order in every
+    tile. A weight is loaded once for all rows of the tile. For a single row, where memory is all that counts, what
+    comes AHEAD bytes later is asked for: the processor's own guesses reach a fifth less.
+    """
 
     @intrinsic
-    def product(typing_context, weight, weight_stride, x, x_stride, length, out, out_stride):
+    def product(typing_context, weight, x, x_stride, length, out, out_stride):
         def generate(context, builder, signature, arguments):
-            weight, weight_stride, x, x_stride, length, out, out_stride = arguments
-            w_rows = [builder.add(weight, builder.mul(weight_stride, ir.Constant(_I64, o))) for o in range(outs)]
+            weight, x, x_stride, length, out, out_stride = arguments
             x_rows = [builder.add(x, builder.mul(x_stride, ir.Constant(_I64, r))) for r in range(rows)]
-            tile_bytes = builder.mul(weight_stride, ir.Constant(_I64, outs))
-            entry, n_bytes = builder.block, builder.mul(length, ir.Constant(_I64, 2))
-            loop, done = builder.append_basic_block("tile.loop"), builder.append_basic_block("tile.done")
-            builder.branch(loop)
+            block, block_bytes = BLOCKS[stored]
+
+            def grow(at, sums, read_x):
+                here = builder.add(weight, builder.mul(at, ir.Constant(_I64, TILE_OUTS * block_bytes)))
+                xs = [read_x(builder.add(row, builder.mul(at, ir.Constant(_I64, 64)))) for row in x_rows]
+                grown = []
+                for o in range(outs):
+                    w = _read(builder, builder.add(here, ir.Constant(_I64, o * block_bytes)), _KIND[stored])
+                    grown += [_accumulate(builder, stored, sums[o * rows + r], w, xs[r]) for r in range(rows)]
+                for line in range(AHEAD, AHEAD + outs * block_bytes, 64) if rows == 1 else ():
+                    _prefetch(builder, builder.add(here, ir.Constant(_I64, line)))
+                return grown
+
+            zero = ir.Constant(_V, None)
+            whole, rest = (divide(length, ir.Constant(_I64, block)) for divide in (builder.udiv, builder.urem))
+            entry = builder.block
+            loop, after = map(builder.append_basic_block, ("tile.loop", "tile.after"))
+            builder.cbranch(builder.icmp_signed(">", whole, ir.Constant(_I64, 0)), loop, after)
+
             builder.position_at_end(loop)
             at = builder.phi(_I64)
-            at.add_incoming(ir.Constant(_I64, 0), entry)
             sums = [builder.phi(_V) for _ in range(outs * rows)]
-            xs = [_read(builder, builder.add(row, at), _VI) for row in x_rows]
-            grown = []
-            for o, row in enumerate(w_rows):
-                w = _read(builder, builder.add(row, at), _VI)
-                grown += [_dot_bfloat16(builder, sums[o * rows + r], xs[r], w) for r in range(rows)]
-                if rows == 1:
-                    _prefetch(builder, builder.add(builder.add(row, at), tile_bytes))
-            following = builder.add(at, ir.Constant(_I64, 64))
+            grown = grow(at, sums, lambda address: _read(builder, address, _X_KIND[stored]))
+            following = builder.add(at, ir.Constant(_I64, 1))
+            at.add_incoming(ir.Constant(_I64, 0), entry)
             at.add_incoming(following, loop)
             for one, next_one in zip(sums, grown, strict=True):
-                one.add_incoming(ir.Constant(_V, None), entry)
+                one.add_incoming(zero, entry)
                 one.add_incoming(next_one, loop)
-            builder.cbranch(builder.icmp_signed("<", following, n_bytes), loop, done)
-            builder.position_at_end(done)
-            _store_tile(builder, grown, outs, rows, out, out_stride)
+            builder.cbranch(builder.icmp_signed("<", following, whole), loop, after)
+
+            builder.position_at_end(after)
+            final = _either(builder, [zero] * len(sums), entry, grown, loop)
+            if stored != "bfloat16_dot":  # whose rows are whole blocks
+                tail, done = map(builder.append_basic_block, ("tile.tail", "tile.done"))
+                builder.cbranch(builder.icmp_signed(">", rest, ir.Constant(_I64, 0)), tail, done)
+                builder.position_at_end(tail)
+                mask = _first_lanes(builder, rest)
+                ended = grow(whole, final, lambda address: _read_first(builder, address, mask))
+                builder.branch(done)
+                builder.position_at_end(done)
+                final = _either(builder, final, after, ended, tail)
+            _store_tile(builder, final, outs, rows, out, out_stride)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 7), generate
+        return types.void(*[types.int64] * 6), generate
 
     return product
 
 
-BFLOAT16_PRODUCTS = {tile: _bfloat16_product(*tile) for tile in TILES}
+TILES = ((8, 1), (4, 2), (4, 4), (1, 1), (1, 2), (1, 4))
+"""(outputs, rows) of a product's tiles; sums are told apart by `_sums`, which takes 8 or 16."""
+PRODUCTS = {
+    (stored, *tile): _product(*tile, stored)
+    for stored in BLOCKS
+    if HAS_BFLOAT16_DOT or stored != "bfloat16_dot"
+    for tile in TILES
+}
 
 
 @intrinsic
