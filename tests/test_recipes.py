@@ -16,6 +16,7 @@ from data_paths import DATA, needs
 from hornbook.cli.main import main
 from hornbook.config.generate import GenerateConfig
 from hornbook.config.load import leaf_values, load_config
+from hornbook.models.accounting import parameter_counts
 from hornbook.optim.schedules import multiplier, warmup_steps
 from hornbook.reporting.least_loss import least_loss
 from hornbook.tracking.jsonl import read_metrics
@@ -97,6 +98,17 @@ EXPECTED = {
         **{"schedule.kind": "noam", "schedule.warmup_steps": 4000, "train.steps": 200_000},
         **{"train.tokens_per_step": 10 * 256, "train.micro_batch_size": 10, "data.stride": 1},
         **{"checkpoint.full_every": 10_000, "checkpoint.full_keep": 200_000 // 10_000},
+    },
+    "wikitext2-vaswani-hour": {
+        **{"model.n_layers": 4, "model.d_model": 512, "model.d_ff": 1024, "model.context_length": 256},
+        **{"model.vocab_size": 32_768, "model.norm_position": "post", "model.position": "sinusoidal"},
+        **{"model.feed_forward": "relu", "model.dropout": 0.0, "objective.label_smoothing": 0.1},
+        **{"optim.kind": "adam", "optim.betas": (0.9, 0.98), "optim.eps": 1e-9, "optim.clip_grad_norm": None},
+        **{"schedule.kind": "noam", "train.tokens_per_step": 10 * 256, "data.stride": 1},
+    },
+    "wikitext2-hour": {
+        **{"model.vocab_size": 32_768, "model.context_length": 256, "tokenizer.path": Path("tokenizers/wikitext2")},
+        **{"data.path": Path("data/wikitext2"), "optim.kind": "muon", "optim.clip_grad_norm": 1.0},
     },
     "wikitext103-gpt2": {
         **{"model.n_layers": 12, "model.n_heads": 12, "model.d_model": 768, "model.context_length": 1024},
@@ -180,7 +192,7 @@ def test_a_recipe_states_what_decides_a_run(path):
     assert loaded.config.model.vocab_size is not None
     assert loaded.config.generate.checkpoint == Path("runs") / path.stem
     clipped = loaded.config.optim.clip_grad_norm
-    assert clipped == 1.0 or (clipped is None and path.stem == "wikitext2-vaswani")
+    assert clipped == 1.0 or (clipped is None and path.stem.startswith("wikitext2-vaswani"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=names(RECIPES))
@@ -204,6 +216,9 @@ def test_rates_at_the_places_that_are_known():
     assert rate("shakespeare-char-nanogpt", 1999) == pytest.approx(1e-4)
     assert rate("wikitext2-vaswani", 3999) == pytest.approx(6.988e-4, rel=1e-3)
     assert rate("wikitext2-vaswani", 199_999) == pytest.approx(9.88e-5, rel=1e-3)
+    # The hour is the whole schedule of 200,000 steps in 4,000: the same peak after the warm-up, the same end.
+    assert rate("wikitext2-vaswani-hour", 79) == pytest.approx(rate("wikitext2-vaswani", 3999), rel=1e-3)
+    assert rate("wikitext2-vaswani-hour", 3999) == pytest.approx(rate("wikitext2-vaswani", 199_999), rel=1e-3)
     assert rate("slimpajama-llama", 479) == pytest.approx(3e-3)
     assert rate("slimpajama-llama", 4799) == pytest.approx(1e-5)
     assert rate("tinystories-llama", 4999) == pytest.approx(1e-4)
@@ -246,6 +261,18 @@ def test_a_matched_pair_differs_in_its_objective_alone(pair, suffix):
         one, two = (getattr(config, table) for config in (ours, other))
         assert {name for name in type(one).model_fields if getattr(one, name) != getattr(two, name)} == allowed
     assert str(ours.data.path) == MATCHED[pair] + suffix
+
+
+def test_the_pair_on_wikitext_has_the_same_text_and_as_many_parameters():
+    ours, theirs = (load_config(CONFIGS / f"wikitext2-{name}.toml").config for name in ("hour", "vaswani-hour"))
+    counts = [
+        sum(parameter_counts(config.model.complete(vocab_size=config.model.vocab_size)).values())
+        for config in (ours, theirs)
+    ]
+    assert counts[0] == pytest.approx(counts[1], rel=0.01)
+    assert ours.tokenizer == theirs.tokenizer
+    assert ours.data.source == theirs.data.source
+    assert ours.data.valid == theirs.data.valid
 
 
 def test_the_least_loss_of_the_synthetic_pair_is_known():

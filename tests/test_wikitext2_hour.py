@@ -1,0 +1,67 @@
+"""The script that trains the pair on WikiText-2: what it decides by itself."""
+
+import gzip
+import json
+import math
+import runpy
+from pathlib import Path
+
+import pytest
+
+from hornbook.config.load import load_config
+from hornbook.tokenizer.byte_pair import BytePairScheme
+from hornbook.tokenizer.tokenizer import Tokenizer
+from recipe_files import CONFIGS
+
+SCRIPT = runpy.run_path(str(CONFIGS.parent / "scripts" / "wikitext2_hour.py"))
+
+
+def test_settings_of_the_published_length_are_the_published_ones(tmp_path):
+    noam, ours = SCRIPT["RECIPES"]
+    settings = noam.settings(200_000)
+    config = load_config(CONFIGS / f"{noam.name}.toml", settings).config
+    assert config.schedule.warmup_steps == 4000
+    assert config.optim.learning_rate == 1.0
+    assert config.train.steps == 200_000
+    assert config.checkpoint.light_every == config.train.eval_every == 20_000
+    assert not any(setting.startswith(("optim", "schedule")) for setting in ours.settings(2000))
+    for recipe in SCRIPT["RECIPES"]:
+        own = load_config(CONFIGS / f"{recipe.name}.toml").config
+        assert own.train.tokens_per_step == recipe.tokens_per_step
+        file = load_config(CONFIGS / f"{recipe.name}.toml", recipe.settings(own.train.steps)).config
+        assert file.optim.learning_rate == pytest.approx(own.optim.learning_rate, rel=1e-3)
+        assert file.schedule == own.schedule
+
+
+def test_text_is_cut_at_the_titles_of_articles(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = " \n = One = \n \n Words \u2028 more . \n = = Part = = \n Again . \n \n = Two = \n \n End . \n \n"
+    Path("wiki.train.tokens.gz").write_bytes(gzip.compress(text.encode()))
+    Path("wiki.valid.tokens").write_bytes(text.encode())
+    SCRIPT["cut_into_articles"](tmp_path)
+    for split in ("train", "validation"):
+        with gzip.open(f"data/raw/wikitext-2/{split}.jsonl.gz", "rt", encoding="utf-8") as file:
+            articles = [json.loads(line)["text"] for line in file]
+        assert [article.splitlines()[0] for article in articles] == [" = One = ", " = Two = "]
+        assert articles[0].split("\n")[-2:] == [" Again . ", " "]
+
+
+def test_training_seconds_leave_out_what_was_trained_before_an_interruption_and_lost():
+    logged = {
+        5: {"train/tokens": 50, "train/compile_seconds": 3.0},  # all that was done is compiling
+        10: {"train/tokens": 100, "train/tokens_per_second": 25.0},
+        20: {"train/tokens": 200, "train/tokens_per_second": 50.0},
+    }
+    assert SCRIPT["training_seconds"](logged) == 3.0 + 2.0 + 2.0
+
+
+def test_the_published_points_stand_in_bits_per_byte(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    articles = SCRIPT["ARTICLES"]
+    articles.mkdir(parents=True)
+    with gzip.open(articles / "validation.jsonl.gz", "wt", encoding="utf-8") as file:
+        file.write('{"text": "abcdefg"}\n')
+    Tokenizer(BytePairScheme([bytes([byte]) for byte in range(256)], []), []).save(Path("tokenizers/cl100k"))
+    rows = [line for line in SCRIPT["published"](Path("absent")) if line.startswith("| 5,000 ")]
+    # 7 bytes are 7 tokens, and end of text is the eighth
+    assert rows == [f"| 5,000 | 12,800,000 | 134.39 | {8 * math.log2(134.39) / 7:.3f} |"]
