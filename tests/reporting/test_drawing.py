@@ -6,10 +6,12 @@ import re
 
 import pytest
 
-from hornbook.reporting.figure import Figure, Line, Mark, figure, script_json
+from hornbook.reporting.figure import axis_choice, figure, script_json
 from hornbook.reporting.heat_map import MOST_COLUMNS, HeatMap, heat_map
+from hornbook.reporting.plot import Figure, Line, Mark
 from hornbook.reporting.record import Curve
 from hornbook.reporting.scale import Scale, scale_of, short
+from hornbook.reporting.work import Work
 from hornbook.tracking.thinning import smoothed, thinned
 
 NAN = math.nan
@@ -103,12 +105,47 @@ def test_nothing_finite_is_no_figure():
     assert drawn([NAN, NAN]) == drawn([]) == ""
 
 
-def test_tokens_are_an_axis_only_where_their_number_is_known():
-    lines = [Line(label=str(size), curve=curve([1.0, 2.0]), colour=0, tokens_per_step=size) for size in (64, 0)]
-    both = Figure(key="k", title="T", unit="u", lines=lines, axes=("step", "tokens"))
-    assert "by-tokens" not in figure(both)
-    known = Figure(key="k", title="T", unit="u", lines=lines[:1], axes=("step", "tokens"))
-    assert figure(known).count("<svg") == 4
+def sized(size):
+    """A line of a run that reads so many tokens a step, at 100 operations a token; of one that does not say, for 0."""
+    work = Work(steps=(0, 1), tokens=(0.0, float(size)), flops_per_token=100.0) if size else Work()
+    return Line(label=str(size), curve=curve([1.0, 2.0, 1.5]), colour=0, work=work)
+
+
+def of_axes(*lines, axes=("step", "tokens", "flops")):
+    return Figure(key="k", title="T", unit="u", lines=lines, axes=axes)
+
+
+def test_tokens_and_operations_are_axes_only_where_their_number_is_known():
+    assert of_axes(sized(64), sized(0)).known_axes() == ["step"]
+    assert of_axes(sized(64), sized(32)).known_axes() == ["step", "tokens", "flops"]
+    assert of_axes(sized(64)).lines[0].across("flops") == [0.0, 6400.0, 12800.0]
+
+
+def test_axes_that_look_the_same_share_a_drawing():
+    """Of one run steps, tokens and operations; of two with other batches, steps look different."""
+    text = figure(of_axes(sized(64)))
+    assert re.findall(r'class="drawing ([^"]*)"', text) == [
+        f"on-step on-tokens on-flops {k}" for k in ("linear", "log")
+    ]
+    assert text.count('class="grid ticks on-flops"') == 2
+    assert json.loads(re.search(r'json">(.*)</script>', text)[1])["lines"][0]["x"]["flops"] == 6400.0
+    text = figure(of_axes(sized(64), sized(32)))
+    drawn = re.findall(r'class="drawing ([^"]*)"', text)
+    assert drawn == [f"{axes} {kind}" for axes in ("on-step", "on-tokens on-flops") for kind in ("linear", "log")]
+
+
+def test_work_is_counted_between_and_beyond_what_was_told():
+    work = Work(steps=(0, 10, 20), tokens=(0.0, 100.0, 400.0), flops_per_token=2.0)
+    assert [work.tokens_by(step) for step in (0, 5, 10, 15, 20, 30)] == [0, 50, 100, 250, 400, 700]
+    assert work.flops_by(15) == 500.0
+    assert Work().tokens_by(3) is None
+    assert Work(steps=(0, 1), tokens=(0.0, 8.0)).flops_by(3) is None
+
+
+def test_the_choice_of_axes_starts_with_the_first_and_needs_two():
+    assert axis_choice(["step"]) == ""
+    boxes = re.findall(r'value="(\w+)" class="by-(\w+)"( checked)?', axis_choice(["step", "flops"]))
+    assert boxes == [("step", "step", " checked"), ("flops", "flops", "")]
 
 
 def test_marks_stand_where_they_happened_and_only_inside():

@@ -1,17 +1,22 @@
 """Which curves a report shows, of one run or of several laid over one another."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from hornbook.reporting.figure import WIDE, Figure, Line, Mark, figure
+from hornbook.reporting.figure import axis_choice, figure
 from hornbook.reporting.heat_map import HeatMap, heat_map
 from hornbook.reporting.least_loss import least_loss, loss_unit
+from hornbook.reporting.plot import AXES, WIDE, Figure, Line, Mark
 from hornbook.reporting.record import Curve, RunRecord
+from hornbook.reporting.work import Work, work_of
 from hornbook.tracking.thinning import SMOOTHED_FROM, smoothed
 
 SMALL = (
     ("train/learning_rate", "Learning rate", "of the first group", False),
     ("train/grad_norm", "Gradient norm", "before clipping", True),
     ("train/tokens_per_second", "Speed", "tokens a second", False),
+    ("train/mfu", "MFU", "share of the peak of dense products", False),
+    ("train/data_wait", "Waiting for data", "share of the time", False),
     ("val/bits_per_byte", "Bits per byte", "on the validation set", False),
     ("val/rewards/accuracy", "Preferences kept", "share of the validation pairs", False),
     ("val/rewards/margin", "Margin of rewards", "mean over the validation pairs", False),
@@ -33,90 +38,119 @@ NORMS = (
 )
 _SHADES = 7
 """Colours besides the first one."""
+_OF_DATA = "val/loss/"
 
 
 def curves(records: Sequence[RunRecord]) -> Iterator[str]:
     """Losses first and large, then what explains them."""
-    yield "<section><h2>Curves</h2>\n"
-    drawn = [_losses(records), *_small(records)]
-    if not any(drawn):
+    found = figures(records)
+    yield '<section class="curves"><h2>Curves</h2>\n'
+    if not found:
         yield "<p>No numbers have been logged yet.</p>\n"
-    yield drawn[0]
-    yield '<div class="small">\n' + "".join(drawn[1:]) + "</div>\n</section>\n"
+    else:
+        yield axis_choice([axis for axis in AXES if all(axis in each.known_axes() for each in found)])
+        wide = [each for each in found if each.width == WIDE]
+        yield from map(figure, wide)
+        yield '<div class="small">\n' + "".join(figure(each) for each in found if each not in wide) + "</div>\n"
+    yield "</section>\n"
+
+
+def figures(records: Sequence[RunRecord]) -> list[Figure]:
+    """What there is to draw of the runs, all by the same horizontal axes; without those that would be empty."""
+    works = [work_of(record) for record in records]
+    drawn = [_losses(records, works), *_small(records, works), _by_masking(records, works), _by_data(records, works)]
+    return [each for each in drawn if each.visible()]
+
+
+def heat_maps(record: RunRecord) -> list[HeatMap]:
+    """What `tracking.norms_every` measured."""
+    return [_heat(record, kind, title, unit) for kind, title, unit in NORMS]
 
 
 def norms(record: RunRecord) -> Iterator[str]:
-    """Heat maps of what `tracking.norms_every` measured."""
-    drawn = [heat_map(_heat(record, kind, title, unit)) for kind, title, unit in NORMS]
+    """Heat maps of norms by module."""
+    drawn = [heat_map(each) for each in heat_maps(record)]
     if any(drawn):
         yield '<section><h2>Norms by module</h2>\n<div class="small">\n' + "".join(drawn) + "</div></section>\n"
 
 
-def _losses(records: Sequence[RunRecord]) -> str:
+def _losses(records: Sequence[RunRecord], works: Sequence[Work]) -> Figure:
     lines: list[Line] = []
-    for number, record in enumerate(records):
+    for number, (record, work) in enumerate(zip(records, works, strict=True)):
         train, valid = record.curve("train/loss"), record.curve("val/loss")
         colour = number % (_SHADES + 1)
-        name = f"{record.name}: " if len(records) > 1 else ""
-        size = record.tokens_per_step
+        name = _prefix(record, records)
         noisy = len(train.steps) >= SMOOTHED_FROM
         weight = "faint" if noisy or len(records) > 1 else "plain"
-        lines.append(Line(label=f"{name}training", curve=train, colour=colour, weight=weight, tokens_per_step=size))
+        lines.append(Line(label=f"{name}training", curve=train, colour=colour, weight=weight, work=work))
         if noisy and len(records) == 1:
-            smooth = Curve(
-                steps=train.steps,
-                minutes=train.minutes,
-                values=tuple(smoothed(train.values, max(2, len(train.values) // 50))),
-            )
-            lines.append(Line(label="training, smoothed", curve=smooth, colour=colour, tokens_per_step=size))
+            smooth = smoothed(train.values, max(2, len(train.values) // 50))
+            curve = replace(train, values=tuple(smooth))
+            lines.append(Line(label="training, smoothed", curve=curve, colour=colour, work=work))
         shade = colour if len(records) > 1 else 1
-        lines.append(Line(label=f"{name}validation", curve=valid, colour=shade, weight="dotted", tokens_per_step=size))
-        lines += _least(record, f"{name}least possible", shade, (train, valid))
+        lines.append(Line(label=f"{name}validation", curve=valid, colour=shade, weight="dotted", work=work))
+        least = _least(record, (train, valid))
+        if least is not None:
+            lines.append(Line(label=f"{name}least possible", curve=least, colour=shade, weight="faint", work=work))
     marks = [
         Mark(step=step, label=f"{record.name}, step {step:,}: {why}", kind="skipped")
         for record in records
         for step, why in record.skipped_steps[:200]
     ]
-    axes = ("step", "minutes", "tokens") if len(records) > 1 else ("step", "minutes")
     unit = loss_unit(record.settings for record in records)
-    return figure(
-        Figure(key="losses", title="Loss", unit=unit, lines=lines, marks=marks, axes=axes, width=WIDE, height=380)
+    return Figure(
+        key="losses", title="Loss", unit=unit, lines=lines, marks=marks, axes=tuple(AXES), width=WIDE, height=380
     )
 
 
-def _least(record: RunRecord, label: str, colour: int, beside: Sequence[Curve]) -> list[Line]:
+def _prefix(record: RunRecord, records: Sequence[RunRecord]) -> str:
+    return f"{record.name}: " if len(records) > 1 else ""
+
+
+def _least(record: RunRecord, beside: Sequence[Curve]) -> Curve | None:
     """A level line below the curves `beside` it, for text of known entropy."""
     least = least_loss(record.settings)
     ends = [(curve.steps[end], curve.minutes[end]) for curve in beside if curve for end in (0, -1)]
     if least is None or not ends:
-        return []
+        return None
     first, last = min(ends), max(ends)
-    level = Curve(steps=(first[0], last[0]), minutes=(first[1], last[1]), values=(least, least))
-    return [Line(label=label, curve=level, colour=colour, weight="faint", tokens_per_step=record.tokens_per_step)]
+    return Curve(steps=(first[0], last[0]), minutes=(first[1], last[1]), values=(least, least))
 
 
-def _small(records: Sequence[RunRecord]) -> list[str]:
+def _small(records: Sequence[RunRecord], works: Sequence[Work]) -> list[Figure]:
     drawn = []
     for metric, title, unit, log in SMALL:
         lines = [
-            Line(label=record.name, curve=record.curve(metric), colour=number % (_SHADES + 1))
-            for number, record in enumerate(records)
+            Line(label=record.name, curve=record.curve(metric), colour=number % (_SHADES + 1), work=work)
+            for number, (record, work) in enumerate(zip(records, works, strict=True))
         ]
         key = metric.replace("/", "-").replace("_", "-")
-        drawn.append(figure(Figure(key=key, title=title, unit=unit, lines=lines, log=log)))
-    return [*drawn, _by_masking(records)]
+        drawn.append(Figure(key=key, title=title, unit=unit, lines=lines, axes=tuple(AXES), log=log))
+    return drawn
 
 
-def _by_masking(records: Sequence[RunRecord]) -> str:
+def _by_masking(records: Sequence[RunRecord], works: Sequence[Work]) -> Figure:
     """Loss of a masked token by how much is masked around it; of validation where there is one, since it is quieter."""
     lines: list[Line] = []
-    for record in records:
-        name = f"{record.name}: " if len(records) > 1 else ""
+    for record, work in zip(records, works, strict=True):
         for metric, share in BY_MASKING:
             curve = record.curve(f"val/{metric}") or record.curve(f"train/{metric}")
-            lines.append(Line(label=f"{name}{share}", curve=curve, colour=len(lines) % (_SHADES + 1)))
+            label, colour = f"{_prefix(record, records)}{share}", len(lines) % (_SHADES + 1)
+            lines.append(Line(label=label, curve=curve, colour=colour, work=work))
     title, unit = "Loss by mask probability", "nats a masked token"
-    return figure(Figure(key="by-masking", title=title, unit=unit, lines=lines))
+    return Figure(key="by-masking", title=title, unit=unit, lines=lines, axes=tuple(AXES))
+
+
+def _by_data(records: Sequence[RunRecord], works: Sequence[Work]) -> Figure:
+    """Of a mixture: the validation loss on each of its data sets."""
+    lines: list[Line] = []
+    for record, work in zip(records, works, strict=True):
+        names = {name for _, _, event in record.of("val") for name in event if name.startswith(_OF_DATA)}
+        for name in sorted(names):
+            label, colour = f"{_prefix(record, records)}{name.removeprefix(_OF_DATA)}", len(lines) % (_SHADES + 1)
+            lines.append(Line(label=label, curve=record.curve(name), colour=colour, work=work))
+    title, unit = "Validation by data set", "nats a token"
+    return Figure(key="by-data", title=title, unit=unit, lines=lines, axes=tuple(AXES))
 
 
 def _heat(record: RunRecord, kind: str, title: str, unit: str) -> HeatMap:

@@ -8,8 +8,9 @@ from html import escape
 from pathlib import Path
 
 from hornbook.errors import HornbookError
-from hornbook.reporting.figure import WIDE, Figure, Line, Mark, figure
+from hornbook.reporting.figure import figure
 from hornbook.reporting.least_loss import loss_unit
+from hornbook.reporting.plot import WIDE, Figure, Line, Mark
 from hornbook.reporting.record import Curve, RunRecord, read_run
 from hornbook.reporting.scale import short
 from hornbook.storage.run_dir import RunDir
@@ -59,8 +60,15 @@ def branch_step(record: RunRecord) -> int:
 
 def family_section(family: Family, *, key: str) -> Iterator[str]:
     """HTML: the figure, whose identifier is `key`, and a table of how each branch ended."""
+    yield f"<section><h2>Branches of {escape(family.trunk.name)}</h2>\n"
+    yield figure(family_figure(family, key=key))
+    yield _table(family, _kind(family))
+    yield "</section>\n"
+
+
+def family_figure(family: Family, *, key: str) -> Figure:
+    """The trunk's loss and those of its branches, each with its last value."""
     trunk, kind = family.trunk, _kind(family)
-    yield f"<section><h2>Branches of {escape(trunk.name)}</h2>\n"
     lines = [Line(label=f"{trunk.name} (trunk)", curve=trunk.curve(kind), colour=0)]
     for number, branch in enumerate(family.branches):
         curve = _joined(trunk, branch, kind)
@@ -69,9 +77,7 @@ def family_section(family: Family, *, key: str) -> Iterator[str]:
     marks = [Mark(step=step, label=f"branched at step {step:,}", kind="branch") for step in points]
     title = "Validation loss of the family" if kind == "val/loss" else "Training loss of the family"
     unit = loss_unit([trunk.settings])
-    yield figure(Figure(key=key, title=title, unit=unit, lines=lines, marks=marks, width=WIDE, height=380))
-    yield _table(family, kind)
-    yield "</section>\n"
+    return Figure(key=key, title=title, unit=unit, lines=lines, marks=marks, width=WIDE, height=380)
 
 
 def _kind(family: Family) -> str:

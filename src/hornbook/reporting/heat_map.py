@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from hornbook.reporting.figure import NARROW, script_json
+from hornbook.reporting.figure import script_json
+from hornbook.reporting.plot import NARROW
 from hornbook.reporting.scale import short
 
 LEVELS = 12

@@ -1,17 +1,13 @@
 """Runs of different objectives side by side: whether they were given as much, and what came of it."""
 
-import json
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 
-from hornbook.config.model import ModelConfig
-from hornbook.config.objective import BlockDiffusionConfig, JointConfig
-from hornbook.models.accounting import training_flops_per_token
 from hornbook.reporting.least_loss import is_bounded, least_loss, objective_of
 from hornbook.reporting.record import RunRecord
 from hornbook.reporting.scale import short
+from hornbook.reporting.work import flops_per_token
 from hornbook.tracking.figures import count
 
 COLUMNS = (
@@ -19,8 +15,6 @@ COLUMNS = (
     *("measured by", "nats a token", "bits per byte", "least possible", "excess"),
 )
 """What must be equal for a comparison, then what is compared."""
-TOKENS_READ = {"block_diffusion": BlockDiffusionConfig().tokens_read, "joint": JointConfig().tokens_read}
-"""For each token of a window, where it is not one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +53,7 @@ def objectives(records: Sequence[RunRecord]) -> Iterator[str]:
 
 def _given(record: RunRecord) -> tuple[str, ...]:
     tokens, parameters = record.curve("train/tokens").last, record.fact("n_parameters")
-    flops = _flops_per_token(record)
+    flops = flops_per_token(record)
     return (
         objective_of(record.settings),
         count(parameters) if isinstance(parameters, int) else "",
@@ -80,24 +74,6 @@ def _came(record: RunRecord, measured: Measured | None) -> tuple[str, ...]:
         "" if least is None else f"{least:.4f}",
         "" if least is None else f"{sign}{measured.nats - least:+.4f}",
     )
-
-
-def _flops_per_token(record: RunRecord) -> float | None:
-    """That training needs for each token of a window, by the shape in the newest checkpoint."""
-    shape = _shape(record)
-    if shape is None:
-        return None
-    read = TOKENS_READ.get(objective_of(record.settings), 1)
-    is_frozen = any(key.startswith("lora.") for key in record.settings)
-    return read * training_flops_per_token(shape, context=shape.context_length, frozen=is_frozen)
-
-
-def _shape(record: RunRecord) -> ModelConfig | None:
-    for entry in reversed(record.checkpoints):
-        with suppress(OSError, ValueError, LookupError, TypeError):
-            content = json.loads((entry.path / "model.json").read_bytes())
-            return ModelConfig.model_validate_json(json.dumps(content["model"]))
-    return None
 
 
 def _measures(record: RunRecord) -> list[Measured]:

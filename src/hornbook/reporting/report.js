@@ -34,25 +34,35 @@ function nearest(all, wanted) {
   return low > 0 && wanted - all[low - 1] < all[low] - wanted ? low - 1 : low;
 }
 
+// The horizontal axis that is chosen for all curves, if the drawing has it.
+function axisOf(scale) {
+  const chosen = document.querySelector(".across input:checked")?.value;
+  return chosen in scale.x ? chosen : Object.keys(scale.x)[0];
+}
+
+// Places of a line along an axis: as they are, or so many to a step.
+const across = (line, axis) =>
+  typeof line.x[axis] === "number" ? line.x.step.map(step => step * line.x[axis]) : line.x[axis];
+
 for (const svg of document.querySelectorAll(".plot .drawing")) {
   const scale = JSON.parse(svg.dataset.scale), cursor = svg.querySelector(".cursor");
   const data = JSON.parse(svg.closest("figure").querySelector("script").textContent);
   const [left, right, top, bottom] = scale.box;
   svg.addEventListener("pointermove", event => {
     const [at] = place(svg, event);
-    const wanted = scale.x[0] + (at - left) / (right - left) * (scale.x[1] - scale.x[0]);
-    const close = data.lines.filter(line => line.x[scale.axis].length).map(line => {
-      const all = line.x[scale.axis], index = nearest(all, wanted);
-      return [line, index, Math.abs(all[index] - wanted)];
+    const axis = axisOf(scale), [low, high] = scale.x[axis], wanted = low + (at - left) / (right - left) * (high - low);
+    const close = data.lines.filter(line => line.y.length).map(line => {
+      const all = across(line, axis), index = nearest(all, wanted);
+      return [line, index, Math.abs(all[index] - wanted), all[index]];
     });
-    const reach = Math.max(Math.min(...close.map(each => each[2])) * 1.01, (scale.x[1] - scale.x[0]) / 40);
+    const reach = Math.max(Math.min(...close.map(each => each[2])) * 1.01, (high - low) / 40);
     const within = close.filter(each => each[2] <= reach);
     if (at < left - 8 || at > right + 8 || !within.length) { tip.hidden = true; cursor.setAttribute("hidden", ""); return; }
-    const [first, index] = within.reduce((best, each) => each[2] < best[2] ? each : best), here = first.x[scale.axis][index];
-    const x = left + (here - scale.x[0]) / (scale.x[1] - scale.x[0]) * (right - left);
+    const here = within.reduce((best, each) => each[2] < best[2] ? each : best)[3];
+    const x = left + (here - low) / (high - low) * (right - left);
     for (const [name, value] of [["x1", x], ["x2", x], ["y1", top], ["y2", bottom]]) cursor.setAttribute(name, value);
     cursor.removeAttribute("hidden");
-    show(event, [[data.axes[scale.axis], said(here)], ...within.map(([line, i]) =>
+    show(event, [[data.axes[axis], said(here)], ...within.map(([line, i]) =>
       [line.label, line.y[i] === null ? "not finite" : said(line.y[i]), line.colour])]);
   });
   svg.addEventListener("pointerleave", () => { tip.hidden = true; cursor.setAttribute("hidden", ""); });
