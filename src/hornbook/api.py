@@ -141,10 +141,11 @@ def train(
     """
     if isinstance(config, Config):
         given = json.loads(to_json(config))
-        loaded = load_config(None, values={**given, **(overrides or {})}).config
+        loaded, origins = load_config(None, values={**given, **(overrides or {})}).config, None
     else:
-        loaded = load_config(config, values=overrides).config
-    trained = assemble.train(loaded, resume=Path(resume) if isinstance(resume, str) else resume)
+        found = load_config(config, values=overrides)
+        loaded, origins = found.config, found.origins
+    trained = assemble.train(loaded, resume=Path(resume) if isinstance(resume, str) else resume, origins=origins)
     path, model = resolve_checkpoint(trained.run_dir.root), trained.model
     if any(hasattr(parameter, "to_local") for parameter in model.parameters()):  # cut up, by processes that part
         model, _, _ = load_model(path)

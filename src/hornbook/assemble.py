@@ -19,11 +19,12 @@ import torch
 
 from hornbook.checkpoint.load import Checkpoint, load_checkpoint
 from hornbook.config.dump import config_hash
+from hornbook.config.layers import DEFAULT, Origin
 from hornbook.config.run import Config
 from hornbook.data.loader import RowOrigin
 from hornbook.data.mixture import MixedOrder, Mixture
 from hornbook.data.otherwise import otherwise_prepared
-from hornbook.distributed.device import explained_nondeterminism, ready_device
+from hornbook.distributed.device import accelerator_words, explained_nondeterminism, ready_device
 from hornbook.distributed.environment import place_of
 from hornbook.distributed.precision import DTYPES, fp32_products
 from hornbook.distributed.process_group import ALONE, Processes, joined
@@ -66,11 +67,12 @@ class TrainedRun:
     tokenizer: Tokenizer
 
 
-def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
+def train(config: Config, *, resume: bool | Path = False, origins: Mapping[str, Origin] | None = None) -> TrainedRun:
     """Train as the configuration says, in a run directory of its own, or go on with a run.
 
     `resume` as a path names the run, or one of its full checkpoints; as True it is the newest run of the same
-    configuration, or a new one if there is none, so that a job script may always say it.
+    configuration, or a new one if there is none, so that a job script may always say it. `origins` (see `load_config`)
+    are kept with the run.
 
     Where the environment says that several processes train together (torchrun, srun, `hornbook train --nproc`), each of
     them calls this; the first one writes, and all return the same.
@@ -83,10 +85,13 @@ def train(config: Config, *, resume: bool | Path = False) -> TrainedRun:
     place = place_of(os.environ)
     device = ready_device(config.run, place)
     with joined(place, config.distributed, device) as processes:
-        return _train(config, resume, device, processes)
+        written = {key: str(origin) for key, origin in (origins or {}).items() if origin != DEFAULT}
+        return _train(config, resume, device, processes, written)
 
 
-def _train(config: Config, resume: bool | Path, device: torch.device, processes: Processes) -> TrainedRun:
+def _train(
+    config: Config, resume: bool | Path, device: torch.device, processes: Processes, origins: Mapping[str, str]
+) -> TrainedRun:
     run_dir = find_run(config, resume) if resume else None
     before = None if run_dir is None else settings_of(run_dir, config)
     data = Mixture.open(config.data)
@@ -102,7 +107,7 @@ def _train(config: Config, resume: bool | Path, device: torch.device, processes:
     if run_dir is None:
         name = config.run.name or f"{datetime.now():%Y-%m-%d-%H%M%S}-{config_hash(config)}"
         run_dir = RunDir(Path(processes.first(lambda: str(RunDir.create(config.run.out_dir, name).root))))
-    return job.run(run_dir, state, resumed=checkpoint is not None)
+    return job.run(run_dir, state, resumed=checkpoint is not None, origins=origins)
 
 
 def build_job(
@@ -178,7 +183,9 @@ class Job:
             form = {"as_messages": config.data.stage != "pretrain"}
             self.sampler = Sampler(self.learner, tokenizer, prompts, config.generate, objective, **form)
 
-    def run(self, run_dir: RunDir, state: TrainState, *, resumed: bool) -> TrainedRun:
+    def run(
+        self, run_dir: RunDir, state: TrainState, *, resumed: bool, origins: Mapping[str, str] | None = None
+    ) -> TrainedRun:
         """Everything that happens inside the run directory; whatever ends it early leaves the run `failed`."""
         processes, record = self.processes, silent()
         devices = tuple(processes.everyones(str(self.learner.precision.device)))
@@ -194,6 +201,9 @@ class Job:
                     first_step=state.step,
                     resumed=resumed,
                     details=self._details(),
+                    accelerator=accelerator_words(self.learner.precision.device),
+                    data_cards=self.data.cards(),
+                    origins=origins or {},
                 )
                 record = at_end.enter_context(recorded(run_dir, self.config, self.choices, beginning))
 
@@ -215,7 +225,13 @@ class Job:
     def _details(self) -> dict[str, Scalar]:
         warning = {"warning": "; ".join(self.remarks)} if self.remarks else {}
         trained = {} if self.config.lora is None else {"trained_parameters": self.model.n_trained}
-        return {"n_parameters": self.model.n_parameters, **trained, "choices": self.choices.line(), **warning}
+        return {
+            "n_parameters": self.model.n_parameters,
+            **trained,
+            "flops_per_token": flops_per_token(self.config, self.model.config),
+            "choices": self.choices.line(),
+            **warning,
+        }
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:

@@ -1,14 +1,13 @@
 """Rows as lines of a table, and all of a run as one JSON file with the machine it ran on."""
 
 import importlib.metadata
-import platform
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from hornbook.benchmarks.comparison import Row, Verdict
 from hornbook.benchmarks.peers import pins
 from hornbook.storage.cores import available_cores
+from hornbook.storage.hardware import processor
 from hornbook.storage.provenance import provenance
 
 IDLE_SHARE = 0.05
@@ -25,20 +24,12 @@ def machine() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": available_cores(),
         **{key: known[key] for key in ("platform", "commit", "started", "command")},
         "versions": versions,
         "peers": pins(),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def table(rows: list[Row]) -> Iterator[str]:

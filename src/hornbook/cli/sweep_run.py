@@ -58,7 +58,8 @@ def _train(sweep: Sweep, point: Point, place: Place) -> int:
         outcome = inside.enter_context(trying(sweep.ledger(point), point)) if place.rank == 0 else Outcome()
         from hornbook import assemble
 
-        trained = assemble.train(sweep.config(point), resume=True)
+        loaded = sweep.loaded(point)
+        trained = assemble.train(loaded.config, resume=True, origins=loaded.origins)
         outcome.status = "preempted" if trained.result.stop_reason == "preempted" else "finished"
     if place.rank == 0:
         _tell_point(sweep, point, outcome.status)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # these import torch or pydantic, which no --help may wait for
     from hornbook.assemble import TrainedRun
+    from hornbook.config.load import LoadedConfig
     from hornbook.config.run import Config
     from hornbook.distributed.environment import Place
 
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; the exit status is 0 if the run finished or was asked to stop, 1 if it was preempted."""
-    from hornbook.cli.configuration import load, maybe_print
+    from hornbook.cli.configuration import load_with_origins, maybe_print
     from hornbook.distributed.environment import place_of
     from hornbook.errors import ConfigError
     from hornbook.storage.run_dir import RunDir
@@ -68,7 +69,9 @@ def run(args: argparse.Namespace) -> int:
             args.config, resume = resume, True
         else:
             args.config = RunDir.open(resume).config_file
-    config = load(args) if args.branch_from is None and args.cooldown is None else _branch(args)
+    is_branch = args.branch_from is not None or args.cooldown is not None
+    loaded = _branch(args) if is_branch else load_with_origins(args)
+    config = loaded.config
     if maybe_print(args, config):
         return 0
     if args.config is None and args.branch_from is None:
@@ -84,24 +87,25 @@ def run(args: argparse.Namespace) -> int:
             f"--nproc {args.nproc}: this is one of {place.world_size} processes already (WORLD_SIZE, or "
             "SLURM_STEP_NUM_TASKS); leave --nproc out, or start the command alone"
         )
-    return _train(config, resume, place)
+    return _train(loaded, resume, place)
 
 
-def _train(config: Config, resume: bool | Path, place: Place) -> int:
+def _train(loaded: LoadedConfig, resume: bool | Path, place: Place) -> int:
     """This process's part."""
     from hornbook import assemble
     from hornbook.distributed.launch import EXIT_PREEMPTED
 
-    trained = assemble.train(config, resume=resume)
+    trained = assemble.train(loaded.config, resume=resume, origins=loaded.origins)
     if place.rank == 0:
-        _tell(trained, config)
+        _tell(trained, loaded.config)
     if trained.result.stop_reason != "preempted":
         return 0
     return EXIT_PREEMPTED if place.is_ours else 1
 
 
-def _branch(args: argparse.Namespace) -> Config:
+def _branch(args: argparse.Namespace) -> LoadedConfig:
     """The configuration of the branch that is asked for."""
+    from hornbook.config.load import LoadedConfig
     from hornbook.errors import ConfigError
     from hornbook.training.branches import branch_config
 
@@ -114,7 +118,7 @@ def _branch(args: argparse.Namespace) -> Config:
             "--branch-from takes its trunk's configuration: give neither CONFIG nor --resume RUN with it, but --set "
             "for what may differ; a branch that exists goes on with --resume BRANCH alone"
         )
-    return branch_config(args.branch_from, args.cooldown, args.overrides)
+    return LoadedConfig(branch_config(args.branch_from, args.cooldown, args.overrides), {})
 
 
 def _tell(trained: TrainedRun, config: Config) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from hornbook.config.data import DataConfig
 from hornbook.data.batch import TokenBatch
+from hornbook.data.card import data_card
 from hornbook.data.dataset import Dataset
 from hornbook.data.index import SplitName
 from hornbook.data.loader import WindowSamples, fixed_batches
@@ -107,6 +108,11 @@ class Mixture:
             return str(self.datasets[0].path)
         shares = zip(self.datasets, self.proportions.shares, strict=True)
         return ", ".join(f"{dataset.path} ({share:.3g})" for dataset, share in shares)
+
+    def cards(self) -> list[dict[str, object]]:
+        """What is known of each data set, with its share of the windows."""
+        shares = zip(self.datasets, self.proportions.shares, strict=True)
+        return [{**data_card(dataset), "share": share} for dataset, share in shares]
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the data set whose tokenizer has the most ids."""

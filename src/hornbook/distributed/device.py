@@ -55,6 +55,14 @@ def device_of_rank(name: str, place: Place) -> torch.device:
     return device
 
 
+def accelerator_words(device: torch.device) -> str | None:
+    """Name and memory of an accelerator; None for a CPU."""
+    if device.type != "cuda":
+        return None if device.type == "cpu" else device.type
+    properties = torch.cuda.get_device_properties(device)
+    return f"{properties.name}, {properties.total_memory / 1e9:.0f} GB"
+
+
 def resolve_device(name: str) -> torch.device:
     """The device that `[run] device` means: auto takes CUDA, then MPS, then the CPU.
 

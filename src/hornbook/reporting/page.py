@@ -6,12 +6,13 @@ from html import escape
 from importlib.resources import files
 
 from hornbook.reporting.curves import curves, norms
+from hornbook.reporting.data_cards import data_cards
 from hornbook.reporting.facts import identity, key_numbers, standing
 from hornbook.reporting.family import Family, families, family_section
 from hornbook.reporting.leavings import checkpoints, evaluations, samples
 from hornbook.reporting.objectives import objectives
 from hornbook.reporting.record import RunRecord
-from hornbook.reporting.settings import configuration, differences
+from hornbook.reporting.settings import configuration, differences, hardware
 from hornbook.tracking.figures import printable
 
 
@@ -75,10 +76,17 @@ def _family(family: Family, number: int) -> Iterator[str]:
 
 def _details(record: RunRecord) -> Iterator[str]:
     yield from norms(record)
+    yield from _leavings(record)
+
+
+def _leavings(record: RunRecord) -> Iterator[str]:
+    """What there is to say of one run besides its curves."""
     yield from samples(record)
     yield from evaluations(record)
     yield from checkpoints(record)
+    yield from data_cards(record)
     yield from configuration(record)
+    yield from hardware(record)
 
 
 def _runs(records: Sequence[RunRecord]) -> Iterator[str]:
@@ -87,9 +95,6 @@ def _runs(records: Sequence[RunRecord]) -> Iterator[str]:
     for record in records:
         yield f'<details class="run"><summary>{escape(record.name)}</summary>\n'
         yield f'<p class="facts">{escape(standing(record))} {escape(identity(record))}</p>\n'
-        yield from samples(record)
-        yield from evaluations(record)
-        yield from checkpoints(record)
-        yield from configuration(record)
+        yield from _leavings(record)
         yield "</details>\n"
     yield "</section>\n"

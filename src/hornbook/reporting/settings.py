@@ -1,44 +1,77 @@
-"""Configuration and origin of runs: readable TOML, where it came from, and what differs between runs."""
+"""Configuration and origin of runs: readable TOML, where it and every value in it came from, what differs."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from hornbook.reporting.record import RunRecord
+from hornbook.reporting.tables import known, pairs, rows, said
+from hornbook.tracking.figures import count
 
 _OF_THE_RUN = ("run.name", "run.out_dir", "run.notes")
+_HARDWARE = ("host", "platform", "devices", "accelerator", "world_size")
+_ELSEWHERE = ("data", "data_digest", "dataset", "architecture", "origins", "hardware", *_HARDWARE)
+"""Entries of provenance.json that do not stand under "Where it came from"."""
 
 
 def configuration(record: RunRecord) -> Iterator[str]:
-    """config.toml as it stands, and what else is known of how the run was made."""
+    """What was written and where, config.toml as it stands, and how the run was made."""
     yield "<section><h2>Configuration</h2>\n"
+    yield _written(record)
     if record.config_text:
-        yield '<p class="facts">Resolved and complete: training from this file repeats the run.</p>\n'
         toml = _coloured(record.config_text)
-        yield f'<details open><summary>config.toml</summary><pre class="toml">{toml}</pre></details>\n'
+        is_open = "" if _origins(record) else " open"
+        yield f"<details{is_open}><summary>config.toml: resolved and complete, training from it repeats the run"
+        yield f'</summary><pre class="toml">{toml}</pre></details>\n'
     else:
         yield "<p>There is no config.toml.</p>\n"
-    yield _table("Where it came from", _flat(record.provenance))
-    yield _table("Chosen on this machine", _flat(record.choices))
+    others = {name: value for name, value in record.provenance.items() if name not in _ELSEWHERE}
+    yield pairs("Where it came from", known(others))
     yield "</section>\n"
+
+
+def hardware(record: RunRecord) -> Iterator[str]:
+    """The machine, and what was chosen for it."""
+    told = record.provenance.get("hardware")
+    own = dict(told) if isinstance(told, dict) else {}
+    memory = own.pop("memory_bytes", None)
+    machine = known({**own, **{name: record.provenance.get(name) for name in _HARDWARE}})
+    if isinstance(memory, int):
+        machine["memory"] = f"{count(memory)}B"
+    if machine or record.choices:
+        yield "<section><h2>Hardware</h2>\n"
+        yield pairs("The machine", machine)
+        yield pairs("Chosen on this machine", known(record.choices))
+        yield "</section>\n"
 
 
 def differences(records: Sequence[RunRecord]) -> str:
     """A table of the settings that are not the same in all runs."""
     keys = list(dict.fromkeys(key for record in records for key in record.settings))
-    rows = []
+    found = []
     for key in keys:
-        values = [_said(record.settings[key]) if key in record.settings else "unset" for record in records]
+        values = [said(record.settings[key]) if key in record.settings else "unset" for record in records]
         if len(set(values)) > 1 and key not in _OF_THE_RUN:
-            cells = "".join(f"<td>{escape(value)}</td>" for value in values)
-            rows.append(f'<tr><th scope="row">{escape(key)}</th>{cells}</tr>\n')
-    if not rows:
-        return "<section><h2>Settings that differ</h2>\n<p>None.</p></section>\n"
-    heads = "".join(f'<th scope="col">{escape(record.name)}</th>' for record in records)
-    return (
-        '<section><h2>Settings that differ</h2>\n<div class="wide"><table class="words"><thead><tr>'
-        f'<th scope="col">setting</th>{heads}</tr></thead><tbody>\n{"".join(rows)}</tbody></table></div></section>\n'
-    )
+            found.append([key, *values])
+    names = ["setting", *(record.name for record in records)]
+    table = rows(names, found, words=True) if found else "<p>None.</p>"
+    return f"<section><h2>Settings that differ</h2>\n{table}</section>\n"
+
+
+def _written(record: RunRecord) -> str:
+    """The settings that somebody wrote or a preset gave, each with its place; the others are defaults."""
+    origins = _origins(record)
+    lines = [
+        (key, said(record.settings[key]) if key in record.settings else "unset", str(where))
+        for key, where in sorted(origins.items())
+    ]
+    if not lines:
+        return ""
+    return rows(("setting", "value", "from"), lines, caption="Every other setting is a default", words=True)
+
+
+def _origins(record: RunRecord) -> Mapping[str, object]:
+    origins = record.provenance.get("origins")
+    return origins if isinstance(origins, dict) else {}
 
 
 def _coloured(text: str) -> str:
@@ -48,27 +81,3 @@ def _coloured(text: str) -> str:
         kind = "comment" if line.startswith("#") else "header" if line.startswith("[") else ""
         lines.append(f'<span class="{kind}">{escape(line)}</span>' if kind else escape(line))
     return "\n".join(lines)
-
-
-def _flat(values: Mapping[str, object]) -> dict[str, str]:
-    return {name: _said(value) for name, value in values.items() if value not in (None, "", [], {})}
-
-
-def _said(value: object) -> str:
-    match value:
-        case str():
-            return value
-        case dict():
-            return ", ".join(f"{name} {_said(inner)}" for name, inner in value.items())
-        case list():
-            return ", ".join(_said(each) for each in value)
-    return json.dumps(value, default=str)
-
-
-def _table(caption: str, values: Mapping[str, str]) -> str:
-    if not values:
-        return ""
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n' for name, value in values.items()
-    )
-    return f'<table class="words"><caption>{escape(caption)}</caption><tbody>\n{rows}</tbody></table>\n'

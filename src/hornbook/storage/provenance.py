@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hornbook.storage.hardware import hardware
+
 _PACKAGES = ("hornbook", "torch", "numpy", "safetensors")
 
 
@@ -25,6 +27,7 @@ def provenance(*, config_hash: str, devices: Sequence[str] = (), world_size: int
         "versions": {"python": platform.python_version(), **_versions()},
         "host": platform.node(),
         "platform": platform.platform(),
+        "hardware": hardware(),
         "devices": list(devices),
         "world_size": world_size,
         "directory": str(Path.cwd()),

@@ -19,7 +19,7 @@ from pathlib import Path
 from hornbook.config.dump import toml_value
 from hornbook.config.keys import Key, dotted
 from hornbook.config.layers import Layer, Origin, stack
-from hornbook.config.load import resolve, written_layer
+from hornbook.config.load import LoadedConfig, resolve, written_layer
 from hornbook.config.read import error_of, read_assignments, read_mapping
 from hornbook.config.run import Config
 from hornbook.config.sweep import NAME, SweepConfig
@@ -79,6 +79,14 @@ class Sweep:
         Raises:
             ConfigError: listing all that is wrong with it.
         """
+        return self.loaded(point).config
+
+    def loaded(self, point: Point) -> LoadedConfig:
+        """The same, with where each value came from.
+
+        Raises:
+            ConfigError: listing all that is wrong with it.
+        """
         values: dict[str, object] = {**point.settings, "sweep": None, "run.out_dir": self.root, "run.name": point.id}
         if not self.base.run.notes:
             values.setdefault("run.notes", point.label)
@@ -87,7 +95,7 @@ class Sweep:
         if self.base.tracking.wandb is not None and self.base.tracking.wandb.group is None:
             values.setdefault("tracking.wandb.group", self.root.name)
         try:
-            return resolve(stack(self.written, read_mapping(values)), otherwise=Origin(str(self.source))).config
+            return resolve(stack(self.written, read_mapping(values)), otherwise=Origin(str(self.source)))
         except ConfigError as error:
             raise ConfigError(f"{self.source}: {point}: {error}") from None
 

@@ -8,8 +8,8 @@ import json
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from hornbook.config.dump import config_hash, to_json, to_toml
 from hornbook.config.run import Config
@@ -53,6 +53,12 @@ class Beginning:
     resumed: bool
     details: Mapping[str, Scalar]
     """Further values of the event `start`."""
+    accelerator: str | None = None
+    """Name and memory of the first process's."""
+    data_cards: Sequence[Mapping[str, object]] = ()
+    """What is known of each data set."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """{dotted key: where its value was written}; what is missing is a default."""
 
 
 @contextlib.contextmanager
@@ -90,9 +96,18 @@ def _describe(run_dir: RunDir, config: Config, beginning: Beginning) -> None:
         origin = run_dir.provenance()
     else:
         origin = provenance(config_hash=known, devices=devices, world_size=len(devices))
+        origin["accelerator"] = beginning.accelerator
+    told: dict[str, object] = {"data": list(beginning.data_cards), "origins": _origins(origin, run_dir, beginning)}
     subject = {"architecture": config.model.architecture, "dataset": beginning.data_words}
     digests = {"config_hash": known, "data_digest": beginning.data_digest}
-    run_dir.write_provenance({**origin, **digests, **subject})
+    run_dir.write_provenance({**origin, **digests, **subject, **told})
+
+
+def _origins(origin: Mapping[str, object], run_dir: RunDir, beginning: Beginning) -> dict[str, str]:
+    """Where values were written; the run's own config.toml, which a run goes on from, is no origin of anything."""
+    before, own = origin.get("origins"), str(run_dir.config_file)
+    written = {key: where for key, where in beginning.origins.items() if where.rpartition(":")[0] != own}
+    return {**(before if isinstance(before, dict) else {}), **written}
 
 
 def _info(run_dir: RunDir, config: Config, beginning: Beginning) -> RunInfo:
