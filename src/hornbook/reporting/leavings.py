@@ -1,4 +1,4 @@
-"""What a run left besides its numbers: samples, checkpoints, evaluations."""
+"""What a run left besides its numbers: samples and checkpoints."""
 
 from collections.abc import Iterator
 from html import escape
@@ -63,25 +63,6 @@ def checkpoints(record: RunRecord) -> Iterator[str]:
         yield f'<tr><th scope="row">{escape(entry.path.name)}</th>' + "".join(f"<td>{cell}</td>" for cell in cells)
         yield "</tr>\n"
     yield "</tbody></table></div>\n</section>\n"
-
-
-def evaluations(record: RunRecord) -> Iterator[str]:
-    """What `hornbook eval` measured of this run's checkpoints, each number with its protocol."""
-    found = [(step, event) for step, _, event in record.of("eval")]
-    if not found:
-        return
-    yield "<section><h2>Evaluations</h2>\n"
-    for step, event in found:
-        values = {
-            name.partition("/")[2] or name: short(value) if isinstance(value, float) else str(value)
-            for name, value in event.items()
-            if name not in ("event", "step", "time") and value is not None
-        }
-        rows = "".join(
-            f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n' for name, value in values.items()
-        )
-        yield f'<table class="words"><caption>at step {step:,}</caption><tbody>\n{rows}</tbody></table>\n'
-    yield "</section>\n"
 
 
 def _bytes(path: Path) -> int:

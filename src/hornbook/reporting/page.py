@@ -7,9 +7,10 @@ from importlib.resources import files
 
 from hornbook.reporting.curves import curves, norms
 from hornbook.reporting.data_cards import data_cards
+from hornbook.reporting.evaluations import evaluations
 from hornbook.reporting.facts import identity, key_numbers, standing
 from hornbook.reporting.family import Family, families, family_section
-from hornbook.reporting.leavings import checkpoints, evaluations, samples
+from hornbook.reporting.leavings import checkpoints, samples
 from hornbook.reporting.objectives import objectives
 from hornbook.reporting.record import RunRecord
 from hornbook.reporting.settings import configuration, differences, hardware
