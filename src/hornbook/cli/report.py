@@ -23,31 +23,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to write the page (default: RUN/report.html; of several runs report.html beside the first)",
     )
     parser.add_argument("--png", action="store_true", help="write the main figure beside it too; needs the extra plot")
+    parser.add_argument(
+        "--plots",
+        metavar="DIR",
+        type=Path,
+        help="write every figure into DIR too, as PNG, SVG and PDF for papers; needs the extra plot",
+    )
+    parser.add_argument(
+        "--by",
+        choices=("step", "minutes", "tokens", "flops"),
+        default="step",
+        help="horizontal axis of --plots (default: step, and where a run does not say what is asked for); on the page "
+        "one chooses",
+    )
     parser.add_argument("--open", action="store_true", help="show the page in a browser")
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the page and say where; the runs themselves are only read."""
     from hornbook.reporting.page import page
-    from hornbook.reporting.picture import save_picture
+    from hornbook.reporting.picture import save_main_figure, save_pictures
     from hornbook.reporting.record import read_runs
     from hornbook.reporting.sweep import is_sweep, read_sweep
     from hornbook.storage.atomic import replace_file
+    from hornbook.sweeps.sweep import Sweep
     from hornbook.tracking.console import emit, speaks_to_people
 
-    one_sweep = len(args.runs) == 1 and is_sweep(args.runs[0])
-    records = read_sweep(args.runs[0]) if one_sweep else read_runs(args.runs)
+    sweep = Sweep.load(args.runs[0]) if len(args.runs) == 1 and is_sweep(args.runs[0]) else None
+    records = read_runs(args.runs) if sweep is None else read_sweep(sweep)
     first = records[0].run
-    beside = one_sweep or len(records) > 1
+    beside = sweep is not None or len(records) > 1
     out = _page_file(args.out) or (first.root.absolute().parent / "report.html" if beside else first.report_file)
-    replace_file(out, page(records))
+    replace_file(out, page(records, sweep))
     written = [out]
     if args.png:
         written.append(out.with_suffix(".png"))
-        save_picture(records, written[-1])
+        save_main_figure(records, written[-1])
+    plots = [] if args.plots is None else save_pictures(records, args.plots, axis=args.by)
     if speaks_to_people():
         print("\n".join(f"{path}: {', '.join(record.name for record in records)}" for path in written))
-    emit("report", path=out, png=written[1] if args.png else None, runs=[str(record.run.root) for record in records])
+        if plots:
+            print(f"{args.plots}: {len(plots)} pictures")
+    roots, png = [str(record.run.root) for record in records], written[1] if args.png else None
+    emit("report", path=out, png=png, plots=plots, runs=roots)
     if args.open:
         _show(out)
     return 0

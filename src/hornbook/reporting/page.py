@@ -14,12 +14,14 @@ from hornbook.reporting.leavings import checkpoints, samples
 from hornbook.reporting.objectives import objectives
 from hornbook.reporting.record import RunRecord
 from hornbook.reporting.settings import configuration, differences, hardware
+from hornbook.reporting.sweep_page import sweep_section
+from hornbook.sweeps.sweep import Sweep
 from hornbook.tracking.figures import printable
 
 
-def page(records: Sequence[RunRecord]) -> str:
-    """The report of one run, or of several side by side."""
-    title = ", ".join(record.name for record in records)
+def page(records: Sequence[RunRecord], sweep: Sweep | None = None) -> str:
+    """The report of one run, or of several side by side; `sweep` is the one that they all are of."""
+    title = ", ".join(record.name for record in records) if sweep is None else sweep.root.name
     text = "".join(
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
@@ -28,6 +30,7 @@ def page(records: Sequence[RunRecord]) -> str:
             *(_header(records[0]) if len(records) == 1 else _headers(records)),
             "<main>\n",
             *_problems(records),
+            *(() if sweep is None else sweep_section(sweep)),
             *(part for number, family in enumerate(families(records)) for part in _family(family, number)),
             *curves(records),
             *objectives(records),

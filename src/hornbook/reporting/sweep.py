@@ -53,17 +53,16 @@ def is_sweep(path: Path) -> bool:
     return (path / FILE).is_file()
 
 
-def read_sweep(path: Path) -> list[RunRecord]:
-    """The runs in a sweep's directory that have begun, called by their settings, in the order of its points.
+def read_sweep(sweep: Sweep) -> list[RunRecord]:
+    """The runs of a sweep that have begun, called by their settings, in the order of its points.
 
     Raises:
         CheckpointError: if none has begun.
     """
-    sweep = Sweep.load(path)
     found = ((point, _record(sweep, point)) for point in sweep.points)
     records = [replace(record, alias=_short(sweep, point)) for point, record in found if record is not None]
     if not records:
-        raise CheckpointError(f"{path}: none of the sweep's {len(sweep.points)} runs has begun")
+        raise CheckpointError(f"{sweep.root}: none of the sweep's {len(sweep.points)} runs has begun")
     return records
 
 
