@@ -50,6 +50,30 @@ def test_several_runs_and_a_picture(runs, tmp_path, capsys):
 
 
 @pytest.mark.medium
+def test_a_run_keeps_where_its_settings_were_written_what_it_read_and_on_what(tmp_path, capsys):
+    path = make_project(tmp_path)
+    assert main(["train", str(path), "--set", "train.steps=2", "--set", "train.eval_every=0"]) == 0
+    run = tmp_path / "runs/tiny"
+    known = json.loads((run / "provenance.json").read_text())
+    line = path.read_text().splitlines().index("learning_rate = 1e-2") + 1
+    assert known["origins"]["optim.learning_rate"] == f"{path}:{line}"
+    assert known["origins"]["train.steps"] == "--set"
+    assert "train.precision" not in known["origins"], "a default"
+    assert known["hardware"]["cores"] >= 1
+    (card,) = known["data"]
+    assert card["splits"]["train"]["tokens"] > card["splits"]["valid"]["tokens"] > 0
+    assert card["digest"] == known["data_digest"]
+    assert main(["train", "--resume", str(run), "--set", "train.steps=3"]) == 0
+    after = json.loads((run / "provenance.json").read_text())["origins"]
+    assert after == known["origins"], "the run's own file is no origin"
+    assert main(["report", str(run)]) == 0
+    capsys.readouterr()
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert f"<td>{path}:{line}</td>" in text
+    assert 'value="flops" class="by-flops"' in text
+
+
+@pytest.mark.medium
 def test_what_cannot_be_is_one_message(runs, tmp_path, capsys):
     precious = tmp_path / "notes.txt"
     precious.write_text("mine")

@@ -116,8 +116,8 @@ def of_axes(*lines, axes=("step", "tokens", "flops")):
 
 
 def test_tokens_and_operations_are_axes_only_where_their_number_is_known():
-    assert of_axes(sized(64), sized(0)).known_axes() == ["step"]
-    assert of_axes(sized(64), sized(32)).known_axes() == ["step", "tokens", "flops"]
+    assert of_axes(sized(64), sized(0)).known_axes == ["step"]
+    assert of_axes(sized(64), sized(32)).known_axes == ["step", "tokens", "flops"]
     assert of_axes(sized(64)).lines[0].across("flops") == [0.0, 6400.0, 12800.0]
 
 

@@ -67,6 +67,55 @@ def test_one_run_has_its_numbers_curves_samples_and_configuration(tmp_path):
     assert text.index("text 100") < text.index("text 25")  # the newest first
 
 
+def test_the_axes_of_all_curves_are_chosen_once(tmp_path):
+    events = [start(flops_per_token=100.0), *(train(s, 3.0 - s / 9, tokens=64 * s, grad_norm=1.0) for s in (1, 2, 3))]
+    text = checked(one(tmp_path, events))
+    assert re.findall(r'name="axis" value="(\w+)"', text) == ["step", "minutes", "tokens", "flops"]
+    assert text.count('class="drawing on-step on-minutes on-tokens on-flops') == 4, "of an even pace all look the same"
+    assert "&quot;flops&quot;: [6400.0, 19200.0]" in text, "operations of the first step and of all three"
+
+
+def test_what_the_run_kept_of_its_data_settings_and_machine_is_told(tmp_path):
+    run = write_run(tmp_path, "one", [start()])
+    splits = {"train": {"tokens": 1000, "documents": 3, "text_bytes": 4000}, "valid": {"tokens": 10, "documents": 1}}
+    made = {"source": {"kind": "text", "paths": ["a.txt"]}, "split": "documents"}
+    run.write_provenance(
+        {
+            "command": "hornbook train x.toml",
+            "origins": {"train.steps": "x.toml:3", "run.name": "--set", "model.n_heads": "preset gpt"},
+            "hardware": {"processor": "A Processor", "cores": 4, "memory_bytes": 8_000_000_000},
+            "data": [{"path": "data/x", "splits": splits, "made_from": made, "share": 0.25, "vocab_size": 300}],
+        }
+    )
+    text = checked(read_run(run.root))
+    for row in (
+        '<th scope="row">train.steps</th><td>100</td><td>x.toml:3</td>',
+        '<th scope="row">run.name</th><td>one</td><td>--set</td>',
+        '<th scope="row">model.n_heads</th><td>unset</td><td>preset gpt</td>',
+        '<th scope="row">train</th><td>3</td><td>1,000</td><td>4,000</td><td>4</td>',
+        '<th scope="row">source</th><td>kind text, paths a.txt</td>',
+        '<th scope="row">share of the windows</th><td>0.25</td>',
+        '<th scope="row">processor</th><td>A Processor</td>',
+        '<th scope="row">memory</th><td>8GB</td>',
+        '<th scope="row">command</th><td>hornbook train x.toml</td>',
+    ):
+        assert row in text, row
+
+
+@pytest.mark.parametrize("odd", [{"data": 3, "origins": [], "hardware": "x"}, {"data": [4, {"splits": 1}]}])
+def test_a_provenance_of_another_form_does_no_harm(tmp_path, odd):
+    run = write_run(tmp_path, "one", [start()])
+    run.write_provenance(odd)
+    checked(read_run(run.root))
+
+
+def test_a_mixture_has_its_validation_by_data_set(tmp_path):
+    events = [{**val(step, 2.0), "val/loss/books": 3.0 - step / 10, "val/loss/web": 2.5} for step in (1, 2)]
+    text = checked(one(tmp_path, [start(), *events]))
+    assert "Validation by data set" in text
+    assert "books</span>" in text
+
+
 def test_losses_by_mask_probability_are_drawn_where_there_are_any(tmp_path):
     plain = checked(one(tmp_path / "plain", [start(), train(1, 5.0), train(2, 4.0)]))
     assert "Loss by mask probability" not in plain

@@ -48,7 +48,7 @@ def curves(records: Sequence[RunRecord]) -> Iterator[str]:
     if not found:
         yield "<p>No numbers have been logged yet.</p>\n"
     else:
-        yield axis_choice([axis for axis in AXES if all(axis in each.known_axes() for each in found)])
+        yield axis_choice([axis for axis in AXES if all(axis in each.known_axes for each in found)])
         wide = [each for each in found if each.width == WIDE]
         yield from map(figure, wide)
         yield '<div class="small">\n' + "".join(figure(each) for each in found if each not in wide) + "</div>\n"
@@ -59,7 +59,7 @@ def figures(records: Sequence[RunRecord]) -> list[Figure]:
     """What there is to draw of the runs, all by the same horizontal axes; without those that would be empty."""
     works = [work_of(record) for record in records]
     drawn = [_losses(records, works), *_small(records, works), _by_masking(records, works), _by_data(records, works)]
-    return [each for each in drawn if each.visible()]
+    return [each for each in drawn if each.visible]
 
 
 def heat_maps(record: RunRecord) -> list[HeatMap]:

@@ -19,7 +19,7 @@ CHOICES = {"step": "steps", "minutes": "minutes", "tokens": "tokens", "flops": "
 
 def figure(drawn: Figure) -> str:
     """HTML of the figure; empty if no line has a finite value."""
-    lines, axes = drawn.visible(), drawn.known_axes()
+    lines, axes = drawn.visible, drawn.known_axes
     if not lines:
         return ""
     heights = [value for line in lines for value in line.curve.values]

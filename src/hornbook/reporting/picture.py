@@ -62,8 +62,8 @@ def save_pictures(records: Sequence[RunRecord], folder: Path, *, axis: str) -> l
 def save_figure(drawn: Figure, axis: str, paths: Sequence[Path]) -> None:
     """Draw one figure into files, each in the format that its name ends in."""
     canvas, axes = _canvas((6.4, 3.6) if drawn.width == WIDE else (4.2, 2.8))
-    axis = axis if axis in drawn.known_axes() else "step"
-    lines = drawn.visible()
+    axis = axis if axis in drawn.known_axes else "step"
+    lines = drawn.visible
     for line in lines:
         _draw(axes, line, axis)
     for mark in drawn.marks if axis == "step" else ():

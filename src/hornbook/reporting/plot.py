@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from hornbook.reporting.record import Curve
 from hornbook.reporting.work import Work
@@ -76,14 +77,15 @@ class Figure:
     width: int = NARROW
     height: int = 240
 
+    @cached_property
     def visible(self) -> list[Line]:
         """Lines with a finite value, thinned."""
         return [line.thinned() for line in self.lines if line.curve]
 
+    @cached_property
     def known_axes(self) -> list[str]:
         """The axes on which every such line has its places."""
-        lines = self.visible()
-        return [axis for axis in self.axes if all(line.across(axis) is not None for line in lines)]
+        return [axis for axis in self.axes if all(line.across(axis) is not None for line in self.visible)]
 
 
 def _known(places: Sequence[float | None]) -> list[float] | None:

@@ -45,7 +45,7 @@ def scale_of(values: Iterable[float], *, log: bool = False, margin: float = 0.04
     if log:
         spread = max(math.log(high / low) * margin, 1e-3 if high > low else 0.1)
         return Scale(low=low * math.exp(-spread), high=high * math.exp(spread), log=True)
-    spread = (high - low) * margin or max(abs(high) * 0.05, 1e-9)
+    spread = (high - low) * margin if high > low else max(abs(high) * 0.05, 1e-9)
     return Scale(low=low - spread, high=high + spread, log=False)
 
 
