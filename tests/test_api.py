@@ -8,6 +8,7 @@ import pytest
 
 import hornbook
 from hornbook.errors import CheckpointError, ConfigError, HornbookError
+from hornbook.generation import open_backend
 from tiny_project import load as load_tiny
 from tiny_project import make_project
 
@@ -106,6 +107,15 @@ def test_backend_and_precision_are_settings_of_a_call(run):
     assert isinstance(run.generate("the", precision="int8", **greedy), str)
     with pytest.raises(ConfigError, match="int8"):
         run.generate("the", precision="int4")
+
+
+def test_torch_in_place_of_the_kernels_is_said_once(run, monkeypatch, caplog):
+    monkeypatch.setattr(open_backend, "WORTH_COMPILING", 0)
+    monkeypatch.setattr(open_backend, "why_not", lambda *_: "the kernels are on holiday")
+    model = hornbook.load(run.path)
+    texts = [model.generate("a", max_new_tokens=2), model.generate("a", max_new_tokens=2)]
+    assert texts[0] == texts[1]
+    assert [record.message for record in caplog.records] == ["decoding with torch: the kernels are on holiday"]
 
 
 def test_importing_the_package_imports_nothing_heavy():

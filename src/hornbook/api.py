@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,8 @@ from hornbook.training.trainer import TrainResult
 
 __all__ = ["LanguageModel", "Run", "Tokenizer", "evaluate", "load", "train"]
 
+_logger = logging.getLogger(__name__)
+
 Setting = str | int | float | bool | Sequence[str] | None
 """A value of one configuration key."""
 
@@ -48,8 +51,11 @@ class LanguageModel:
     step: int
     objective: Mapping[str, object]
     """What it was trained with: `kind` and settings."""
-    engines: Engines = field(default_factory=Engines, init=False, repr=False, compare=False)
-    """What decodes, kept from one call to the next."""
+    engines: Engines = field(
+        default_factory=functools.partial(Engines, _logger.warning), init=False, repr=False, compare=False
+    )
+    """What decodes, kept from one call to the next; a warning is logged, once, where kernels might be expected and do
+    not serve."""
 
     @overload
     def generate(self, prompt: str, **settings: Setting) -> str: ...

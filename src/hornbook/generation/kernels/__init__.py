@@ -25,12 +25,12 @@ _logger = logging.getLogger(__name__)
 def load() -> tuple[ModuleType | None, str | None]:
     """The module of the compiled step, ready to run, or None and why there is none.
 
-    Compiling takes some ten seconds, once on a machine; loading what was compiled takes half a second.
+    Compiling takes ten to thirty seconds, once on a machine; loading what was compiled takes half a second.
     """
     try:
         directory = kernel_cache.cache_directory(Path(__file__).parent)
         if not (compiled := is_compiled()):
-            _logger.warning("Compiling the decoding kernels, once on this machine: about ten seconds.")
+            _logger.warning("Compiling the decoding kernels, once on this machine: ten to thirty seconds.")
         with kernel_cache.cache_in(directory):
             step = importlib.import_module("hornbook.generation.kernels.step")
         step.exercise()
