@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from hornbook.models import packed as packed_module
 from hornbook.models.cache import KVCache
 from hornbook.models.masks import FULL
 from hornbook.models.packed import PackedLinear, packed
@@ -20,7 +21,7 @@ def model(**settings: object) -> Transformer:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("rows", [1, 7, 32, 100])
+@pytest.mark.parametrize("rows", [0, 1, 7, 32, 100, 301])
 @pytest.mark.parametrize("bias", [False, True])
 @torch.inference_mode()
 def test_a_product_is_that_of_the_matrix(dtype: torch.dtype, rows: int, bias: bool) -> None:
@@ -33,6 +34,16 @@ def test_a_product_is_that_of_the_matrix(dtype: torch.dtype, rows: int, bias: bo
     assert linear(x).dtype == dtype
     rounding = 100 * 64 * torch.finfo(torch.float32).eps / 2 + exact.abs() * torch.finfo(dtype).eps / 2
     assert bool(((linear(x).double() - exact).abs() <= rounding).all())
+
+
+def test_few_numbers_of_rows_are_multiplied_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them is kept compiled, in memory that no request gives back."""
+    linear, seen = PackedLinear(torch.eye(16)), set()
+    monkeypatch.setattr(packed_module, "_filled", lambda n, real=packed_module._filled: seen.add(real(n)) or real(n))
+    with torch.inference_mode():
+        for rows in range(1, 600):
+            assert linear(torch.ones(rows, 16)).shape == (rows, 16)
+    assert len(seen) <= 13
 
 
 @pytest.mark.parametrize(

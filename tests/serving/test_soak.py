@@ -80,7 +80,7 @@ def test_sixty_four_clients_for_a_minute(run, precision):
     flags = ("--model", f"tiny={run}", "--slots", "16", "--precision", precision, "--set", "serve.queue=44")
     with serve_process(*flags) as (process, url):
         found = asyncio.run(soak(url, process.pid, wanted, clients=64, seconds=60, seed=2))
-    # Not from the start: torch keeps a compiled product for every number of rows that it has met.
+    # Not from the start: the first requests load and compile what later ones use.
     early, late = (median(part) for part in (found.memory[80:120], found.memory[-40:]))
     print(
         f"{precision}: {dict(found.statuses)} answers, {found.finished} finished, {found.equal} equal, "

@@ -15,10 +15,16 @@ from hornbook.models.transformer import Transformer
 
 ROWS = 32
 """Rows that the order is chosen for; it serves other numbers of rows too."""
+MOST_ROWS = 256
+"""Rows of one product; more are several products."""
 
 
 class PackedLinear(nn.Module):
-    """x W^T + b, for inference."""
+    """x W^T + b, for inference.
+
+    oneDNN keeps a compiled product for each number of rows that it has met, a few hundred KB each. So rows are filled
+    up to a few numbers (`_filled`), and a server's memory stays as it is.
+    """
 
     def __init__(self, weight: Float[Tensor, "out d"], bias: Float[Tensor, " out"] | None = None) -> None:
         super().__init__()
@@ -27,8 +33,20 @@ class PackedLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "... d"]) -> Float[Tensor, "... out"]:
         """The product; `x` in the dtype of the weight."""
-        out: Tensor = torch.ops.mkldnn._linear_pointwise.default(x, self.packed, self.bias, "none", [], "")
-        return out
+        rows = x.reshape(-1, x.shape[-1])
+        parts = [self._product(part) for part in torch.split(rows, MOST_ROWS)]
+        out = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return out.view(*x.shape[:-1], out.shape[-1])
+
+    def _product(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n out"]:
+        more = nn.functional.pad(rows, (0, 0, 0, _filled(len(rows)) - len(rows)))
+        out: Tensor = torch.ops.mkldnn._linear_pointwise.default(more, self.packed, self.bias, "none", [], "")
+        return out[: len(rows)]
+
+
+def _filled(n_rows: int) -> int:
+    """A power of two, from ROWS on a multiple of it: thirteen numbers up to MOST_ROWS."""
+    return 1 << (n_rows - 1).bit_length() if 0 < n_rows <= ROWS else -(-n_rows // ROWS) * ROWS
 
 
 def packed(model: Transformer) -> Transformer:
