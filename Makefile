@@ -46,6 +46,8 @@ bench: $(STAMP)  ## ratios against other libraries, side by side on this machine
 	$(BIN)/hornbook bench tokenizer
 	$(BIN)/hornbook bench train
 	$(BIN)/hornbook bench decode
+	$(BIN)/hornbook bench data
+	$(BIN)/hornbook bench checkpoint
 
 bench-peers: $(STAMP)  ## the libraries to compare with, each in an environment of its own in .bench
 	$(BIN)/hornbook bench peers

@@ -12,9 +12,9 @@ from hornbook.benchmarks.recipe_runs import SpeedrunError, fresh_environment, ru
 from hornbook.benchmarks.speedrun import (
     Contestant,
     Finished,
-    as_json,
     race,
     summary,
+    summary_json,
     training_seconds,
     verdicts,
 )
@@ -81,11 +81,11 @@ def test_what_is_told(runs):
     assert "median loss 1.8800, target 1.898 met (3 of 3 seeds)" in text
     assert "median loss 1.9100, target 1.898 MISSED (0 of 3 seeds)" in text
     assert "ours 20.50 x as fast (20.33 to 21.00), floor 15 x met, aim 25" in text
-    content = as_json(runs, found, 1.898)
+    content = summary_json(runs, found, 1.898)
     assert content["target_met"] == {"ours": True, "theirs": False, "whole": False}
     assert content["ratios"]["training"]["met"]
     assert not content["ratios"]["command"]["met"]
-    assert json.loads(json.dumps(content))["runs"][0]["seed"] == 1
+    assert json.loads(json.dumps(content)) == content
 
 
 def test_the_yardstick_does_the_work_of_the_published_command():
@@ -159,10 +159,11 @@ def test_a_race_runs_from_the_text_to_the_verdict(against, tmp_path, monkeypatch
     race = ["bench", "speedrun", "recipe.toml", *other, "--quick", "--seeds", "2", "--json", "race.json"]
     assert main(race) == 0
     content = json.loads(Path("race.json").read_text())
-    assert len(content["runs"]) == 6
-    assert {run["steps"] for run in content["runs"]} == {8}
+    assert content["bench"] == "speedrun"
+    assert len(content["rows"]) == 6
+    assert {run["steps"] for run in content["rows"]} == {8}
     theirs = "other" if against == "recipe" else "nanoGPT's train.py"
-    assert set(content["median_loss"]) == {"recipe, compiled", theirs, "recipe, no warm cache"}
-    assert all(1.0 < loss < 5.0 for loss in content["median_loss"].values())
-    assert content["ratios"].keys() == {"training", "command"}
+    assert set(content["summary"]["median_loss"]) == {"recipe, compiled", theirs, "recipe, no warm cache"}
+    assert all(1.0 < loss < 5.0 for loss in content["summary"]["median_loss"].values())
+    assert content["summary"]["ratios"].keys() == {"training", "command"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.toml", "race.json", "recipe.toml", "text.txt"]

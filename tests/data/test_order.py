@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hornbook.data.order import SampleOrder, in_lanes, permute
+from hornbook.data.order import BLOCK, SampleOrder, in_lanes, permute, permute_range
 
 
 @pytest.mark.parametrize("n", [*range(1, 40), 63, 64, 65, 255, 256, 257, 1000, 4096])
@@ -25,6 +25,22 @@ def test_permute_is_a_bijection_for_any_key(n, key):
 def test_permute_stays_in_range_for_large_n(n, data):
     index = data.draw(st.integers(0, n - 1))
     assert 0 <= permute(index, n, key=(1,)) < n
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 64, 65, 1000, 4097, 2**31 - 1, 2**60])
+def test_many_at_once_are_the_same_places(n):
+    for first in {0, max(0, n // 2 - 20), max(0, n - 40)}:
+        last = min(n, first + 40)
+        expected = [permute(i, n, key=(5, 2**70)) for i in range(first, last)]
+        assert permute_range(first, last, n, key=(5, 2**70)).tolist() == expected
+
+
+@pytest.mark.parametrize("n", [5, BLOCK, BLOCK + 1])
+def test_an_order_is_the_permutation_sample_by_sample(n):
+    order = SampleOrder(n, seed=3)
+    for sample in (0, n - 1, n, n + 3, 2 * n - 1, 20 * n + 1, 0):
+        epoch, index = divmod(sample, n)
+        assert order.window(sample) == permute(index, n, key=(3, epoch))
 
 
 @pytest.mark.parametrize("index", [-1, 10])

@@ -1,11 +1,13 @@
 """A run's metrics.jsonl, TensorBoard and W&B files hold the names that docs/formats.md lists, each at its own step."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
 from hornbook import assemble
+from hornbook.benchmarks.comparison import Row
 from hornbook.storage.run_dir import RunDir
 from hornbook.tracking.jsonl import read_metrics
 from tiny_project import load, make_project
@@ -27,7 +29,7 @@ ELSEWHERE = {
 """Documented names that this run need not have."""
 ON_STDOUT = (
     *("progress", "compare_cache", "generate_compare", "sweep_point", "sweep_submission", "sweep_result"),
-    *("export", "import", "serve", "request"),
+    *("export", "import", "serve", "request", "bench", "bench_perplexity", "speedrun"),
     *("verify_parallel", "scaling_measured", "scaling_simulated"),
 )
 OTHER_EVENTS = ("skipped", "notice", "mixture", "eval", "generate", *ON_STDOUT)
@@ -128,6 +130,10 @@ def test_metrics_jsonl_has_the_documented_names(run):
     for event, found in names.items():
         assert found <= expected[event], event
         assert expected[event] - ELSEWHERE <= found, event
+
+
+def test_rows_of_benchmarks_have_the_documented_names():
+    assert documented()["bench"] == {field.name for field in dataclasses.fields(Row)}
 
 
 def test_tensorboard_has_the_documented_names(run):

@@ -1,11 +1,14 @@
 """Rows as lines of a table, and all of a run as one JSON file with the machine it ran on."""
 
 import importlib.metadata
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hornbook.benchmarks.comparison import Row, Verdict
 from hornbook.benchmarks.peers import pins
+from hornbook.storage.atomic import replace_file
 from hornbook.storage.cores import available_cores
 from hornbook.storage.hardware import processor
 from hornbook.storage.provenance import provenance
@@ -32,6 +35,23 @@ def machine() -> dict[str, Any]:
     }
 
 
+def write_results(
+    path: Path, bench: str, about: dict[str, Any], rows: list[dict[str, Any]], summary: dict[str, Any]
+) -> None:
+    """All of a run as one JSON file, of the same form for every benchmark.
+
+    bench     its name: tokenizer, train, decode, data, checkpoint or speedrun
+    machine   what `machine` gave: processor, cores, platform, commit, start, command, versions
+    rows      what was measured
+    summary   what follows from several rows, or was measured beside them; often empty
+
+    Raises:
+        StorageError: if the disk refuses.
+    """
+    content = {"bench": bench, "machine": about, "rows": rows, "summary": summary}
+    replace_file(path, json.dumps(content, indent=2) + "\n")
+
+
 def table(rows: list[Row]) -> Iterator[str]:
     """The rows of one case as lines, pass by pass."""
     for name in dict.fromkeys(row.pass_name for row in rows):
@@ -53,7 +73,7 @@ def _line(row: Row) -> str:
     assert row.seconds is not None
     assert row.throughput is not None
     parts = [
-        f"{row.side:<26}{row.seconds:>9.3f} s{row.throughput:>11,.1f} {row.unit}/s{row.memory / 1e6:>8,.0f} MB",
+        f"{row.side:<26}{row.seconds:>9.3f} s{row.throughput:>14,.1f} {row.unit}/s{row.memory / 1e6:>8,.0f} MB",
         _spread(row),
         f"{row.ratio.median:>8.2f} x ({row.ratio.low:.2f} to {row.ratio.high:.2f})" if row.ratio else "",
         *(_said(verdict) for verdict in row.verdicts),

@@ -12,11 +12,9 @@ starting to the end of the train command, with empty folders for everything that
 The loss is that of the last weights over the whole validation split in windows of `window` tokens, each token once.
 """
 
-import json
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from hornbook.benchmarks.interval import Interval, median_interval
@@ -130,21 +128,13 @@ def summary(runs: list[Finished], found: dict[str, Verdict], target: float) -> I
         )
 
 
-def as_json(runs: list[Finished], found: dict[str, Verdict], target: float) -> dict[str, Any]:
-    """Everything measured."""
+def summary_json(runs: list[Finished], found: dict[str, Verdict], target: float) -> dict[str, Any]:
+    """What follows from all runs."""
     names = list(dict.fromkeys(run.contestant for run in runs))
     medians = {name: _median_loss(runs, name) for name in names}
     return {
         "target": target,
-        "runs": [asdict(run) for run in runs],
         "median_loss": medians,
         "target_met": {name: loss <= target for name, loss in medians.items()},
         "ratios": {name: asdict(verdict) | {"met": verdict.met} for name, verdict in found.items()},
     }
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """All of a race as a file."""
-    from hornbook.storage.atomic import replace_file
-
-    replace_file(path, json.dumps(content, indent=2) + "\n")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hornbook.cli import bench_decode
+from hornbook.cli import bench_decode, bench_perplexity, bench_storage
 from hornbook.cli.bench_speedrun import add_speedrun
 from hornbook.cli.bench_speedrun import run as run_speedrun
 from hornbook.cli.configuration import positive
@@ -41,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     decode = actions.add_parser("decode", help=text, description=text)
     bench_decode.add_decode_arguments(decode)
     _add_measuring(decode)
+    _add_measuring(bench_storage.add_data(actions))
+    _add_measuring(bench_storage.add_checkpoint(actions))
     add_speedrun(actions)
     text = "install the libraries to compare with, each into an environment of its own below .bench/peers"
     peers = actions.add_parser("peers", help=text, description=text)
@@ -95,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
                 return run_speedrun(args)
             case "train":
                 return _bench_train(args)
+            case "data" | "checkpoint":
+                return bench_storage.run(args, _measure)
             case _:
                 return bench_decode.run(args, _measure)
     finally:
@@ -223,9 +226,8 @@ def _measure(args: argparse.Namespace, cases: Iterable[Case]) -> int:
     """Run the cases, showing each as soon as it is done, and write the file."""
     from hornbook.benchmarks.comparison import failed, rows_of
     from hornbook.benchmarks.harness import run_case
-    from hornbook.benchmarks.report import machine, table
-    from hornbook.storage.atomic import replace_file
-    from hornbook.tracking.console import emit, speaks_to_people
+    from hornbook.benchmarks.report import machine, table, write_results
+    from hornbook.tracking.console import emit
 
     about, rows, wrong = machine(), [], False
     start = time.monotonic()
@@ -235,15 +237,33 @@ def _measure(args: argparse.Namespace, cases: Iterable[Case]) -> int:
         rows += of_case
         wrong |= failed(of_case)
         for line in table(of_case):
-            print(line, file=sys.stdout if speaks_to_people() else sys.stderr)
+            _show(line)
         for row in of_case:
             emit("bench", **row.as_json())
     _say(f"{time.monotonic() - start:.0f} s in all; ratios are medians of paired blocks, 95 % by order statistics")
+    summary = {"perplexity": _perplexities(args)} if getattr(args, "perplexity", None) else {}
     if args.json:
-        replace_file(
-            args.json, json.dumps({"machine": about, "rows": [row.as_json() for row in rows]}, indent=2) + "\n"
-        )
+        write_results(args.json, args.action, about, [row.as_json() for row in rows], summary)
     return EXIT_WRONG if wrong else 0
+
+
+def _perplexities(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Of the trained model that was named, in each precision that was timed."""
+    from hornbook.tracking.console import emit
+
+    found = []
+    for summary in bench_perplexity.summaries(args, bench_decode.precisions_of(args)):
+        found.append(summary)
+        _show(bench_perplexity.words(summary))
+        emit("bench_perplexity", **summary)
+    return found
+
+
+def _show(line: str) -> None:
+    """A line of a table: on stdout for people, else beside it."""
+    from hornbook.tracking.console import speaks_to_people
+
+    print(line, file=sys.stdout if speaks_to_people() else sys.stderr)
 
 
 def _say(text: str) -> None:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hornbook.cli import bench_perplexity
 from hornbook.cli.configuration import positive
 from hornbook.errors import HornbookError
 
@@ -38,10 +39,12 @@ def add_decode_arguments(parser: argparse.ArgumentParser) -> None:
     of.add_argument("--prompt-tokens", type=positive, metavar="N", help="default 128")
     of.add_argument("--block-length", type=positive, metavar="N", help="default 32; divides the 256 new tokens")
     of.add_argument("--cache", choices=("prefix", "dual", "delayed"), help="where it may approximate (default delayed)")
+    bench_perplexity.add_perplexity_arguments(parser)
 
 
 def run(args: argparse.Namespace, measure: Callable[[argparse.Namespace, Iterable[Case]], int]) -> int:
     """Let `measure` carry out the cases; its status."""
+    bench_perplexity.check(args)
     if args.diffusion:
         if args.size:
             raise HornbookError("bench decode: --size has no effect with --diffusion; leave one of them out")
@@ -51,13 +54,13 @@ def run(args: argparse.Namespace, measure: Callable[[argparse.Namespace, Iterabl
         raise HornbookError(f"bench decode: {flags} has an effect only with --diffusion; add that, or leave it out")
     if args.quick and args.size:
         raise HornbookError("bench decode: --size has no effect with --quick; leave one of them out")
-    from hornbook.benchmarks.decoding import KINDS, PRECISIONS, QUICK, SHAPES, decode_cases
+    from hornbook.benchmarks.decoding import KINDS, QUICK, SHAPES, decode_cases
     from hornbook.benchmarks.peers import peer_python
 
-    sizes = _names("--size", args.size, tuple(SHAPES))
+    sizes = names_of("--size", args.size, tuple(SHAPES))
     shapes = {"quick": QUICK} if args.quick else {name: SHAPES[name] for name in sizes}
-    kinds = _names("--only", args.only, KINDS)
-    precisions = _names("--precision", args.precision, PRECISIONS)
+    kinds = names_of("--only", args.only, KINDS)
+    precisions = precisions_of(args)
     if peer_python("xllamacpp") is None:
         _say("not installed, so left out: llama.cpp; to have it: hornbook bench peers xllamacpp")
     with tempfile.TemporaryDirectory() as directory:
@@ -65,10 +68,10 @@ def run(args: argparse.Namespace, measure: Callable[[argparse.Namespace, Iterabl
 
 
 def _diffusion_cases(args: argparse.Namespace) -> Iterable[Case]:
-    from hornbook.benchmarks.denoising import KINDS, PRECISIONS, denoise_cases
+    from hornbook.benchmarks.denoising import KINDS, denoise_cases
 
-    precisions = _names("--precision", args.precision, PRECISIONS)
-    kinds = _names("--only", args.only, KINDS)
+    precisions = precisions_of(args)
+    kinds = names_of("--only", args.only, KINDS)
     if args.threshold is not None and args.checkpoint is None:
         raise HornbookError("--threshold has an effect only with --checkpoint RUN: random weights are sure of nothing")
     if args.threshold is not None and not 0.0 < args.threshold <= 1.0:
@@ -86,7 +89,23 @@ def _diffusion_cases(args: argparse.Namespace) -> Iterable[Case]:
     return denoise_cases(request, precisions=precisions, kinds=kinds, trained=trained, has_floors=not args.quick)
 
 
-def _names(flag: str, given: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
+def precisions_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """Those that --precision names, or all that the decoder is timed in.
+
+    Raises:
+        HornbookError: if one is unknown.
+    """
+    from hornbook.benchmarks import decoding, denoising
+
+    return names_of("--precision", args.precision, (denoising if args.diffusion else decoding).PRECISIONS)
+
+
+def names_of(flag: str, given: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that a flag gives, with commas between them; all of them without.
+
+    Raises:
+        HornbookError: if one is unknown.
+    """
     names = known if given is None else tuple(given.split(","))
     if unknown := sorted(set(names) - set(known)):
         raise HornbookError(f"{flag} {given}: {', '.join(unknown)} is none of {', '.join(known)}")

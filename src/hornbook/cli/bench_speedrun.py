@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,23 +37,24 @@ def add_speedrun(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(args: argparse.Namespace) -> int:
     """Race, print and write; 0, since a floor that was missed is only told."""
     from hornbook.benchmarks import speedrun
-    from hornbook.benchmarks.report import machine
+    from hornbook.benchmarks.report import machine, write_results
     from hornbook.tracking.console import emit, speaks_to_people
 
     if args.against == "nanogpt" and args.nanogpt is None:
         raise HornbookError("--against nanogpt: expected --nanogpt DIR, a checkout of nanoGPT, beside it")
     if args.nanogpt is not None and args.against not in (None, "nanogpt"):
         raise HornbookError(f"--nanogpt and --against {args.against}: expected one of them")
+    about = machine()
     with tempfile.TemporaryDirectory() as directory:
         compiled, theirs, whole = _contestants(args, Path(directory))
         runs = speedrun.race(compiled, theirs, whole, seeds=[FIRST_SEED + i for i in range(args.seeds)], say=_say)
     found = speedrun.verdicts(runs, compiled.name, theirs.name, whole.name, target=args.target)
     for line in speedrun.summary(runs, found, args.target):
         print(line, file=sys.stdout if speaks_to_people() else sys.stderr)
-    content = speedrun.as_json(runs, found, args.target)
-    emit("speedrun", **content)
+    rows, summary = [asdict(run) for run in runs], speedrun.summary_json(runs, found, args.target)
+    emit("speedrun", runs=rows, **summary)
     if args.json:
-        speedrun.write_json(args.json, {"machine": machine(), **content})
+        write_results(args.json, "speedrun", about, rows, summary)
     return 0
 
 

@@ -288,7 +288,8 @@ def _map_shard(directory: Path, shard: ShardFile, dtype: np.dtype[np.integer]) -
     path = directory / shard.file  # an absolute file replaces the directory
     needed = shard.first_byte + shard.tokens * dtype.itemsize
     check_size(path, needed, exact=not Path(shard.file).is_absolute())
-    return np.memmap(path, dtype=dtype, mode="r", offset=shard.first_byte, shape=(shard.tokens,))
+    # Without its class: slices of a np.memmap each cost as much as reading a short window.
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r", offset=shard.first_byte, shape=(shard.tokens,)))
 
 
 def _map_offsets(path: Path, documents: int) -> np.ndarray:
