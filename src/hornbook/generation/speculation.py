@@ -15,8 +15,11 @@ distribution p of decoding without guesses:
 All noise is a function of (seed, position), so the same seed gives the same text again.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -24,12 +27,16 @@ from torch import Tensor
 from hornbook.config.generate import SamplingConfig
 from hornbook.generation.backends import Backend, Span
 from hornbook.generation.decoder import NO_TOKEN, TokenChunk
-from hornbook.generation.filters import apply_filters, refuse_broken, sample
+from hornbook.generation.draw import draw, log_sum_exp, penalised
+from hornbook.generation.filters import apply_filters, broken_logits, refuse_broken, sample
 from hornbook.generation.guesses import Guesser, Guesses, seen_ids
 from hornbook.generation.known import KnownIds
-from hornbook.generation.noise import acceptance_noise, row_noise
+from hornbook.generation.noise import acceptance_noise, row_noise, uniform
 from hornbook.generation.prefill import prefill
 from hornbook.generation.rows import Row
+
+Draw = tuple[int, float]
+"""A token, and its log-probability under the model itself."""
 
 
 class Speculation:
@@ -73,12 +80,14 @@ class Speculation:
         rows = [self._rows[number] for number in numbers]
         guesses = self._guesser.guess(rows, numbers, [self._room(row) for row in rows])
         logits = self._read(numbers, rows, guesses.tokens)
-        draws = iter(self._draw(rows, guesses, logits).tolist())
-        scores = iter((logits - logits.logsumexp(dim=-1, keepdim=True)).cpu())
-        taken: dict[int, list[tuple[int, float]]] = {}
+        draws = (
+            self._usual(rows, guesses, logits)
+            if guesses.probabilities is None
+            else self._weighed(rows, guesses, logits)
+        )
+        taken: dict[int, list[Draw]] = {}
         accepted: dict[int, int] = {}
-        for number, row, guess in zip(numbers, rows, guesses.tokens, strict=True):
-            drawn = [(token, float(next(scores)[token])) for token in (next(draws) for _ in range(len(guess) + 1))]
+        for number, row, guess, drawn in zip(numbers, rows, guesses.tokens, draws, strict=True):
             taken[number] = self._take(row, guess, drawn)
             pairs = zip(taken[number], guess, strict=False)
             accepted[number] = sum(token == guessed for (token, _), guessed in pairs)
@@ -95,17 +104,45 @@ class Speculation:
         """Logits after each row's last token and after each guess; a prompt is read before that."""
         for number, row in zip(numbers, rows, strict=True):
             prefill(self._backend, number, row.window, start=row.cached)
-        logits = self._backend.read(
+        return self._backend.read(
             [
                 Span(slot=number, start=len(row.window) - 1, tokens=[row.tokens[-1], *guess], every=True)
                 for number, row, guess in zip(numbers, rows, guesses, strict=True)
             ]
         )
-        refuse_broken(logits)
-        return logits
 
-    def _draw(self, rows: Sequence[Row], guesses: Guesses, logits: Float[Tensor, "draws v"]) -> Int64[Tensor, " draws"]:
+    def _usual(self, rows: Sequence[Row], guesses: Guesses, logits: Float[Tensor, "draws v"]) -> list[Iterator[Draw]]:
+        """Each row's draws as they are without guesses, made when they are asked for: when those before them stand."""
+        by_row = torch.split(logits.cpu(), [len(guess) + 1 for guess in guesses.tokens])
+        return [self._usual_of(row, own) for row, own in zip(rows, by_row, strict=True)]
+
+    def _usual_of(self, row: Row, logits: Float[Tensor, "n v"]) -> Iterator[Draw]:
+        """In numpy: torch would call its threads for every small sum, and they would stand in the kernels' way."""
+        for own in logits:
+            scale = log_sum_exp(own.numpy())
+            if not math.isfinite(scale):
+                raise broken_logits()
+            known = self._known(own[None])[0].numpy()
+            if self._sampling.repetition_penalty != 1.0:
+                seen = np.zeros(len(own), dtype=np.bool_)
+                seen[row.tokens] = True
+                known = penalised(known, seen, self._sampling.repetition_penalty)
+            token = draw(known, uniform(row.seed, len(row.tokens)), self._sampling)
+            yield token, float(own[token]) - scale
+
+    def _weighed(self, rows: Sequence[Row], guesses: Guesses, logits: Float[Tensor, "draws v"]) -> list[Iterator[Draw]]:
+        """Each row's draws where a model guessed: which guesses stand depends on both models' probabilities."""
+        refuse_broken(logits)
+        tokens = self._tokens(rows, guesses, logits)
+        scores = (logits - logits.logsumexp(dim=-1, keepdim=True)).cpu().gather(-1, tokens[:, None])[:, 0]
+        pairs = iter(zip(tokens.tolist(), scores.tolist(), strict=True))
+        return [iter(list(islice(pairs, len(guess) + 1))) for guess in guesses.tokens]
+
+    def _tokens(
+        self, rows: Sequence[Row], guesses: Guesses, logits: Float[Tensor, "draws v"]
+    ) -> Int64[Tensor, " draws"]:
         """A token after each position read, on the CPU."""
+        assert guesses.probabilities is not None
         texts = [
             [*row.tokens, *guess[:n]]
             for row, guess in zip(rows, guesses.tokens, strict=True)
@@ -115,11 +152,7 @@ class Speculation:
         positions = [len(text) for text in texts]
         known = self._known(logits)
         filtered = apply_filters(known, seen_ids(texts, known, self._sampling), self._sampling)
-        if self._sampling.temperature == 0.0:
-            return filtered.argmax(dim=-1).cpu()
         draws = sample(filtered, row_noise(seeds, positions).to(filtered.device))
-        if guesses.probabilities is None:
-            return draws.cpu()
         at = _guessed_positions(guesses.tokens)
         noise = acceptance_noise([seeds[i] for i in at], [positions[i] for i in at]).to(filtered.device)
         tokens = torch.tensor([token for guess in guesses.tokens for token in guess], device=filtered.device)
@@ -131,22 +164,22 @@ class Speculation:
         draws[at] = torch.where(stands, tokens, sample(rest.log(), usual))
         return draws.cpu()
 
-    def _take(self, row: Row, guess: Sequence[int], drawn: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    def _take(self, row: Row, guess: Sequence[int], draws: Iterator[Draw]) -> list[Draw]:
         """Append the draws that stand; a row that ends or slides takes no more."""
         held = len(row.window)
         start = row.start
-        for n, (token, _) in enumerate(drawn):
+        taken = []
+        for n, (token, logprob) in enumerate(draws):
+            taken.append((token, logprob))
             row.append(token, stop=token in self._stop_ids, context_length=self._context_length)
             stands = n < len(guess) and token == guess[n]
             if row.reason is not None or row.start != start or not stands:
                 break
         if row.start == start:
             row.cached = held + n
-        return list(drawn[: n + 1])
+        return taken
 
-    def _chunk(
-        self, taken: dict[int, list[tuple[int, float]]], asked: dict[int, int], accepted: dict[int, int]
-    ) -> TokenChunk:
+    def _chunk(self, taken: dict[int, list[Draw]], asked: dict[int, int], accepted: dict[int, int]) -> TokenChunk:
         width = max(len(pairs) for pairs in taken.values())
         tokens = torch.full((len(self._rows), width), NO_TOKEN)
         logprobs = torch.zeros(len(self._rows), width)
