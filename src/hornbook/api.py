@@ -202,13 +202,14 @@ def load_draft(checkpoint: Path | None, tokenizer: Tokenizer, *, device: str = "
 
 
 def evaluate(model: LanguageModel | str | Path, **settings: Setting) -> EvaluationCard:
-    """Strided sliding-window perplexity of a model on text files or on a split of a prepared data set.
+    """Perplexity of a model on text files or on a split of a prepared data set: a PerplexityCard.
 
     Of a diffusion model, and of one of kind joint if a setting of `bound` is given, it is the bound: a BoundCard, whose
     numbers are "at most".
 
-    `settings` are the keys of `[eval]` (split, text, window, stride, batch_size, max_tokens; bound.draws and others as
-    **{"bound.draws": 8}), and `data`, the directory of a prepared data set when no `text` is given.
+    `settings` are the keys of `[eval]` (split, text, protocol, window, stride, reset_documents, batch_size, max_tokens;
+    bound.draws, bootstrap.level and others as **{"bound.draws": 8}), and `data`, the directory of a prepared data set
+    when no `text` is given.
 
     Raises:
         ConfigError: for an unknown or impossible setting, such as one of `bound` for a model that has none.

@@ -17,7 +17,7 @@ from hornbook.evaluation.answer_bound import bound_answer, evaluate_answer
 from hornbook.evaluation.diffusion_bound import bound_stream, draw_of, evaluate_bound
 from hornbook.evaluation.mask_draws import every_mask, fixed_count
 from hornbook.evaluation.noised_scorer import NoisedScorer, check_measure, noised_scorer
-from hornbook.evaluation.perplexity import InMemory
+from hornbook.evaluation.token_reader import InMemory
 from hornbook.models.masks import FULL, AttentionMask
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer

@@ -1,9 +1,11 @@
 """Intervals against tables and published examples."""
 
+import math
+
 import numpy as np
 import pytest
 
-from hornbook.evaluation.intervals import mean, ratio, share_interval
+from hornbook.evaluation.intervals import mean, ratio, share_interval, student_t
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,22 @@ def test_the_error_of_a_ratio_is_what_samples_scatter():
 
 def test_a_single_unit_says_nothing_of_its_error():
     assert ratio(np.array([3.0]), np.array([2])).interval is None
+
+
+def test_windows_of_equal_size_have_the_usual_standard_error():
+    nats = np.random.default_rng(0).normal(10, 2, size=50)
+    found = ratio(nats, np.full(50, 4))
+    assert found.standard_error == pytest.approx((nats / 4).std(ddof=1) / math.sqrt(50))
+
+
+@pytest.mark.parametrize(
+    ("level", "degrees", "t"),
+    [
+        *((0.95, degrees, t) for degrees, t in ((1, 12.7062), (2, 4.3027), (3, 3.1824), (5, 2.5706), (30, 2.0423))),
+        *((0.99, degrees, t) for degrees, t in ((1, 63.6567), (2, 9.9248), (4, 4.6041), (10, 3.1693), (10**6, 2.5758))),
+        *((0.9, degrees, t) for degrees, t in ((2, 2.9200), (3, 2.3534), (20, 1.7247))),
+    ],
+)
+def test_few_units_have_a_wide_interval(level, degrees, t):
+    """Quantiles of Student's t from tables."""
+    assert student_t(degrees, level) == pytest.approx(t, rel=0.02)

@@ -31,6 +31,7 @@ ON_STDOUT = (
     *("progress", "compare_cache", "generate_compare", "sweep_point", "sweep_submission", "sweep_result"),
     *("export", "import", "serve", "request", "bench", "bench_perplexity", "speedrun"),
     *("verify_parallel", "scaling_measured", "scaling_simulated"),
+    *("eval_checkpoints", "eval_compare"),
 )
 OTHER_EVENTS = ("skipped", "notice", "mixture", "eval", "generate", *ON_STDOUT)
 SCALARS = ("train", "val", "norms")

@@ -16,12 +16,12 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hornbook.cli import eval_tuned, from_checkpoint
+from hornbook.cli import eval_perplexity, eval_tuned, from_checkpoint
+from hornbook.cli.eval_card import keep
 
 if TYPE_CHECKING:
     from hornbook.config.run import Config
-    from hornbook.evaluation.card import Card, EvaluationCard
-    from hornbook.storage.run_dir import RunDir
+    from hornbook.evaluation.card import EvaluationCard
 
 FLAGS = ("checkpoint", "text", "split", "window", "stride", "batch_size", "max_tokens")
 """Settings of [eval] that have a flag of their own."""
@@ -34,12 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     measures = parser.add_subparsers(dest="measure", required=True, metavar="MEASURE")
     perplexity = measures.add_parser(
         "perplexity",
-        help="strided sliding-window perplexity and bits per byte",
-        description="Strided sliding-window perplexity and bits per byte: every token is scored once.",
+        help="perplexity by token and word and bits per byte, under a stated protocol, with an interval",
+        description="Perplexity by token and word and bits per byte, under a stated protocol, with an interval. By "
+        "default a strided sliding window: every token is scored once.",
     )
     _add_text_arguments(perplexity, stride="half the window; 1 is exact, slow", batch="windows")
-    kinds = ("float32", "bfloat16", "int8")
-    perplexity.add_argument("--precision", choices=kinds, help="of the weights, as decoding rounds them")
+    eval_perplexity.add_arguments(perplexity)
     bound = measures.add_parser(
         "bound",
         help="at most how large perplexity and bits per byte of a diffusion model are",
@@ -64,6 +64,7 @@ def _add_text_arguments(parser: argparse.ArgumentParser, *, stride: str, batch: 
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--text", nargs="+", metavar="FILE", help="score these text files, not a prepared split")
     what.add_argument("--split", choices=("train", "valid", "test"), help="of the data set at data.path")
+    parser.add_argument("--data", metavar="DATASET", help="the prepared data set; default: data.path")
     parser.add_argument("--window", type=int, metavar="TOKENS", help="default: the model's context_length")
     parser.add_argument("--stride", type=int, metavar="TOKENS", help=f"default: {stride}")
     parser.add_argument("--batch-size", type=int, metavar=batch.upper(), help=f"{batch} at a time; changes speed only")
@@ -73,32 +74,25 @@ def _add_text_arguments(parser: argparse.ArgumentParser, *, stride: str, batch: 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; the exit status is 0."""
     from hornbook.cli.configuration import maybe_print
-    from hornbook.errors import ConfigError
     from hornbook.evaluation.noised_scorer import check_measure
 
-    config = _settings(args)
+    config = _settings(args, args.checkpoint)
     if maybe_print(args, config):
         return 0
-    if args.measure != "perplexity" and config.eval.precision != "float32":
-        raise ConfigError(
-            f"eval.precision = {config.eval.precision} has an effect only in `hornbook eval perplexity`; leave it out"
-        )
+    if args.measure == "perplexity" and eval_perplexity.is_of_several(args):
+        eval_perplexity.run_several(args, config, functools.partial(_settings, args))
+        return 0
+    if args.measure != "perplexity":
+        _refuse_perplexitys_own(config)
     if args.measure in eval_tuned.FLAGS:
         opened, card = eval_tuned.measure(args, config)
-        _keep(opened, card, config)
+        keep(opened, card, config)
         return 0
     opened = from_checkpoint.open_model(config.eval.checkpoint, table="eval", best=args.best, config=config)
     check_measure(args.measure, opened.objective)
     is_answer = args.measure == "bound" and config.eval.bound.answer is not None
-    _keep(opened, _answer_card(opened, config) if is_answer else _text_card(args.measure, opened, config), config)
+    keep(opened, _answer_card(opened, config) if is_answer else _text_card(args.measure, opened, config), config)
     return 0
-
-
-def _keep(opened: from_checkpoint.OpenedModel, card: Card, config: Config) -> None:
-    """Write the card into its run, show it, and tell the run's trackers."""
-    written = None if opened.run is None else write_card(opened.run, card)
-    _tell(card, config, written)
-    _log(opened, config, card)
 
 
 def _text_card(measure: str, opened: from_checkpoint.OpenedModel, config: Config) -> EvaluationCard:
@@ -137,55 +131,26 @@ def _answer_card(opened: from_checkpoint.OpenedModel, config: Config) -> Evaluat
     )
 
 
-def _settings(args: argparse.Namespace) -> Config:
-    if args.config is None and args.checkpoint is not None:
-        home = from_checkpoint.find_run(Path(args.checkpoint))
+def _refuse_perplexitys_own(config: Config) -> None:
+    """Refuse settings that no other measure reads."""
+    from hornbook.config.generate import EvalConfig
+    from hornbook.errors import ConfigError
+
+    usual = EvalConfig()
+    for name in ("precision", "protocol", "reset_documents", "last_token_batch", "bootstrap"):
+        if getattr(config.eval, name) != getattr(usual, name):
+            value = "" if name == "bootstrap" else f" = {getattr(config.eval, name)}"
+            raise ConfigError(f"eval.{name}{value} has an effect only in `hornbook eval perplexity`; leave it out")
+
+
+def _settings(args: argparse.Namespace, checkpoint: str | None) -> Config:
+    """The configuration for one checkpoint: without --config that of its own run."""
+    args = argparse.Namespace(**{**vars(args), "checkpoint": checkpoint, "overrides": list(args.overrides)})
+    if args.config is None and checkpoint is not None:
+        home = from_checkpoint.find_run(Path(checkpoint))
         if home is not None and home.config_file.is_file():
             args.config = str(home.config_file)
             args.overrides = ['tracking.console="auto"', *args.overrides]  # how training spoke says nothing of now
-    if args.measure in eval_tuned.FLAGS:
-        data = {} if args.data is None else {"data.path": args.data}
-        return from_checkpoint.load_settings(args, "eval", eval_tuned.FLAGS[args.measure], data)
-    flags = FLAGS + (BOUND_FLAGS if args.measure == "bound" else ("precision",))
-    return from_checkpoint.load_settings(args, "eval", flags)
-
-
-def _tell(card: Card, config: Config, written: Path | None) -> None:
-    from hornbook.tracking.console import emit, speaks_to_people
-
-    emit("eval", console=config.tracking.console, measure=card.measure, file=written, **card.values())
-    if speaks_to_people(config.tracking.console):
-        from rich.console import Console
-
-        Console().print(card.table())
-        if written is not None:
-            print(f"written to {written}")
-
-
-def _log(opened: from_checkpoint.OpenedModel, config: Config, card: Card) -> None:
-    from hornbook.cli.run_events import RunEvents
-
-    events = RunEvents(opened.run, config.tracking, step=opened.step)
-    events.log("eval", {"measure": card.measure, **card.values()})
-    events.close()
-
-
-def write_card(run: RunDir, card: Card) -> Path | None:
-    """Write the card as RUN/evals/MEASURE-step-N-[WINDOW-STRIDE-]DATA.json; None, with a note, if that fails.
-
-    The same measurement of the same checkpoint replaces its file; another one has another name.
-    """
-    from hornbook.storage.atomic import replace_file
-    from hornbook.storage.digest import bytes_sha256
-    from hornbook.storage.disk import StorageError
-
-    data = bytes_sha256(card.identity.encode())[:8]
-    parts = (card.measure, "step", f"{card.step or 0:08d}", *map(str, card.place), data)
-    path = run.evals / f"{'-'.join(parts)}.json"
-    try:
-        run.evals.mkdir(exist_ok=True)
-        replace_file(path, card.to_json())
-    except (OSError, StorageError) as error:
-        from_checkpoint.note(f"note: the card is not kept: {error}")
-        return None
-    return path
+    data = {} if args.data is None else {"data.path": args.data}
+    flags = FLAGS + (BOUND_FLAGS if args.measure == "bound" else eval_perplexity.FLAGS)
+    return from_checkpoint.load_settings(args, "eval", eval_tuned.FLAGS.get(args.measure, flags), data)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from hornbook.config.bound import BoundConfig
+from hornbook.config.perplexity import STRIDED, BootstrapConfig, PerplexityProtocol
 from hornbook.config.table import Table
 
 Precision = Literal["float32", "bfloat16", "int8"]
@@ -181,12 +182,22 @@ class EvalConfig(Table):
     split: Literal["train", "valid", "test"] = "valid"
     text: tuple[Path, ...] = ()
     """Text files to score instead of a split of [data] path."""
+    protocol: PerplexityProtocol = "strided"
+    """Of the perplexity. strided: every token once, after as much context as `stride` leaves; chunked: the same with
+    stride = window, so that each window starts cold; exact: with stride 1; last-token: windows side by side, of which
+    the last token alone counts; overlap-all: all tokens of overlapping windows, most of them twice or more."""
     window: PositiveInt | None = None
-    """Tokens a window. Default: context_length."""
+    """Tokens that the model reads at a time. Default: context_length."""
     stride: PositiveInt | None = None
     """New tokens a window: each is scored once, with the most context that fits. Default: half the window; of the
-    bound, the whole window."""
+    bound, the whole window. Other protocols than strided and overlap-all have their own."""
+    reset_documents: bool = False
+    """For the perplexity: no token sees what stands before its document, but for the end-of-text token there."""
+    last_token_batch: PositiveInt = 64
+    """With protocol last-token: windows are counted in batches of so many, and a last one that is not full is left
+    out, as in the loop that it is taken from. 1 leaves out less than a window."""
     batch_size: PositiveInt = 8
+    """Windows that are read together; changes speed only."""
     max_tokens: PositiveInt | None = None
     precision: Precision = "float32"
     """Of the weights, for the perplexity: what decoding with generate.precision costs in quality."""
@@ -194,7 +205,22 @@ class EvalConfig(Table):
     """Of answers: to so many prompts the model gives its own answer, greedily, which is compared with the right one."""
     max_new_tokens: PositiveInt | None = None
     """Of those. Default: as many as the longest right answer has."""
+    bootstrap: BootstrapConfig = BootstrapConfig()
     bound: BoundConfig = BoundConfig()
+
+    @model_validator(mode="after")
+    def _check_protocol(self) -> Self:
+        if self.stride is not None and self.protocol not in STRIDED:
+            raise ValueError(
+                f'stride = {self.stride} has no effect with protocol = "{self.protocol}", which has its own; leave it '
+                'out, or set protocol = "strided"'
+            )
+        if self.protocol != "last-token" and _changed(self, ["last_token_batch"]):
+            raise ValueError(
+                f'last_token_batch = {self.last_token_batch} has no effect with protocol = "{self.protocol}"; leave '
+                'it out, or set protocol = "last-token"'
+            )
+        return self
 
     @model_validator(mode="after")
     def _check(self) -> Self:

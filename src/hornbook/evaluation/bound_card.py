@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hornbook.evaluation.card import EvaluationCard
+from hornbook.evaluation.card import CardValue, EvaluationCard, exp
+from hornbook.evaluation.intervals import student_t
 
 _HIDDEN = {
     "fixed_count": "each of a uniformly drawn number of its tokens, spread evenly over the readings",
@@ -33,7 +34,17 @@ class BoundCard(EvaluationCard):
     @property
     def n_units(self) -> int:
         """Windows; of an answer the draws, whose noise is then all that the standard error holds."""
-        return super().n_units if self.prompt_tokens is None else self.draws or 1
+        if self.prompt_tokens is not None:
+            return self.draws or 1
+        return 1 + max(0, -(-(self.tokens_scored - self.window) // self.stride))
+
+    @property
+    def nats_interval(self) -> tuple[float, float] | None:
+        """95 % interval of nats per token: what another sample of text as long would scatter over."""
+        if self.standard_error is None or self.n_units < 2:
+            return None
+        reach = student_t(self.n_units - 1) * self.standard_error
+        return self.nats_per_token - reach, self.nats_per_token + reach
 
     @property
     def protocol(self) -> str:
@@ -68,3 +79,13 @@ class BoundCard(EvaluationCard):
     def identity(self) -> str:
         """What tells this measurement from others of the same checkpoint and text."""
         return f"{super().identity} {self.estimator} {self.draws} {self.seed}"
+
+    def numbers(self) -> dict[str, CardValue]:
+        """Perplexity, bits per byte and nats per token, each with the ends of its interval."""
+        low, high = self.nats_interval or (None, None)
+        numbers: dict[str, CardValue] = {}
+        for end, nats in (("", self.nats_per_token), ("_low", low), ("_high", high)):
+            numbers[f"perplexity{self.suffix}{end}"] = None if nats is None else exp(nats)
+            numbers[f"bits_per_byte{self.suffix}{end}"] = None if nats is None else self.per_byte(nats)
+            numbers[f"nats_per_token{self.suffix}{end}"] = nats
+        return numbers

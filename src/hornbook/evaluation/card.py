@@ -9,12 +9,11 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar
 
-from hornbook.evaluation.intervals import student_t
-
 if TYPE_CHECKING:
     from rich.table import Table
 
 CardValue = str | int | float | None
+LN_2 = math.log(2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,22 +65,26 @@ class Card:
         return json.dumps({**self.values(), **self.lists()}, indent=2, ensure_ascii=False) + "\n"
 
     def table(self) -> "Table":
-        """The card for a terminal."""
+        """The card for a terminal; a number and the ends of its interval share a row."""
         from rich.table import Table
         from rich.text import Text
 
         table = Table("", "", title=f"{self.measure} of {self.checkpoint or 'the model'}", show_header=False)
-        for name, value in self.values().items():
-            if value is not None:
-                table.add_row(name, Text(_shown(value)))  # plain: "[valid]" is no markup
+        values = self.values()
+        for name, value in values.items():
+            low, high = values.get(f"{name}_low"), values.get(f"{name}_high")
+            is_end = name.removesuffix("_low").removesuffix("_high") != name
+            if value is None or is_end:
+                continue
+            between = "" if low is None or high is None else f"   ({_shown(low)} to {_shown(high)})"
+            table.add_row(name, Text(_shown(value) + between))  # plain: "[valid]" is no markup
         return table
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationCard(Card):
-    """Perplexity of one checkpoint on one text, and all that is needed to repeat or to distrust it."""
+    """How surprised one checkpoint is by one text: by token and by byte, with an interval."""
 
-    measure: ClassVar[str] = "perplexity"
     suffix: ClassVar[str] = ""
     """Of the names of numbers, where they are not the thing itself."""
 
@@ -93,24 +96,14 @@ class EvaluationCard(Card):
     nats: float
     """Total negative log-likelihood of the scored tokens, never smoothed; end-of-text tokens count, with no bytes."""
     standard_error: float | None
-    """Of nats per token, windows being the independent units; None for a single window."""
+    """Of nats per token, windows (of a perplexity blocks) being the independent units; None for a single one."""
     precision: str = "float32"
     """Of the weights."""
 
     @property
-    def protocol(self) -> str:
-        """How the tokens were scored, in words."""
-        return (
-            f"sliding window of {self.window} tokens, stride {self.stride}: every token but the stream's first is "
-            f"scored once, after the first window with {self.window - self.stride + 1} to {self.window} tokens of "
-            "context; context is not reset between documents"
-        )
-
-    @property
     def identity(self) -> str:
         """What tells this measurement from others of the same checkpoint, window and stride."""
-        rounded = "" if self.precision == "float32" else f" {self.precision}"
-        return f"{self.data} {self.tokens_scored}{rounded}"
+        return f"{self.data} {self.tokens_scored}"
 
     @property
     def place(self) -> tuple[object, ...]:
@@ -128,37 +121,15 @@ class EvaluationCard(Card):
         return exp(self.nats_per_token)
 
     @property
-    def n_units(self) -> int:
-        """Independent units that the standard error comes from: windows."""
-        return 1 + max(0, -(-(self.tokens_scored - self.window) // self.stride))
-
-    @property
-    def nats_interval(self) -> tuple[float, float] | None:
-        """95 % interval of nats per token: what another sample of text as long would scatter over."""
-        if self.standard_error is None or self.n_units < 2:
-            return None
-        reach = student_t(self.n_units - 1) * self.standard_error
-        return self.nats_per_token - reach, self.nats_per_token + reach
-
-    @property
     def bits_per_byte(self) -> float | None:
         """nats / (ln 2 * bytes)."""
-        return self._per_byte(self.nats_per_token)
+        return self.per_byte(self.nats_per_token)
 
-    def _per_byte(self, nats_per_token: float) -> float | None:
+    def per_byte(self, nats_per_token: float) -> float | None:
+        """Nats per token as bits per byte."""
         if not self.bytes_scored:
             return None
-        return nats_per_token * self.tokens_scored / (math.log(2) * self.bytes_scored)
-
-    def numbers(self) -> dict[str, CardValue]:
-        """Perplexity, bits per byte and nats per token, each with the ends of its interval."""
-        low, high = self.nats_interval or (None, None)
-        numbers: dict[str, CardValue] = {}
-        for end, nats in (("", self.nats_per_token), ("_low", low), ("_high", high)):
-            numbers[f"perplexity{self.suffix}{end}"] = None if nats is None else exp(nats)
-            numbers[f"bits_per_byte{self.suffix}{end}"] = None if nats is None else self._per_byte(nats)
-            numbers[f"nats_per_token{self.suffix}{end}"] = nats
-        return numbers
+        return nats_per_token * self.tokens_scored / (LN_2 * self.bytes_scored)
 
 
 def exp(nats: float) -> float:

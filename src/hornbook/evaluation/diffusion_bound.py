@@ -23,19 +23,42 @@ from hornbook.config.generate import EvalConfig
 from hornbook.config.objective import likelihood_kind
 from hornbook.errors import ConfigError, DataError
 from hornbook.evaluation.bound_card import BoundCard
+from hornbook.evaluation.intervals import ratio
 from hornbook.evaluation.mask_draws import Draw, Weights, bernoulli, by_block, every_mask, fixed_count
 from hornbook.evaluation.noised_scorer import NoisedScorer, noised_scorer
-from hornbook.evaluation.perplexity import (
-    ScoreProgress,
-    StreamScore,
-    TokenReader,
-    Window,
-    plan_windows,
-    refuse_broken,
-    window_length,
-)
+from hornbook.evaluation.perplexity import ScoreProgress, refuse_broken, window_length
+from hornbook.evaluation.token_reader import TokenReader
+from hornbook.evaluation.windows import Window, plan_windows
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamScore:
+    """Sums over every measured token of a stream; float64."""
+
+    window_nats: Float[np.ndarray, " windows"]
+    window_tokens: Int64[np.ndarray, " windows"]
+    bytes: int | None
+    """UTF-8 bytes that the measured tokens stand for, special tokens none; None without byte lengths."""
+
+    @property
+    def nats(self) -> float:
+        """Total negative log-likelihood."""
+        return float(self.window_nats.sum())
+
+    @property
+    def tokens(self) -> int:
+        """Tokens measured."""
+        return int(self.window_tokens.sum())
+
+    @property
+    def standard_error(self) -> float | None:
+        """Of nats per token, with windows as the independent units; None for a single window.
+
+        Neighbouring tokens are correlated, so tokens as units would be too sure.
+        """
+        return ratio(self.window_nats, self.window_tokens).standard_error
 
 
 @dataclass(frozen=True)

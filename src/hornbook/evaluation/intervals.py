@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -55,12 +56,22 @@ def share_interval(count: int | float, n: int) -> tuple[float, float]:
     return max(0.0, middle - reach) if count else 0.0, min(1.0, middle + reach) if count < n else 1.0
 
 
-def student_t(degrees: int) -> float:
-    """Its 97.5 % quantile, by which an interval of few units is wider than 1.96 standard errors.
+def student_t(degrees: int, level: float = 0.95) -> float:
+    """How many standard errors an interval of `level` reaches on either side: 1.96 of many units, more of few.
 
-    Within 1 %: Cornish and Fisher's expansion, Abramowitz and Stegun 26.7.5.
+    Exact for 1 and 2 degrees of freedom; else within 2 % up to a level of 0.99: Cornish and Fisher's expansion,
+    Abramowitz and Stegun 26.7.5.
     """
     if degrees == 1:
-        return 12.706
-    terms = (Z, 2.37227, 2.82250, 2.55585, 1.58953)
+        return math.tan(math.pi * level / 2)
+    if degrees == 2:
+        return level * math.sqrt(2 / (1 - level**2))
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
     return sum(term / float(degrees) ** power for power, term in enumerate(terms))

@@ -7,7 +7,7 @@ from hornbook.config.run import Config
 from hornbook.data.dataset import Dataset
 from hornbook.data.sources import SourceReport, open_source
 from hornbook.errors import DataError
-from hornbook.evaluation.perplexity import InMemory, TokenReader
+from hornbook.evaluation.token_reader import InMemory, TokenReader
 from hornbook.tokenizer.tokenizer import Tokenizer
 
 
@@ -48,10 +48,13 @@ def open_dataset(config: Config) -> Dataset:
 def _encode(source: TextSource, tokenizer: Tokenizer) -> InMemory:
     report = SourceReport()
     end = [] if tokenizer.end_of_text_id is None else [np.array([tokenizer.end_of_text_id])]
-    parts: list[np.ndarray] = []
-    for document in open_source(source, on_error="skip", report=report):
-        ids, _ = tokenizer.encode_batch([document.text])
-        parts += [ids, *end]
+    documents = [
+        np.concatenate([tokenizer.encode_batch([document.text])[0], *end])
+        for document in open_source(source, on_error="skip", report=report)
+    ]
     for problem in report.examples.values():  # a source advises of preparing data; here nothing may be left out
         raise DataError(f"eval.text: {problem.replace('data.source.paths', 'eval.text')}")
-    return InMemory(np.concatenate(parts).astype(np.int64) if parts else np.empty(0, dtype=np.int64))
+    if not documents:
+        return InMemory(np.empty(0, dtype=np.int64))
+    starts = np.cumsum([0, *map(len, documents[:-1])])
+    return InMemory(np.concatenate(documents).astype(np.int64), starts)

@@ -438,16 +438,16 @@ class Tokenizer:
         """
         decoder = self._decoder(skip_special)
         silent = self._special.ids.values()
-        drops_blank = self._drops_first_blank and all(i in silent for i in after)
+        drops_blank = self.drops_first_blank and all(i in silent for i in after)
         return StreamDecoder(decoder.token_bytes, decoder.whole_texts, drops_blank=drops_blank)
 
     @property
-    def _drops_first_blank(self) -> bool:
+    def drops_first_blank(self) -> bool:
         """Whether a blank was put before every text, which is no part of it."""
         return isinstance(self.scheme, ForeignScheme) and self.scheme.drops_first_blank
 
     def _text(self, data: bytes, errors: Errors) -> str:
-        if self._drops_first_blank:
+        if self.drops_first_blank:
             data = data.removeprefix(b" ")
         return decode_utf8(data, "decoded text", errors=errors)
 
