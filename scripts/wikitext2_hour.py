@@ -190,16 +190,19 @@ def cards(runs: Mapping[str, RunDir]) -> Iterator[str]:
 def curve(name: str, run: RunDir) -> Iterator[str]:
     """By the source's own protocol, every checkpoint that was kept."""
     yield f"{name}, last-token protocol of the source:\n"
-    yield "| step | tokens | perplexity | nats/token | bits/byte | tokens scored |"
-    yield "| --- " * 6 + "|"
-    of_step = {event["step"]: event for event in read_metrics(run.metrics_file) if event["event"] == "checkpoint"}
+    yield "| step | tokens | validation loss | perplexity | nats/token | bits/byte | tokens scored |"
+    yield "| --- " * 7 + "|"
+    events = read_metrics(run.metrics_file)
+    of_step = {event["step"]: event for event in events if event["event"] == "checkpoint"}
+    losses = {event["step"]: event["val/loss"] for event in events if event["event"] == "val"}
     tokens = next(recipe.tokens_per_step for recipe in RECIPES if recipe.name == name)
     for step in sorted(of_step):
         path = run.checkpoints / f"step-{step:08d}"
         if path.exists():
             card = measured(str(path), "last-token")
             yield (
-                f"| {step:,} | {step * tokens:,} | {card['perplexity']:.2f} {between(card, 'perplexity')} "
+                f"| {step:,} | {step * tokens:,} | {optional(losses.get(step), 4)} "
+                f"| {card['perplexity']:.2f} {between(card, 'perplexity')} "
                 f"| {card['nats_per_token']:.3f} | {optional(card.get('bits_per_byte'), 3)} "
                 f"| {card['tokens_scored']:,} |"
             )

@@ -29,6 +29,7 @@ from hornbook.distributed.environment import place_of
 from hornbook.distributed.precision import DTYPES, fp32_products
 from hornbook.distributed.process_group import ALONE, Processes, joined
 from hornbook.errors import ConfigError
+from hornbook.evaluation.samples_card import sample_metrics
 from hornbook.models.attention_kernels import check_kernel, only_kernel
 from hornbook.models.transformer import Transformer
 from hornbook.optim.averaging import show_averages
@@ -302,10 +303,14 @@ class Job:
         if self.held_out is not None:
             tell = functools.partial(tracker.progress, "validation")
             parts = self.held_out.parts if len(self.data.names) > 1 else None
-            measure = Validation(self.learner, self.held_out.batches, parts=parts, seed=config.run.seed, progress=tell)
+            least, seed, batches = self.reading.least_loss, config.run.seed, self.held_out.batches
+            measure = Validation(self.learner, batches, parts=parts, least=least, seed=seed, progress=tell)
             hooks.append(Validate(measure, tracker, every=config.train.eval_every, patience=config.train.patience))
         if self.sampler is not None:
-            hooks.append(Sample(self.sampler, tracker, every=config.train.sample_every, folder=run_dir.samples))
+            training = [dataset.split("train") for dataset in self.data.datasets]
+            told = functools.partial(sample_metrics, self.sampler.made, self.tokenizer, training)
+            every, folder = config.train.sample_every, run_dir.samples
+            hooks.append(Sample(self.sampler, tracker, every=every, folder=folder, measure=told))
         hooks.append(SaveCheckpoint(save, tracker, config.checkpoint))
         return [*hooks, Artifacts(run_dir, tracker)] if is_first else hooks
 

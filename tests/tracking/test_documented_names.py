@@ -16,10 +16,10 @@ from tracking.wandb_file import records, rows
 pytestmark = pytest.mark.medium
 
 DOCUMENT = Path(__file__).parents[2] / "docs/formats.md"
-STEPS, EVERY = 16, {"train": 7, "val": 5, "norms": 4, "histograms": 8, "sample": 6}
+STEPS, EVERY = 16, {"train": 7, "val": 5, "norms": 4, "histograms": 8, "sample": 6, "samples": 6}
 ELSEWHERE = {
     *("choices", "warning", "train/loss_scale", "train/overflows", "train/skipped", "train/skipped_gradient"),
-    *("train/compile_seconds", "world_size", "val/loss/NAME", "trained_parameters"),
+    *("train/compile_seconds", "world_size", "val/loss/NAME", "val/excess", "trained_parameters"),
     *("train/peak_memory_bytes", "train/mfu"),  # not known everywhere
     *("train/diffusion_nll", "train/mask_ratio"),  # with other objectives, as the next four
     *(f"train/rewards/{name}" for name in ("chosen", "rejected", "margin", "accuracy", "score_variance")),
@@ -34,7 +34,7 @@ ON_STDOUT = (
     *("eval_checkpoints", "eval_compare"),
 )
 OTHER_EVENTS = ("skipped", "notice", "mixture", "eval", "generate", *ON_STDOUT)
-SCALARS = ("train", "val", "norms")
+SCALARS = ("train", "val", "norms", "samples")
 Points = dict[str, list[tuple[int, float]]]
 
 
@@ -82,7 +82,7 @@ def general(name: str) -> str:
 
 def due(event: str) -> list[int]:
     """Validation, log and samples are made at the end too."""
-    at_end = {STEPS} if event in ("train", "val", "sample") else set()
+    at_end = {STEPS} if event in ("train", "val", "sample", "samples") else set()
     return sorted({*range(EVERY[event], STEPS + 1, EVERY[event])} | at_end)
 
 

@@ -4,6 +4,7 @@
     bound         of a diffusion model; at most
     answers       of a tuned model: held-out answers, likelihood and exact match
     preference    of a tuned model: held-out pairs of answers, against a reference
+    samples       of any model: what the texts that it writes are made of
 
 Without --config the configuration of the checkpoint's own run counts, its tracking.console aside, so that `hornbook
 eval perplexity RUN` scores the validation split that the run was validated on, whole.
@@ -16,7 +17,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hornbook.cli import eval_perplexity, eval_tuned, from_checkpoint
+from hornbook.cli import eval_perplexity, eval_samples, eval_tuned, from_checkpoint
 from hornbook.cli.eval_card import keep
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bound.add_argument("--prompt", dest="bound.prompt", metavar="TEXT", help="what stands before --answer, visible")
     bound.add_argument("--answer", dest="bound.answer", metavar="TEXT", help="measure this text and no split")
     eval_tuned.add_arguments(measures)
+    eval_samples.add_arguments(measures)
 
 
 def _add_text_arguments(parser: argparse.ArgumentParser, *, stride: str, batch: str) -> None:
@@ -87,6 +89,9 @@ def run(args: argparse.Namespace) -> int:
     if args.measure in eval_tuned.FLAGS:
         opened, card = eval_tuned.measure(args, config)
         keep(opened, card, config)
+        return 0
+    if args.measure == "samples":
+        keep(*eval_samples.measure(args, config), config)
         return 0
     opened = from_checkpoint.open_model(config.eval.checkpoint, table="eval", best=args.best, config=config)
     check_measure(args.measure, opened.objective)
@@ -153,4 +158,5 @@ def _settings(args: argparse.Namespace, checkpoint: str | None) -> Config:
             args.overrides = ['tracking.console="auto"', *args.overrides]  # how training spoke says nothing of now
     data = {} if args.data is None else {"data.path": args.data}
     flags = FLAGS + (BOUND_FLAGS if args.measure == "bound" else eval_perplexity.FLAGS)
-    return from_checkpoint.load_settings(args, "eval", eval_tuned.FLAGS.get(args.measure, flags), data)
+    own = {**eval_tuned.FLAGS, "samples": eval_samples.FLAGS}
+    return from_checkpoint.load_settings(args, "eval", own.get(args.measure, flags), data)

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from hornbook.config.bound import BoundConfig
 from hornbook.config.perplexity import STRIDED, BootstrapConfig, PerplexityProtocol
+from hornbook.config.samples import SamplesConfig
 from hornbook.config.table import Table
 
 Precision = Literal["float32", "bfloat16", "int8"]
@@ -207,6 +208,7 @@ class EvalConfig(Table):
     """Of those. Default: as many as the longest right answer has."""
     bootstrap: BootstrapConfig = BootstrapConfig()
     bound: BoundConfig = BoundConfig()
+    samples: SamplesConfig = SamplesConfig()
 
     @model_validator(mode="after")
     def _check_protocol(self) -> Self:

@@ -153,6 +153,12 @@ class StepBatches(Generic[B]):
         return [range(first, first + size) for first in firsts]
 
 
+def evenly_spaced(n: int, most: int) -> list[int]:
+    """At most so many of the numbers below `n`, as far apart as they can be."""
+    count = min(n, most)
+    return [i * n // count for i in range(count)]
+
+
 def fixed_batches(
     samples: Readable[B],
     *,
@@ -170,7 +176,7 @@ def fixed_batches(
     """
     count = min(n_samples, len(samples))
     ids = range(count) if sample_ids is None else sample_ids
-    chosen = [i * len(samples) // count for i in range(count)]
+    chosen = evenly_spaced(len(samples), n_samples)
     own = range(count * rank // world_size, count * (rank + 1) // world_size)
     if not own and count:
         return [samples.batch(chosen[:1], ids[:1]).blank()]

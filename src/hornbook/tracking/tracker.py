@@ -1,8 +1,8 @@
 """The one protocol that a run speaks to, whoever is listening.
 
-Events are named `start`, `train`, `val`, `norms`, `sample`, `checkpoint`, `eval`, `generate`, `artifact`, `finish`; the
-names of their values stand in docs/formats.md. Each carries its own step, the number of steps done so far, so that
-nothing depends on the order in which events arrive.
+Events are named `start`, `train`, `val`, `norms`, `sample`, `samples`, `checkpoint`, `eval`, `generate`, `artifact`,
+`finish`; the names of their values stand in docs/formats.md. Each carries its own step, the number of steps done so
+far, so that nothing depends on the order in which events arrive.
 """
 
 from collections.abc import Mapping

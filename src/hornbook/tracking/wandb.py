@@ -19,6 +19,7 @@ _EVENTS = (
         "skipped",
         "notice",
         "sample",
+        "samples",
         "checkpoint",
         "eval",
         "generate",

@@ -150,11 +150,21 @@ class Validate:
 
 
 class Sample:
-    """Texts by the model as it is, every `every` steps and at a good end (0: never)."""
+    """Texts by the model as it is, every `every` steps and at a good end (0: never), and event `samples` about them."""
 
-    def __init__(self, sample: Callable[[], Sequence[str]], tracker: Tracker, *, every: int, folder: Path) -> None:
-        """`sample` must leave the model in the mode in which it found it; `folder` receives one text file a time."""
+    def __init__(
+        self,
+        sample: Callable[[], Sequence[str]],
+        tracker: Tracker,
+        *,
+        every: int,
+        folder: Path,
+        measure: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
+        """`sample` must leave the model in the mode in which it found it; `folder` receives one text file a time;
+        `measure` gives numbers of the last texts."""
         self.sample = sample
+        self.measure = measure
         self.tracker = tracker
         self.every = every
         self.folder = folder
@@ -168,6 +178,8 @@ class Sample:
             replace_file(self.folder / f"step-{at.step:08d}.txt", "\n\n".join(texts) + "\n")
             for index, text in enumerate(texts):
                 self.tracker.text(f"sample/{index}", at.step, text)
+            if values := self.measure():
+                self.tracker.log("samples", at.step, {f"samples/{name}": value for name, value in values.items()})
 
 
 class Save(Protocol):

@@ -6,6 +6,7 @@ from typing import Any
 from hornbook.config.objective import BlockDiffusionConfig, JointConfig
 from hornbook.config.run import Config
 from hornbook.data.index import SplitName
+from hornbook.data.known_truth import least_loss_of_windows
 from hornbook.data.loader import Order, Readable, StepBatches, WindowSamples, fixed_batches
 from hornbook.data.mixture import HeldOut, MixedOrder, Mixture
 from hornbook.data.order import SampleOrder
@@ -26,6 +27,8 @@ class Reading:
     """This process's micro-batches."""
     held_out: HeldOut | None
     """This process's samples to validate on; None without validation."""
+    least_loss: float | None = None
+    """What a token of the validation windows costs at least, in nats, where the text is of known entropy."""
 
 
 def windows_of(config: Config, data: Mixture, *, lookahead: int) -> tuple[JoinedWindows, MixedOrder]:
@@ -93,11 +96,24 @@ def read(config: Config, data: Mixture, choices: Choices, processes: Processes, 
         rank=processes.rank,
         world_size=processes.world_size,
     )
-    held_out = None
+    held_out = least = None
     if config.train.eval_every:
         of_stage = _held_out_windows if config.data.stage == "pretrain" else _held_out_rows
         held_out = of_stage(config, data, choices, processes, lookahead)
-    return Reading(order=order, batches=batches, held_out=held_out)
+        least = _least_loss(config, data, lookahead)
+    return Reading(order=order, batches=batches, held_out=held_out, least_loss=least)
+
+
+def _least_loss(config: Config, data: Mixture, lookahead: int) -> float | None:
+    if config.data.stage != "pretrain" or len(data.datasets) > 1:
+        return None
+    length = config.model.context_length
+    size = {"context_length": length, "lookahead": lookahead, "n_windows": _n_windows(config)}
+    return least_loss_of_windows(data.datasets[0], "valid", **size)
+
+
+def _n_windows(config: Config) -> int:
+    return max(1, config.train.eval_tokens // config.model.context_length)
 
 
 def _held_out_windows(config: Config, data: Mixture, choices: Choices, processes: Processes, lookahead: int) -> HeldOut:
@@ -105,7 +121,7 @@ def _held_out_windows(config: Config, data: Mixture, choices: Choices, processes
     return data.held_out(
         context_length=length,
         lookahead=lookahead,
-        n_windows=max(1, config.train.eval_tokens // length),
+        n_windows=_n_windows(config),
         batch_size=choices.eval_batch_size,
         rank=processes.rank,
         world_size=processes.world_size,

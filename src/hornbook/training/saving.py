@@ -19,7 +19,7 @@ from hornbook.distributed.process_group import Processes
 from hornbook.distributed.strategy import Strategy
 from hornbook.errors import ConfigError, GenerationError, TokenizerError
 from hornbook.generation.engines import torch_engine
-from hornbook.generation.text import Prompt, check_requests, generate_text
+from hornbook.generation.text import Generation, Prompt, check_requests, generate_text
 from hornbook.models.lora import add_lora
 from hornbook.models.transformer import Transformer
 from hornbook.optim.averaging import averaged
@@ -189,6 +189,8 @@ class Sampler:
         self.prompts: list[Prompt] = []
         self.config = config
         self.objective = objective
+        self.made: list[Generation] = []
+        """The last texts, always in this list."""
         for prompt in prompts:
             try:
                 read: Prompt = render_prompt(tokenizer, [Message("user", prompt)]).ids if as_messages else prompt
@@ -203,10 +205,10 @@ class Sampler:
             model = whole_model(self.learner)
             if model is None:
                 return []
-            made = generate_text(
+            self.made[:] = generate_text(
                 model, self.tokenizer, self.prompts, self.config, objective=self.objective, engines=torch_engine
             )
-        return [generation.prompt + generation.text for generation in made]
+        return [generation.prompt + generation.text for generation in self.made]
 
 
 def whole_model(learner: Learner[Any]) -> Transformer | None:

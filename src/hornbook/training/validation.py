@@ -38,10 +38,12 @@ class Validation(Generic[B]):
         *,
         seed: int,
         parts: Sequence[str] | None = None,
+        least: float | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         """`parts` names the data set of each batch: the loss of each is then told as well, as "loss/NAME".
 
+        `least`: what no model can stay below; "excess" tells how far above it the loss is.
         `progress` hears after each batch how many are done, of how many.
         """
         assert batches
@@ -49,6 +51,7 @@ class Validation(Generic[B]):
         if learner.strategy.cuts_up_model:
             batches, parts = _as_many(batches, parts, learner.strategy, learner.precision.device)
         self.parts = parts
+        self.least = least
         self.progress = progress
         self.learner = learner
         self.batches = batches
@@ -68,7 +71,8 @@ class Validation(Generic[B]):
                 self.progress(index + 1, len(self.batches))
         sums = total_sums(outputs, learner.strategy)
         total, weight = _measure(sums)
-        return {"loss": total / weight, **readable(sums)}
+        excess = {} if self.least is None else {"excess": total / weight - self.least}
+        return {"loss": total / weight, **readable(sums), **excess}
 
     def _with_parts(self, output: Measured, index: int) -> Measured:
         """The metrics of a piece of batch `index`, its nll also as its data set's: every output has the same names."""

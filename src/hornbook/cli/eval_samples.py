@@ -1,0 +1,156 @@
+"""`hornbook eval samples`: what texts a model writes, by numbers."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from hornbook.cli import from_checkpoint
+from hornbook.cli.configuration import positive
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from hornbook.config.run import Config
+    from hornbook.data.shards import TokenStream
+    from hornbook.evaluation.judge import Judgement
+    from hornbook.evaluation.samples_card import SamplesCard
+
+FLAGS = ("checkpoint", "samples.number", "samples.file", "samples.judge")
+"""Settings of [eval] that have a flag here."""
+AT_ONCE = 16
+"""Texts that are decoded together."""
+Text = tuple[str, str, "Sequence[int]"]
+"""Prompt, continuation, tokens of the continuation."""
+
+
+def add_arguments(measures: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare what it takes."""
+    parser = measures.add_parser(
+        "samples",
+        help="what texts a model writes: variety, repetition, loops, copies of the training text, a judge's opinion",
+        description="Texts by a model, made as [generate] says: distinct n-grams, repetition, loops, entropy, length, "
+        "passages copied from the training text, known words, and how surprised another model is by them.",
+    )
+    from_checkpoint.add_checkpoint_arguments(parser)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--prompt", dest="prompts", action="append", metavar="TEXT", help="may be repeated; default: [generate]'s"
+    )
+    what.add_argument(
+        "--samples", dest="samples.file", metavar="FILE", help="measure these, JSON lines of `hornbook generate`"
+    )
+    parser.add_argument(
+        "--num-samples", dest="samples.number", type=positive, metavar="N", help="texts a prompt; default: 20"
+    )
+    parser.add_argument(
+        "--judge", dest="samples.judge", metavar="CHECKPOINT", help="how surprised this model is by the texts"
+    )
+    parser.add_argument("--data", metavar="DATASET", help="what the model was trained on; default: data.path")
+
+
+def measure(args: argparse.Namespace, config: Config) -> tuple[from_checkpoint.OpenedModel, SamplesCard]:
+    """The checkpoint, and its card.
+
+    Raises:
+        HornbookError: for a file without texts, prompts that do not fit, a judge that cannot judge.
+    """
+    from hornbook.evaluation.samples_card import samples_card
+
+    started, wanted = time.perf_counter(), config.eval.samples
+    opened = from_checkpoint.open_model(config.eval.checkpoint, table="eval", best=args.best, config=config)
+    training, data = _training(config, opened)
+    prompts = args.prompts or config.generate.prompts or config.train.sample_prompts
+    if wanted.file is not None:
+        texts, made = _written(wanted.file, opened), f"the texts of {wanted.file}"
+        prompts = tuple({prompt for prompt, _, _ in texts})
+    else:
+        texts, made = _made(prompts, config, opened), _how(config)
+    judge = None if wanted.judge is None else (str(wanted.judge), _judged(wanted.judge, texts, config))
+    return opened, samples_card(
+        [tokens for _, _, tokens in texts],
+        opened.tokenizer,
+        training,
+        most=wanted.training_tokens,
+        judge=judge,
+        prompts=len(prompts),
+        made=made,
+        checkpoint=str(opened.path),
+        step=opened.step,
+        data=data,
+        started=started,
+    )
+
+
+def _how(config: Config) -> str:
+    settings = config.generate
+    drawn = f"temperature {settings.temperature:g}" if settings.strategy == "sample" else "beam search"
+    limits = [f"{name} {value:g}" for name in ("top_k", "top_p", "min_p") if (value := getattr(settings, name))]
+    how = ", ".join([drawn, *limits, f"up to {settings.max_new_tokens} tokens"])
+    return f"{config.eval.samples.number} of each prompt, {how}, seed {settings.seed} and following"
+
+
+def _made(prompts: Sequence[str], config: Config, opened: from_checkpoint.OpenedModel) -> list[Text]:
+    from hornbook.evaluation.samples_card import bare
+    from hornbook.generation.text import generate_text
+    from hornbook.tracking.progress import Progress
+
+    first = config.generate.seed
+    requests = [(prompt, first + n) for prompt in prompts for n in range(config.eval.samples.number)]
+    texts: list[Text] = []
+    with Progress("eval samples", unit="texts", console=config.tracking.console) as progress:
+        for start in range(0, len(requests), AT_ONCE):
+            some = requests[start : start + AT_ONCE]
+            made = generate_text(
+                opened.model,
+                opened.tokenizer,
+                [prompt for prompt, _ in some],
+                config.generate,
+                objective=opened.objective,
+                seeds=[seed for _, seed in some],
+            )
+            texts += [(each.prompt, each.text, bare(each.tokens, opened.tokenizer)) for each in made]
+            progress.update(len(texts), len(requests))
+    return texts
+
+
+def _written(path: Path, opened: from_checkpoint.OpenedModel) -> list[Text]:
+    """The texts of a file, as this model's tokenizer has them."""
+    import json
+
+    from hornbook.errors import DataError
+
+    with suppress(ValueError, AttributeError, KeyError):  # neither UTF-8 nor JSON, no objects, other objects
+        events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        made = [(str(event["prompt"]), str(event["output"])) for event in events if event.get("event") == "generate"]
+        if made:
+            return [(prompt, text, opened.tokenizer.encode(text)) for prompt, text in made]
+    raise DataError(
+        f"{path}: expected the JSON lines of generated texts; make it with: hornbook generate RUN --json > {path}"
+    )
+
+
+def _training(config: Config, opened: from_checkpoint.OpenedModel) -> tuple[list[TokenStream], str]:
+    """The training splits, where they still lie there and have this tokenizer's ids."""
+    from hornbook.data.mixture import Mixture
+    from hornbook.errors import DataError
+
+    try:
+        mixture = Mixture.open(config.data)
+        mixture.check_tokenizer(opened.tokenizer)
+        return [dataset.split("train") for dataset in mixture.datasets], f"{mixture.words} [train]"
+    except DataError as error:
+        from_checkpoint.note(f"note: nothing to look for copies in: {error}")
+        return [], "no training text"
+
+
+def _judged(judge: Path, texts: Sequence[Text], config: Config) -> Judgement:
+    from hornbook.evaluation.judge import judged
+    from hornbook.evaluation.noised_scorer import check_measure
+
+    opened = from_checkpoint.open_model(judge, table="eval.samples", best=False, config=config)
+    check_measure("perplexity", opened.objective)
+    return judged(opened.model, opened.tokenizer, [(prompt, text) for prompt, text, _ in texts])

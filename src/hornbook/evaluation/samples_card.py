@@ -1,0 +1,141 @@
+"""The card of a model's generated texts, and what is measured of them during training."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hornbook.data.shards import TokenStream
+from hornbook.evaluation.card import Card, CardValue, exp
+from hornbook.evaluation.copied import COPIED_LENGTH, Copied, copied
+from hornbook.evaluation.judge import Judgement
+from hornbook.evaluation.samples import LOOP_ROUNDS, SampleStatistics, Tokens, sample_statistics
+from hornbook.evaluation.text_statistics import TextStatistics, text_statistics
+from hornbook.generation.comparison import REPEATED
+from hornbook.generation.text import Generation
+from hornbook.tokenizer.tokenizer import Tokenizer
+
+LN_2 = 0.6931471805599453
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplesCard(Card):
+    """Texts of one checkpoint."""
+
+    measure: ClassVar[str] = "samples"
+    whole: ClassVar[tuple[str, ...]] = ("by_token", "copies", "by_word", "judgement")
+
+    prompts: int
+    made: str
+    """How the texts came about."""
+    by_token: SampleStatistics
+    copies: Copied | None
+    """None where the training data are not there."""
+    by_word: TextStatistics | None
+    judge: str | None
+    judgement: Judgement | None
+
+    @property
+    def protocol(self) -> str:
+        """What the numbers are of."""
+        return (
+            f"continuations without their prompts; {self.made}; repetition: runs of {REPEATED} tokens that "
+            f"stood in their text before; loops: texts that end with one passage {LOOP_ROUNDS} times; copied: passages "
+            f"of {COPIED_LENGTH} tokens that stand in the training text"
+        )
+
+    @property
+    def identity(self) -> str:
+        """What tells this measurement from others of the same checkpoint."""
+        return f"{self.made} {self.judge}"
+
+    def numbers(self) -> dict[str, CardValue]:
+        """Of tokens, then of words, then the judge's."""
+        numbers: dict[str, CardValue] = {"texts": self.by_token.texts, "tokens": self.by_token.tokens}
+        numbers |= flat(self.by_token, self.copies)
+        if self.copies is not None:
+            numbers |= {"longest_copy": self.copies.longest, "training_tokens": self.copies.training_tokens}
+        if self.by_word is not None:
+            words = self.by_word
+            numbers |= {"words": words.words, "known_words": words.known_share, "distinct_2_words": words.distinct_2}
+        if self.judgement is not None and self.judgement.tokens:
+            nats, n_bytes = self.judgement.nats, self.judgement.bytes
+            numbers |= {"judge_nats_per_token": nats / self.judgement.tokens}
+            numbers |= {"judge_perplexity": exp(nats / self.judgement.tokens), "judge_tokens": self.judgement.tokens}
+            numbers |= {"judge_bits_per_byte": nats / (LN_2 * n_bytes) if n_bytes else None}
+        return numbers
+
+
+def flat(found: SampleStatistics, copies: Copied | None) -> dict[str, float | None]:
+    """The numbers that a card and a run in training share."""
+    return {
+        "length": found.length,
+        "distinct_1": found.distinct_1,
+        "distinct_2": found.distinct_2,
+        "distinct_3": found.distinct_3,
+        "repetition": found.repetition,
+        "loops": found.loops,
+        "entropy": found.entropy,
+        "copied": None if copies is None else copies.share,
+    }
+
+
+def bare(tokens: Sequence[int], tokenizer: Tokenizer) -> Tokens:
+    """Tokens without special ones."""
+    special = set(tokenizer.special_tokens.values())
+    return [token for token in tokens if token not in special]
+
+
+def sample_metrics(
+    made: Sequence[Generation], tokenizer: Tokenizer, training: Sequence[TokenStream], *, most: int = 2_000_000
+) -> dict[str, float]:
+    """{name: number} of texts that were made during training; what is not known is absent.
+
+    To look through the first `most` tokens of the training data takes a fifth of a second or so.
+    """
+    texts = [bare(generation.tokens, tokenizer) for generation in made]
+    found = flat(sample_statistics(texts), copied(texts, training, most=most))
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def samples_card(
+    texts: Sequence[Tokens],
+    tokenizer: Tokenizer,
+    training: Sequence[TokenStream],
+    *,
+    most: int,
+    judge: tuple[str, Judgement] | None,
+    prompts: int,
+    made: str,
+    checkpoint: str,
+    step: int | None,
+    data: str,
+    started: float,
+) -> SamplesCard:
+    """The card of `texts`, the tokens of each, made since `started` (of time.perf_counter); `training` may be nothing.
+
+    Copies and words are looked for among the first `most` tokens of each training stream.
+    """
+    documents = (document for stream in training for document in _documents(stream, tokenizer, most))
+    strings = [tokenizer.decode(text, skip_special=True) for text in texts]
+    return SamplesCard(
+        prompts=prompts,
+        made=made,
+        by_token=sample_statistics(texts),
+        copies=copied(texts, training, most=most) if training else None,
+        by_word=text_statistics(strings, documents) if training else None,
+        judge=None if judge is None else judge[0],
+        judgement=None if judge is None else judge[1],
+        tokenizer_fingerprint=tokenizer.fingerprint,
+        checkpoint=checkpoint,
+        step=step,
+        data=data,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _documents(stream: TokenStream, tokenizer: Tokenizer, most: int) -> Iterator[str]:
+    for number, start in enumerate(stream.document_starts):
+        if int(start) >= most:
+            return
+        yield tokenizer.decode(stream.document(number), skip_special=True)
