@@ -4,8 +4,9 @@
 
 HORNBOOK_DATA names the folder (default: ../shared/data) of pretrain/wikitext-2 and tokenizer/cl100k_base.tiktoken.
 Everything is written to FOLDER: the text cut into articles, the tokenizer, the data, plan.json with the steps that a
-probe of this machine says fit into the time, runs/NAME with all checkpoints, report.html, and result.md, which is
-printed at the end. After an interruption the same command goes on from there; what is whole is not made again.
+probe of this machine says fit into the time, runs/NAME with all checkpoints, log.jsonl with what all commands said,
+report.html, and result.md, which is printed at the end. After an interruption the same command goes on from there;
+what is whole is not made again.
 
 Both recipes have the same text and vocabulary and as many parameters. The published curve is scratch-former's, whose
 setting the first of them is: perplexity of the last token of windows of 257 tokens of the validation text, tokens of
@@ -39,8 +40,8 @@ ARTICLES = Path("data/raw/wikitext-2")
 PUBLISHED = {5: 134.39, 10: 85.78, 20: 60.38, 50: 46.59, 100: 38.58, 150: 36.23, 190: 34.387, 200: 34.423}
 """Thousands of steps of 2,560 tokens -> perplexity, from the record of the source's training."""
 NOAM_STEPS, NOAM_WARMUP = 200_000, 4000
-SHARE_OF_STEPS = 0.94
-"""Of the time; the rest is compiling, validation and saving."""
+SHARE_OF_STEPS = 0.98
+"""Of the time; the rest is compiling. Validation and saving are not counted."""
 POINTS = 10
 """Of each curve."""
 COLUMNS = "| nats/token | perplexity | word perplexity | bits/byte |"
@@ -101,11 +102,16 @@ def main() -> int:
 
 
 def hornbook(*words: str) -> list[dict[str, Any]]:
-    """Run a command here; the events that it printed. It ends this program where it fails."""
-    done = subprocess.run([sys.executable, "-m", "hornbook", *words], stdout=subprocess.PIPE, text=True, check=False)
+    """Run a command here; the events that it printed, which stand in log.jsonl too. It ends this program where it
+    fails."""
+    log = Path("log.jsonl")
+    before = log.stat().st_size if log.exists() else 0
+    with log.open("a") as file:
+        done = subprocess.run([sys.executable, "-m", "hornbook", *words], stdout=file, check=False)
     if done.returncode:
         sys.exit(f"hornbook {' '.join(words)}: ended with status {done.returncode}")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    printed = log.read_bytes()[before:].decode().splitlines()
+    return [json.loads(line) for line in printed if line.startswith("{")]
 
 
 def cut_into_articles(texts: Path) -> None:
@@ -170,21 +176,24 @@ def cards(runs: Mapping[str, RunDir]) -> Iterator[str]:
     """Whole-text perplexity of the last checkpoint of each, by a window that slides by half."""
     yield "| recipe | parameters | steps | tokens | training seconds | tokens/s " + COLUMNS
     yield "| --- " * 10 + "|"
-    protocol = ""
-    for name, run in runs.items():
+    first, second = runs
+    *found, compared = kept_events("compared", "eval", "perplexity", f"runs/{first}", "--compare", f"runs/{second}")
+    for (name, run), card in zip(runs.items(), found, strict=True):
         events = read_metrics(run.metrics_file)
         start = next(event for event in events if event["event"] == "start")
         logged = {event["step"]: event for event in events if event["event"] == "train"}
         last, seconds = logged[max(logged)], training_seconds(logged)
-        card = measured(f"runs/{name}", "strided")
-        protocol = card["protocol"]
         yield (
             f"| {name} | {start['n_parameters']:,} | {last['step']:,} | {last['train/tokens']:,} | {seconds:,.0f} "
             f"| {last['train/tokens'] / seconds:,.0f} | {card['nats_per_token']:.4f} "
             f"| {card['perplexity']:.2f} {between(card, 'perplexity')} | {optional(card.get('word_perplexity'))} "
             f"| {card['bits_per_byte']:.4f} {between(card, 'bits_per_byte')} |"
         )
-    yield f"\nOf the validation text. Protocol: {protocol}.\n"
+    yield f"\nOf the validation text, {found[0]['protocol']}.\n"
+    yield (
+        f"{second} less {first}: {compared['difference']:+.4f} bits/byte "
+        f"{between(compared, 'difference')}, on the same blocks of bytes.\n"
+    )
 
 
 def curve(name: str, run: RunDir) -> Iterator[str]:
@@ -199,7 +208,7 @@ def curve(name: str, run: RunDir) -> Iterator[str]:
     for step in sorted(of_step):
         path = run.checkpoints / f"step-{step:08d}"
         if path.exists():
-            card = measured(str(path), "last-token")
+            (card,) = kept_events(f"{name}-{step}", "eval", "perplexity", str(path), "--protocol", "last-token")
             yield (
                 f"| {step:,} | {step * tokens:,} | {optional(losses.get(step), 4)} "
                 f"| {card['perplexity']:.2f} {between(card, 'perplexity')} "
@@ -209,15 +218,14 @@ def curve(name: str, run: RunDir) -> Iterator[str]:
     yield ""
 
 
-def measured(checkpoint: str, protocol: str) -> dict[str, Any]:
-    """The card of one checkpoint, measured once."""
-    kept = Path("measured", f"{checkpoint.replace('/', '-')}-{protocol}.json")
+def kept_events(name: str, *words: str) -> list[dict[str, Any]]:
+    """The cards that a command prints, from measured/NAME.json if it ran before."""
+    kept = Path("measured", f"{name}.json")
     if not kept.exists():
         kept.parent.mkdir(exist_ok=True)
-        events = hornbook("eval", "perplexity", checkpoint, "--set", f'eval.protocol="{protocol}"')
-        (card,) = (event for event in events if event["event"] == "eval")
-        replace_file(kept, json.dumps(card, indent=1) + "\n")
-    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        events = [event for event in hornbook(*words) if event["event"] in ("eval", "eval_compare")]
+        replace_file(kept, json.dumps(events, indent=1) + "\n")
+    found: list[dict[str, Any]] = json.loads(kept.read_text(encoding="utf-8"))
     return found
 
 

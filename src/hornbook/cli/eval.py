@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 def _text_card(measure: str, opened: from_checkpoint.OpenedModel, config: Config) -> EvaluationCard:
     from hornbook.evaluation.diffusion_bound import evaluate_bound
     from hornbook.evaluation.perplexity import evaluate_perplexity
-    from hornbook.evaluation.streams import open_stream
+    from hornbook.evaluation.streams import open_stream, open_truth
     from hornbook.tracking.progress import Progress
 
     stream, data = open_stream(config, opened.tokenizer)
@@ -119,6 +119,7 @@ def _text_card(measure: str, opened: from_checkpoint.OpenedModel, config: Config
             data=data,
             checkpoint=str(opened.path),
             step=opened.step,
+            truth=open_truth(config),
             progress=progress.update,
         )
 

@@ -174,6 +174,7 @@ def _named(contenders: Sequence[_Contender]) -> list[_Contender]:
 def _score(contender: _Contender, path: Path) -> PerplexityCard:
     from hornbook.evaluation.noised_scorer import check_measure
     from hornbook.evaluation.perplexity import evaluate_perplexity
+    from hornbook.evaluation.streams import open_truth
     from hornbook.tracking.progress import Progress
 
     config = contender.config
@@ -190,6 +191,7 @@ def _score(contender: _Contender, path: Path) -> PerplexityCard:
             checkpoint=str(opened.path),
             step=opened.step,
             units=contender.units,
+            truth=open_truth(config),
             progress=progress.update,
         )
     keep(opened, card, config, table=False)

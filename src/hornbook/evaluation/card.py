@@ -99,6 +99,8 @@ class EvaluationCard(Card):
     """Of nats per token, windows (of a perplexity blocks) being the independent units; None for a single one."""
     precision: str = "float32"
     """Of the weights."""
+    least_nats_per_token: float | None = None
+    """Of these tokens after what was read before each: no model can have less. None where that is not known."""
 
     @property
     def identity(self) -> str:
@@ -119,6 +121,12 @@ class EvaluationCard(Card):
     def perplexity(self) -> float:
         """exp(nats per token); infinite where that overflows."""
         return exp(self.nats_per_token)
+
+    def values(self) -> dict[str, CardValue]:
+        """As of every card, and the excess over the least that is possible, where that is known."""
+        least = self.least_nats_per_token
+        excess = {} if least is None else {f"excess_nats_per_token{self.suffix}": self.nats_per_token - least}
+        return {**super().values(), **excess}
 
     @property
     def bits_per_byte(self) -> float | None:

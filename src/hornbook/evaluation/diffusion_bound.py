@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int64
 from hornbook.config.bound import DEFAULT_DRAWS, BoundConfig
 from hornbook.config.generate import EvalConfig
 from hornbook.config.objective import likelihood_kind
+from hornbook.data.known_truth import KnownTruth
 from hornbook.errors import ConfigError, DataError
 from hornbook.evaluation.bound_card import BoundCard
 from hornbook.evaluation.intervals import ratio
@@ -182,12 +183,14 @@ def evaluate_bound(
     data: str,
     checkpoint: str = "",
     step: int | None = None,
+    truth: KnownTruth | None = None,
     progress: ScoreProgress | None = None,
 ) -> BoundCard:
     """The card of a diffusion model on a stream: "at most" so many nats, and how they were computed.
 
     `objective` is the one that the model was trained with, as its checkpoint holds it; `data` says in words what was
-    measured. config.window defaults to the model's context_length, config.stride to the window.
+    measured, and `truth` what its tokens cost at least, if that is known. config.window defaults to the model's
+    context_length, config.stride to the window.
 
     Raises:
         ConfigError: for a model that is no diffusion model, a tokenizer without a mask token, impossible windows.
@@ -217,6 +220,7 @@ def evaluate_bound(
         bytes_scored=found.bytes,
         nats=found.nats,
         standard_error=found.standard_error,
+        least_nats_per_token=None if truth is None else _least(truth, found.tokens, window, stride),
         tokenizer_fingerprint=tokenizer.fingerprint,
         checkpoint=checkpoint,
         step=step,
@@ -228,3 +232,10 @@ def evaluate_bound(
         draws=None if exact else config.bound.draws or DEFAULT_DRAWS,
         seed=None if exact else config.bound.seed or 0,
     )
+
+
+def _least(truth: KnownTruth, n_tokens: int, window: int, stride: int) -> float:
+    """Nats a token, by the chain rule over each window: every token is measured once, in order."""
+    windows = list(plan_windows(n_tokens + 1, window=window, stride=stride))
+    firsts = np.repeat([at.start for at in windows], [at.scored for at in windows])
+    return truth.nats(np.arange(n_tokens), firsts) / n_tokens

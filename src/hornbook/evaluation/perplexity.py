@@ -6,7 +6,7 @@ hornbook.evaluation.windows lays the windows, this reads them: sums of nats are 
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from hornbook.config.generate import EvalConfig
+from hornbook.data.known_truth import KnownTruth
 from hornbook.errors import ConfigError, DataError, GenerationError
 from hornbook.evaluation.perplexity_card import PerplexityCard, ScoredText, card_of
 from hornbook.evaluation.text_units import TextUnits, text_units
@@ -164,15 +165,16 @@ def evaluate_perplexity(
     checkpoint: str = "",
     step: int | None = None,
     units: TextUnits | None = None,
+    truth: KnownTruth | None = None,
     progress: ScoreProgress | None = None,
 ) -> PerplexityCard:
     """The honest card of a model on a stream: perplexity, bits per byte, how they were computed and how sure they are.
 
     The weights are those that decoding in config.precision has; sums of nats are float64 in any case.
 
-    `data` says in words what was scored; `units` are the text's, if they are known already. Without a tokenizer there
-    is nothing by byte or word. config.window defaults to the model's context_length; config.split and config.text are
-    not read.
+    `data` says in words what was scored; `units` are the text's, if they are known already, and `truth` what its tokens
+    cost at least, if that is known at all. Without a tokenizer there is nothing by byte or word. config.window defaults
+    to the model's context_length; config.split and config.text are not read.
 
     Raises:
         ConfigError: if the window exceeds the model's context_length, or the stride the window.
@@ -200,7 +202,7 @@ def evaluate_perplexity(
         )
     finally:
         model.train(was_training)
-    return card_of(
+    card = card_of(
         ScoredText(nats=found.nats, places=found.places, n_tokens=n_tokens, units=units),
         plan,
         config,
@@ -210,3 +212,7 @@ def evaluate_perplexity(
         data=data,
         seconds=time.perf_counter() - started,
     )
+    if truth is None:
+        return card
+    firsts = np.repeat([at.start for at in windows], [at.scored for at in windows])
+    return replace(card, least_nats_per_token=truth.nats(found.places, firsts) / len(firsts))

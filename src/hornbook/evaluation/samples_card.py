@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hornbook.data.shards import TokenStream
-from hornbook.evaluation.card import Card, CardValue, exp
+from hornbook.evaluation.card import LN_2, Card, CardValue, exp
 from hornbook.evaluation.copied import COPIED_LENGTH, Copied, copied
 from hornbook.evaluation.judge import Judgement
 from hornbook.evaluation.samples import LOOP_ROUNDS, SampleStatistics, Tokens, sample_statistics
@@ -14,8 +14,6 @@ from hornbook.evaluation.text_statistics import TextStatistics, text_statistics
 from hornbook.generation.comparison import REPEATED
 from hornbook.generation.text import Generation
 from hornbook.tokenizer.tokenizer import Tokenizer
-
-LN_2 = 0.6931471805599453
 
 
 @dataclass(frozen=True, kw_only=True)

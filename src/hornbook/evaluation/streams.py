@@ -5,6 +5,7 @@ import numpy as np
 from hornbook.config.data import DataConfig, TextSource
 from hornbook.config.run import Config
 from hornbook.data.dataset import Dataset
+from hornbook.data.known_truth import KnownTruth, known_truth
 from hornbook.data.sources import SourceReport, open_source
 from hornbook.errors import DataError
 from hornbook.evaluation.token_reader import InMemory, TokenReader
@@ -29,6 +30,11 @@ def open_stream(config: Config, tokenizer: Tokenizer | None) -> tuple[TokenReade
         dataset.check_tokenizer(tokenizer)
     stream = dataset.split(config.eval.split)
     return stream, f"{config.data.path} [{config.eval.split}], {stream.n_documents} documents"
+
+
+def open_truth(config: Config) -> KnownTruth | None:
+    """What each token of the stream of `open_stream` costs at least, where that is known."""
+    return None if config.eval.text else known_truth(open_dataset(config), config.eval.split)
 
 
 def open_dataset(config: Config) -> Dataset:
