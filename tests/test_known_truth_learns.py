@@ -73,8 +73,8 @@ console = "none"
 def test_a_chain_of_order_two_over_64_symbols_is_learnt_to_within_0_02_nats(tmp_path, monkeypatch, capsys):
     """6.4 million symbols: 4,096 contexts, each seen 1,600 times on average, of which some four symbols come often.
 
-    Counting alone would leave about contexts * symbols in use / (2 * symbols read) = 0.002 nats; the validation text, some
-    130,000 symbols, is by chance 0.004 nats harder or easier than it should be (one standard deviation).
+    Counting alone would leave about contexts * symbols in use / (2 * symbols read) = 0.002 nats; the validation text,
+    some 130,000 symbols, is by chance 0.004 nats harder or easier than it should be (one standard deviation).
     """
     monkeypatch.chdir(tmp_path)
     Path("chain.toml").write_text(TOML)

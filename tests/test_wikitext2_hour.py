@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hornbook.config.load import load_config
+from hornbook.storage.run_dir import RunDir
 from hornbook.tokenizer.byte_pair import BytePairScheme
 from hornbook.tokenizer.tokenizer import Tokenizer
 from recipe_files import CONFIGS
@@ -65,3 +66,34 @@ def test_the_published_points_stand_in_bits_per_byte(tmp_path, monkeypatch):
     rows = [line for line in SCRIPT["published"](Path("absent")) if line.startswith("| 5,000 ")]
     # 7 bytes are 7 tokens, and end of text is the eighth
     assert rows == [f"| 5,000 | 12,800,000 | 134.39 | {8 * math.log2(134.39) / 7:.3f} |"]
+
+
+def test_the_page_has_both_cards_and_both_curves(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("measured").mkdir()
+    card = {"protocol": "strided: ...", "nats_per_token": 4.0, "perplexity": 54.6, "bits_per_byte": 1.25}
+    card |= {"perplexity_low": 53.0, "perplexity_high": 56.0, "word_perplexity": 99.0, "tokens_scored": 960}
+    compared = {"difference": -0.125, "difference_low": -0.2, "difference_high": -0.1}
+    for name, content in {"compared": [card, {**card, "perplexity": 40.0}, compared]}.items():
+        Path("measured", f"{name}.json").write_text(json.dumps(content))
+    runs = {}
+    for recipe in SCRIPT["RECIPES"]:
+        runs[recipe.name] = run = RunDir.create(Path("runs"), recipe.name)
+        (run.checkpoints / "step-00000020").mkdir()
+        Path("measured", f"{recipe.name}-20.json").write_text(json.dumps([card]))
+        events = [
+            {"event": "start", "step": 0, "n_parameters": 42_000_000},
+            {"event": "train", "step": 20, "train/tokens": 51_200, "train/tokens_per_second": 1024.0},
+            {"event": "val", "step": 20, "val/loss": 4.5},
+            {"event": "checkpoint", "step": 10},  # not kept
+            {"event": "checkpoint", "step": 20},
+        ]
+        run.metrics_file.write_text("".join(json.dumps({"time": 0.0, **event}) + "\n" for event in events))
+    said = "\n".join(SCRIPT["cards"](runs))
+    assert (
+        "| wikitext2-vaswani-hour | 42,000,000 | 20 | 51,200 | 50 | 1,024 | 4.0000 | 54.60 (53 to 56) | 99.0 |" in said
+    )
+    assert "| wikitext2-hour | 42,000,000 | 20 | 51,200 | 50 | 1,024 | 4.0000 | 40.00" in said
+    assert "wikitext2-hour less wikitext2-vaswani-hour: -0.1250 bits/byte (-0.2 to -0.1)" in said
+    rows = [line for line in SCRIPT["curve"]("wikitext2-hour", runs["wikitext2-hour"]) if line.startswith("| 20 ")]
+    assert rows == ["| 20 | 102,400 | 4.5000 | 54.60 (53 to 56) | 4.000 | 1.250 | 960 |"]
