@@ -29,10 +29,14 @@ def test_a_number_stands_with_its_interval_its_text_and_its_protocol(tmp_path):
     assert heads == ["eval perplexity", "step 10", "step 20"]
     assert lines == [
         ["perplexity", "8 (7.5 to 8.5)", "4 (3.5 to 4.5)"],
-        ["data", "data/x [valid]", "data/x [valid]"],
-        ["protocol", "stride 8", "stride 8"],
     ]
+    assert '<p class="facts">Data: data/x [valid]. Protocol: stride 8.</p>' in text, "once, where they are equal"
     assert '<th scope="row">tokens_scored</th><td>1000</td>' in text, "the whole card"
+
+
+def test_what_differs_stands_in_the_table(tmp_path):
+    text = "".join(evaluations(record_of(tmp_path, [card(10, 8.0), card(10, 8.0, protocol="exact")])))
+    assert ["protocol", "stride 8", "exact"] in cells(text)
 
 
 def test_each_measure_has_a_table_and_the_newest_stand_beside_one_another(tmp_path):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 
 from hornbook.reporting.figure import figure
 from hornbook.reporting.plot import WIDE, Figure, Line
@@ -29,7 +30,8 @@ class Evaluation:
     def numbers(self) -> list[str]:
         """Names of the numbers with an interval; of a card without any, of all that are no whole numbers."""
         with_ends = [name for name in self.values if f"{name}_low" in self.values]
-        return with_ends or [name for name, value in self.values.items() if isinstance(value, float)]
+        floats = [name for name, value in self.values.items() if isinstance(value, float) and name != "seconds"]
+        return with_ends or floats
 
     def said(self, name: str) -> str:
         """A number with its interval."""
@@ -112,8 +114,11 @@ def _table(found: Sequence[Evaluation]) -> str:
     heads = [f"eval {shown[0].measure}", *(f"step {each.step:,}" for each in shown)]
     names = dict.fromkeys(name for each in shown for name in each.numbers)
     lines = [[name.replace("_", " "), *(each.said(name) for each in shown)] for name in names]
-    lines += [[name, *(str(each.values.get(name, "")) for each in shown)] for name in _FACTS]
-    return rows(heads, [line for line in lines if any(line[1:])])
+    facts = {name: [str(each.values.get(name, "")) for each in shown] for name in _FACTS}
+    lines += [[name, *told] for name, told in facts.items() if len(set(told)) > 1]
+    same = [f"{name.capitalize()}: {told[0]}." for name, told in facts.items() if len(set(told)) == 1 and told[0]]
+    below = f'<p class="facts">{escape(" ".join(same))}</p>\n' if same else ""
+    return rows(heads, [line for line in lines if any(line[1:])]) + below
 
 
 def _files(record: RunRecord) -> Iterator[Evaluation]:

@@ -11,7 +11,7 @@ from hornbook.reporting.scale import short
 
 LEVELS = 12
 MOST_COLUMNS = 72
-_LABELS, _ROW, _TOP, _BOTTOM = 170, 15, 6, 34
+_LABELS, _ROW, _TOP, _BOTTOM = 186, 15, 6, 34
 
 
 @dataclass(frozen=True, kw_only=True)
