@@ -150,7 +150,9 @@ def photograph(camera: Photographer, work: Path) -> None:
     page = camera.open(work / "runs/reader/report.html", height=900)
     page.locator("#losses svg >> visible=true").hover()
     camera.take(page, "run")
-    page = camera.open(work / "runs/reader/report.html", dark=True, height=900)
+    page = camera.open(work / "runs/reader/report.html", dark=True, height=560)
+    for step in (200, 100):
+        page.get_by_text(f"step {step}", exact=True).first.click()
     scroll(page, "Samples")
     camera.take(page, "samples-dark")
     page = camera.open(work / "runs/reader/report.html", height=820)
@@ -165,8 +167,6 @@ def photograph(camera: Photographer, work: Path) -> None:
     page = camera.open(work / "runs/rates/report.html", height=860)
     scroll(page, "The sweep")
     camera.take(page, "sweep")
-    page = camera.open(work / "runs/reader/report.html", width=390, height=760)
-    camera.take(page, "phone")
 
 
 def main() -> None:

@@ -70,6 +70,7 @@ def save_figure(drawn: Figure, axis: str, paths: Sequence[Path]) -> None:
         axes.axvline(mark.step, color="#c4291c" if mark.kind == "skipped" else "gray", linestyle=":", linewidth=0.8)
     if drawn.log and all(value > 0 for line in lines for value in line.curve.values if math.isfinite(value)):
         axes.set_yscale("log")
+    _write_ticks(axes)
     axes.set(xlabel=AXES[axis], ylabel=f"{drawn.title} ({drawn.unit})" if drawn.unit else drawn.title)
     axes.grid(alpha=0.3, linewidth=0.5)
     if len(lines) > 1:
@@ -86,6 +87,18 @@ def _canvas(size: tuple[float, float]) -> tuple[Any, "Axes"]:
     with mpl.rc_context(_SETTINGS):
         canvas = Canvas(figsize=size, layout="constrained")
         return canvas, canvas.add_subplot()
+
+
+def _write_ticks(axes: "Axes") -> None:
+    """Numbers as on the page."""
+    from matplotlib.ticker import LogFormatter
+
+    axes.xaxis.set_major_formatter(lambda x, _: short(x))
+    if axes.get_yscale() == "log":
+        axes.yaxis.set_major_formatter(LogFormatter())
+        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.4)))
+    else:
+        axes.yaxis.set_major_formatter(lambda y, _: short(round(y, 12)))
 
 
 def _draw(axes: "Axes", line: Line, axis: str) -> None:
