@@ -19,7 +19,7 @@ SECTIONS = dict(re.findall(r"^## ([^\n]*)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
 LOGGED = {
     "Training": ["train"],
     "Validation": ["val"],
-    "Inside the model and the data": ["norms", "histograms", "mixture", "skipped"],
+    "Inside the model, its texts and the data": ["samples", "norms", "histograms", "mixture", "skipped"],
     "Generation": ["generate_compare", "compare_cache"],
     "Several processes": ["verify_parallel", "scaling_measured", "scaling_simulated"],
     "Sweeps, benchmarks, exchange": ["sweep_result"],

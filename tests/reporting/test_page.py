@@ -75,6 +75,17 @@ def test_the_axes_of_all_curves_are_chosen_once(tmp_path):
     assert "&quot;flops&quot;: [6400.0, 19200.0]" in text, "operations of the first step and of all three"
 
 
+def test_numbers_about_samples_stand_beside_them_and_are_drawn(tmp_path):
+    events = [start()]
+    for step in (1, 2):
+        events.append({"event": "sample", "step": step, "time": step, "name": "sample/0", "text": f"text {step}"})
+        shares = {"samples/distinct_2": step / 4, "samples/loops": 0.0, "samples/length": 12.5}
+        events.append({"event": "samples", "step": step, "time": step, **shares})
+    text = checked(one(tmp_path, events))
+    assert "<h3>Generated texts</h3>" in text
+    assert re.search(r"step 2</summary>\n<p[^>]*>distinct-2 0.5, loops 0, length 12.5</p>\n<pre>text 2", text)
+
+
 def test_what_the_run_kept_of_its_data_settings_and_machine_is_told(tmp_path):
     run = write_run(tmp_path, "one", [start()])
     splits = {"train": {"tokens": 1000, "documents": 3, "text_bytes": 4000}, "valid": {"tokens": 10, "documents": 1}}

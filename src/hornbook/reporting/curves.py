@@ -18,6 +18,7 @@ SMALL = (
     ("train/mfu", "MFU", "share of the peak of dense products", False),
     ("train/data_wait", "Waiting for data", "share of the time", False),
     ("val/bits_per_byte", "Bits per byte", "on the validation set", False),
+    ("val/excess", "Excess", "nats a token above the least possible", False),
     ("val/rewards/accuracy", "Preferences kept", "share of the validation pairs", False),
     ("val/rewards/margin", "Margin of rewards", "mean over the validation pairs", False),
     ("val/logps/chosen", "Chosen answers", "log-probability on the validation set", False),
@@ -30,6 +31,13 @@ BY_MASKING = (
     ("nll_p75_100", "75 to 100 %"),
 )
 """Metric of diffusion, and the mask probabilities that it is of."""
+OF_SAMPLES = (
+    ("samples/distinct_2", "different pairs of tokens"),
+    ("samples/repetition", "repeated in the text"),
+    ("samples/loops", "texts that end in a loop"),
+    ("samples/copied", "copied from the training text"),
+)
+"""Shares of generated texts."""
 NORMS = (
     ("grad", "Gradient norms", "2-norm before clipping"),
     ("weight", "Weight norms", "2-norm"),
@@ -58,7 +66,8 @@ def curves(records: Sequence[RunRecord]) -> Iterator[str]:
 def figures(records: Sequence[RunRecord]) -> list[Figure]:
     """What there is to draw of the runs, all by the same horizontal axes; without those that would be empty."""
     works = [work_of(record) for record in records]
-    drawn = [_losses(records, works), *_small(records, works), _by_masking(records, works), _by_data(records, works)]
+    drawn = [_losses(records, works), *_small(records, works)]
+    drawn += [_by_masking(records, works), _by_data(records, works), _of_samples(records, works)]
     return [each for each in drawn if each.visible]
 
 
@@ -151,6 +160,16 @@ def _by_data(records: Sequence[RunRecord], works: Sequence[Work]) -> Figure:
             lines.append(Line(label=label, curve=record.curve(name), colour=colour, work=work))
     title, unit = "Validation by data set", "nats a token"
     return Figure(key="by-data", title=title, unit=unit, lines=lines, axes=tuple(AXES))
+
+
+def _of_samples(records: Sequence[RunRecord], works: Sequence[Work]) -> Figure:
+    """What the texts that a run wrote are made of."""
+    lines: list[Line] = []
+    for record, work in zip(records, works, strict=True):
+        for metric, share in OF_SAMPLES:
+            label, colour = f"{_prefix(record, records)}{share}", len(lines) % (_SHADES + 1)
+            lines.append(Line(label=label, curve=record.curve(metric), colour=colour, work=work))
+    return Figure(key="of-samples", title="Generated texts", unit="shares of 1", lines=lines, axes=tuple(AXES))
 
 
 def _heat(record: RunRecord, kind: str, title: str, unit: str) -> HeatMap:

@@ -1,6 +1,6 @@
 """What a run left besides its numbers: samples and checkpoints."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 
@@ -24,6 +24,7 @@ def samples(record: RunRecord) -> Iterator[str]:
     shown = sorted({steps[i * (len(steps) - 1) // max(1, MOST_SAMPLES - 1)] for i in range(MOST_SAMPLES)})
     if len(steps) <= MOST_SAMPLES:
         shown = steps
+    measured = {step: _measured(event) for step, _, event in record.of("samples")}
     yield "<section><h2>Samples</h2>\n"
     if len(shown) < len(steps):
         where = escape(str(record.run.samples))
@@ -31,8 +32,16 @@ def samples(record: RunRecord) -> Iterator[str]:
     for step in reversed(shown):
         is_last = " open" if step == shown[-1] else ""
         texts = "".join(f"<pre>{escape(_cut(text))}</pre>\n" for text in by_step[step])
-        yield f'<details class="sample"{is_last}><summary>step {step:,}</summary>\n{texts}</details>\n'
+        told = f'<p class="facts">{escape(measured[step])}</p>\n' if step in measured else ""
+        yield f'<details class="sample"{is_last}><summary>step {step:,}</summary>\n{told}{texts}</details>\n'
     yield "</section>\n"
+
+
+def _measured(event: Mapping[str, object]) -> str:
+    """The numbers about the texts of a step."""
+    values = {name.removeprefix("samples/").replace("_", "-"): value for name, value in event.items()}
+    numbers = {name: value for name, value in values.items() if f"samples/{name.replace('-', '_')}" in event}
+    return ", ".join(f"{name} {short(value)}" for name, value in numbers.items() if isinstance(value, int | float))
 
 
 def _cut(text: str) -> str:
