@@ -92,5 +92,5 @@ def test_what_is_explained_of_evaluations_is_written_by_them():
     """Names are made of parts there (f"{name}_low"), so each part of a name must stand in the code."""
     code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "src/hornbook/evaluation").rglob("*.py"))
     for name in names("Evaluations"):
-        stem = re.sub(r"_(TASK|chosen|rejected|per_token)$", "", name)
+        stem = re.sub(r"^TASK_|_(TASK|chosen|rejected|per_token)$", "", name)
         assert re.search(rf"\b{stem}(_|\b)", code), name
