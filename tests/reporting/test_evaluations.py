@@ -11,7 +11,13 @@ from reporting.run_text import start, write_run
 def card(step, perplexity, **more):
     """An event of an evaluation as `hornbook eval` tells it."""
     numbers = {"perplexity": perplexity, "perplexity_low": perplexity - 0.5, "perplexity_high": perplexity + 0.5}
-    facts = {"bits_per_byte": perplexity / 8, "tokens_scored": 1000, "data": "data/x [valid]", "protocol": "stride 8"}
+    facts = {
+        "bits_per_byte": perplexity / 8,
+        "tokens_scored": 1000,
+        "seconds": 0.5,
+        "data": "data/x [valid]",
+        "protocol": "stride 8",
+    }
     return {"event": "eval", "step": step, "time": 9.0, "measure": "perplexity", **numbers, **facts, **more}
 
 
@@ -29,6 +35,7 @@ def test_a_number_stands_with_its_interval_its_text_and_its_protocol(tmp_path):
     assert heads == ["eval perplexity", "step 10", "step 20"]
     assert lines == [
         ["perplexity", "8 (7.5 to 8.5)", "4 (3.5 to 4.5)"],
+        ["bits per byte", "1", "0.5"],
     ]
     assert '<p class="facts">Data: data/x [valid]. Protocol: stride 8.</p>' in text, "once, where they are equal"
     assert '<th scope="row">tokens_scored</th><td>1000</td>' in text, "the whole card"

@@ -113,7 +113,10 @@ def test_what_the_run_kept_of_its_data_settings_and_machine_is_told(tmp_path):
         assert row in text, row
 
 
-@pytest.mark.parametrize("odd", [{"data": 3, "origins": [], "hardware": "x"}, {"data": [4, {"splits": 1}]}])
+@pytest.mark.parametrize(
+    "odd",
+    [{"data": 3, "origins": [], "hardware": "x"}, {"data": [4, {"splits": 1}, {"splits": {"train": 3}, "share": "x"}]}],
+)
 def test_a_provenance_of_another_form_does_no_harm(tmp_path, odd):
     run = write_run(tmp_path, "one", [start()])
     run.write_provenance(odd)

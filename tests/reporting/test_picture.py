@@ -1,11 +1,14 @@
 """Figures as files: what is drawn, by which axis, in which formats."""
 
+import argparse
 import json
 
 import pytest
 
 from hornbook.cli.main import main
+from hornbook.cli.report import add_arguments
 from hornbook.reporting.picture import save_main_figure, save_pictures
+from hornbook.reporting.plot import AXES
 from hornbook.reporting.record import read_run
 from reporting.run_text import start, train, val, write_run
 
@@ -30,6 +33,12 @@ def test_every_figure_is_written_in_every_format(run, tmp_path, capsys):
     assert ">training</text>" in losses, "text stays text"
     assert (plots / "losses.pdf").read_bytes().startswith(b"%PDF")
     assert (plots / "losses.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_command_knows_every_axis():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert [action.choices for action in parser._actions if action.dest == "by"] == [tuple(AXES)]
 
 
 def test_equal_numbers_give_equal_files_and_an_unknown_axis_is_steps(run, tmp_path):

@@ -45,6 +45,8 @@ def _splits(card: Mapping[str, Any]) -> str:
     lines = []
     splits = card.get("splits")
     for name, split in (splits if isinstance(splits, dict) else {}).items():
+        if not isinstance(split, dict):
+            continue
         tokens, text_bytes, trained = (split.get(each) for each in ("tokens", "text_bytes", "trained_tokens"))
         lines.append(
             [
@@ -67,7 +69,7 @@ def _facts(card: Mapping[str, Any]) -> dict[str, object]:
     made = card.get("made_from")
     share = card.get("share")
     return {
-        "share of the windows": None if share in (None, 1.0) else f"{share:.3g}",
+        "share of the windows": f"{share:.3g}" if isinstance(share, float) and share < 1 else None,
         "stage": card.get("stage"),
         "vocabulary": card.get("vocab_size"),
         **(made if isinstance(made, dict) else {}),

@@ -14,6 +14,8 @@ from hornbook.reporting.tables import known, pairs, rows
 MOST_COLUMNS = 6
 """Evaluations of one measure beside one another: the newest; the others have their cards below."""
 _FACTS = ("data", "protocol")
+_ASIDE = ("nats", "standard_error", "level", "seconds")
+"""Fractions that say how other numbers came about."""
 _CURVES = ("bits_per_byte", "bits_per_byte_at_most", "nats_per_token", "nats_per_token_at_most")
 """Numbers that are drawn over steps, the first that an evaluation has."""
 
@@ -28,10 +30,13 @@ class Evaluation:
 
     @property
     def numbers(self) -> list[str]:
-        """Names of the numbers with an interval; of a card without any, of all that are no whole numbers."""
-        with_ends = [name for name in self.values if f"{name}_low" in self.values]
-        floats = [name for name, value in self.values.items() if isinstance(value, float) and name != "seconds"]
-        return with_ends or floats
+        """Names of the numbers with an interval and of other fractions: what is whole is a count or a setting."""
+        ends = {f"{name}{end}" for name in self.values for end in ("_low", "_high")}
+        return [
+            name
+            for name, value in self.values.items()
+            if f"{name}_low" in self.values or (isinstance(value, float) and name not in ends and name not in _ASIDE)
+        ]
 
     def said(self, name: str) -> str:
         """A number with its interval."""
@@ -41,6 +46,13 @@ class Evaluation:
         if not isinstance(low, int | float) or not isinstance(high, int | float):
             return short(value)
         return f"{short(value)} ({short(low)} to {short(high)})"
+
+    @property
+    def label(self) -> str:
+        """The text and the protocol, in a few words."""
+        sizes = [f"{name} {self.values[name]}" for name in ("window", "stride") if name in self.values]
+        named = [str(self.values[name]) for name in ("data", "protocol_name") if name in self.values]
+        return ", ".join([*named, *sizes])
 
     @property
     def subject(self) -> tuple[str, str]:
@@ -86,13 +98,13 @@ def evaluation_figures(records: Sequence[RunRecord]) -> list[Figure]:
         groups: dict[tuple[str, str, str], list[Evaluation]] = {}
         for each in evaluations_of(record):
             groups.setdefault((each.measure, *each.subject), []).append(each)
-        for (measure, data, _), group in groups.items():
+        for (measure, *_), group in groups.items():
             name = next((name for name in _CURVES if isinstance(group[0].values.get(name), int | float)), None)
             curve = _curve(group, name) if name else Curve()
             if name is None or len(set(curve.steps)) < 2:
                 continue
             of_measure = lines.setdefault(measure, [])
-            label = f"{record.name}: {data}" if len(records) > 1 else data
+            label = f"{record.name}: {group[0].label}" if len(records) > 1 else group[0].label
             of_measure.append(Line(label=label, curve=curve, colour=len(of_measure) % 8, weight="ended"))
             units[measure] = name.replace("_", " ")
     return [
