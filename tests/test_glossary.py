@@ -39,6 +39,7 @@ NOT_LOGGED = {
 SETTINGS = {
     *("step", "window", "stride", "estimator", "seed", "block_length", "prompt_tokens", "trained_by_token"),
     *("block_tokens", "blocks", "resamples", "level", "reset_documents"),
+    *("requests", "remembered", "contexts_cut"),
 }
 """Fields of cards that say how something was measured, not what came of it."""
 
