@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from documented_events import documented
 from hornbook import assemble
 from hornbook.benchmarks.comparison import Row
 from hornbook.storage.run_dir import RunDir
@@ -15,7 +16,6 @@ from tracking.wandb_file import records, rows
 
 pytestmark = pytest.mark.medium
 
-DOCUMENT = Path(__file__).parents[2] / "docs/formats.md"
 STEPS, EVERY = 16, {"train": 7, "val": 5, "norms": 4, "histograms": 8, "sample": 6, "samples": 6}
 ELSEWHERE = {
     *("choices", "warning", "train/loss_scale", "train/overflows", "train/skipped", "train/skipped_gradient"),
@@ -60,18 +60,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
             **every,
         )
         return assemble.train(config).run_dir
-
-
-def documented() -> dict[str, set[str]]:
-    """Event -> names of its values, out of the table."""
-    found: dict[str, set[str]] = {}
-    event = ""
-    for line in DOCUMENT.read_text(encoding="utf-8").split("### Events and their values")[1].splitlines():
-        cells = [cell.strip() for cell in line.split("|")]
-        if len(cells) == 5 and "`" in cells[2]:
-            event = cells[1].strip("`") or event
-            found.setdefault(event, set()).update(re.findall(r"`([^`]+)`", cells[2]))
-    return found
 
 
 def general(name: str) -> str:
