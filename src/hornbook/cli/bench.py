@@ -231,6 +231,7 @@ def _measure(args: argparse.Namespace, cases: Iterable[Case]) -> int:
 
     about, rows, wrong = machine(), [], False
     start = time.monotonic()
+    summary = {"perplexity": _perplexities(args)} if getattr(args, "perplexity", None) else {}
     for case in cases:
         _say(f"{case.name}: {', '.join(side.name for side in case.sides)}")
         of_case: list[Row] = rows_of(case, run_case(case, blocks=args.blocks, say=lambda text: _say(f"  {text}")))
@@ -241,7 +242,6 @@ def _measure(args: argparse.Namespace, cases: Iterable[Case]) -> int:
         for row in of_case:
             emit("bench", **row.as_json())
     _say(f"{time.monotonic() - start:.0f} s in all; ratios are medians of paired blocks, 95 % by order statistics")
-    summary = {"perplexity": _perplexities(args)} if getattr(args, "perplexity", None) else {}
     if args.json:
         write_results(args.json, args.action, about, [row.as_json() for row in rows], summary)
     return EXIT_WRONG if wrong else 0
