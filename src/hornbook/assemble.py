@@ -38,6 +38,7 @@ from hornbook.profiling.probe import peak_flops
 from hornbook.storage.run_dir import RunDir
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tracking.tracker import Scalar, Tracker
+from hornbook.training.annotated import annotated_for_nvtx, nvtx_remark
 from hornbook.training.branches import find_branch_point, trunk_choices
 from hornbook.training.choices import Choices
 from hornbook.training.choosing import choose, flops_per_token
@@ -177,7 +178,7 @@ class Job:
         self.reading = reading = read(config, data, choices, processes, lookahead=self.learner.objective.lookahead)
         self.order, self.batches, self.held_out = reading.order, reading.batches, reading.held_out
         held_out = None if self.held_out is None else self.held_out.remark
-        self.remarks = [*remarks, *filter(None, (Mixture.remark(config.data), held_out))]
+        self.remarks = [*remarks, *filter(None, (Mixture.remark(config.data), held_out, nvtx_remark()))]
         self.sampler: Sampler | None = None
         if config.train.sample_every:
             prompts, objective = config.train.sample_prompts, as_read(config.objective)
@@ -212,8 +213,9 @@ class Job:
             given = (self.config, self.learner, self.reading, self.data.digest)
             settle_reference(*given, run_dir, processes, record.tracker, tokens=self.tokenizer.vocab_size)
             retreat = functools.partial(self._retreat, run_dir, record.tracker)
-            with explained_nondeterminism():
-                result = self.trainer(state, self._hooks(run_dir, record.tracker), retreat).run()
+            trainer = self.trainer(state, self._hooks(run_dir, record.tracker), retreat)
+            with explained_nondeterminism(), annotated_for_nvtx(trainer):
+                result = trainer.run()
             if self.choices.compile:
                 rows, config = self.choices.micro_batch_size, self.config
                 remember(self.model.config, rows, config.train.precision, config.objective.kind, config.lora)

@@ -32,6 +32,7 @@ ON_STDOUT = (
     *("export", "import", "serve", "request", "bench", "bench_perplexity", "speedrun"),
     *("verify_parallel", "scaling_measured", "scaling_simulated"),
     *("eval_checkpoints", "eval_compare"),
+    "profile",
 )
 OTHER_EVENTS = ("skipped", "notice", "mixture", "eval", "generate", *ON_STDOUT)
 SCALARS = ("train", "val", "norms", "samples")

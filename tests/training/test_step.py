@@ -157,7 +157,8 @@ def test_a_step_without_any_target_is_an_update_by_zero_gradients() -> None:
 
 def test_dropout_is_a_function_of_seed_step_and_micro_batch() -> None:
     def noise(seed: int, step: int, micro_batch: int) -> torch.Tensor:
-        seed_dropout(StepContext(seed=seed, step=step, samples_per_step=1), micro_batch=micro_batch)
+        at = StepContext(seed=seed, step=step, samples_per_step=1)
+        seed_dropout(at, micro_batch=micro_batch, device=torch.device("cpu"))
         return torch.rand(8)
 
     assert torch.equal(noise(1, 2, 3), noise(1, 2, 3))

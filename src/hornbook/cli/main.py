@@ -37,6 +37,7 @@ VERBS = {
     "sweep": ("hornbook.cli.sweep", "many runs of one file, here or by SLURM and HTCondor; what came of them"),
     "report": ("hornbook.cli.report", "runs as one HTML page: curves, samples, configuration, branches"),
     "bench": ("hornbook.cli.bench", "ratios against ordinary libraries, side by side on this machine"),
+    "profile": ("hornbook.cli.profile", "where the time and memory of steps and texts go; a trace"),
     "config": ("hornbook.cli.config", "show, check and describe configurations"),
 }
 """Verb -> (module, one line of help)."""

@@ -8,13 +8,13 @@ Both are of the plain nll in nats; label smoothing and z-loss stay in the loss a
 """
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from hornbook.distributed.strategy import Strategy
+from hornbook.profiling.memory_use import host_peak_bytes
 
 Sums = dict[str, tuple[float, float]]
 """name -> (sum, weight)."""
@@ -60,12 +60,7 @@ def peak_memory_bytes(device: torch.device) -> int | None:
     """Most memory held so far: allocated on a CUDA device, else resident in this process. None where unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes everywhere but on macOS
+    return host_peak_bytes()
 
 
 class Averages:

@@ -191,7 +191,7 @@ def _accumulate(
     strategy, device = learner.strategy, learner.precision.device
     outputs: list[Mapping[str, tuple[Tensor, Tensor]]] = []
     for index, batch in enumerate(batches):
-        seed_dropout(at, micro_batch=index * strategy.world_size + strategy.rank)
+        seed_dropout(at, micro_batch=index * strategy.world_size + strategy.rank, device=device)
         with learner.precision.autocast():
             output = learner.objective(learner.model, batch.to(device))
         loss = share_of_loss(output.terms, weights)
@@ -213,10 +213,13 @@ def total_weights(weights: Sequence[Mapping[str, int]], strategy: Strategy, devi
     return {name: max(total, 1) for name, total in zip(names, totals, strict=True)}
 
 
-def seed_dropout(at: StepContext, *, micro_batch: int) -> None:
-    """Key torch's default generators by (seed, step, global micro-batch): a resumed run drops what it would have.
+def seed_dropout(at: StepContext, *, micro_batch: int, device: torch.device) -> None:
+    """Key the device's default generator by (seed, step, global micro-batch): a resumed run drops what it would have.
 
     Dropout is the one noise drawn inside the model, and the only one that depends on how a step is split.
     """
-    key = np.random.SeedSequence((at.seed, at.step, micro_batch, _DROPOUT)).generate_state(1, np.uint64)
-    torch.manual_seed(int(key[0]))
+    key = int(np.random.SeedSequence((at.seed, at.step, micro_batch, _DROPOUT)).generate_state(1, np.uint64)[0])
+    if device.type == "cpu":  # for CUDA, too, torch would note who asked: a millisecond a micro-batch without a GPU
+        torch.default_generator.manual_seed(key)
+    else:
+        torch.manual_seed(key)
