@@ -5,6 +5,7 @@ import json
 import time
 
 import pytest
+import torch
 
 from hornbook.benchmarks.step_profile import StepSettings, profile_steps
 from hornbook.cli.main import main
@@ -96,6 +97,7 @@ def test_texts_are_profiled_with_every_decoder(run, tmp_path_factory, capsys):
     [
         ([], "name a TOML file or a run"),
         (["CONFIG", "--prompt", "x"], "--prompt has no effect without --decode"),
+        (["CONFIG", "--set", "train.max_minutes=1e-9"], "training ended after 1 steps (max_minutes)"),
         (["CONFIG", "--steps", "100"], "makes 106 with its warm-up and trace"),
         (["--decode", "RUN", "--memory"], "leave them out with --decode"),
         (["--decode", "RUN", "--nproc", "2"], "leave them out with --decode"),
@@ -142,3 +144,19 @@ def test_processes_are_profiled_together(run, tmp_path, capfd):
         assert rank["parts"]["communication"] > 0.0
         assert {"communication/gradients", "communication/parameters"} <= set(rank["seconds"])
     assert (tmp_path / "train-trace-rank-1.json.gz").exists()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_device_the_clock_waits_and_memory_is_told(run, tmp_path, capsys):
+    command = ["profile", str(run), "--set", 'run.device="cuda"', "--steps", "3", "--memory", "--out", str(tmp_path)]
+    assert main(command) == 0
+    event = json.loads(capsys.readouterr().out)
+    told, page, _ = check_files(tmp_path, "train")
+    assert event["seconds"] == pytest.approx(sum(event["parts"].values()))
+    assert event["parts"]["other"] < 0.2 * event["seconds"]
+    assert event["peaks"]["allocated_peak_bytes"] > 0
+    assert max(each["device"] for each in told["operators"]) > 0.0
+    assert "device, ms" in page
+    assert (tmp_path / "train-memory.json").stat().st_size > 0
+    assert (tmp_path / "train-memory.html").stat().st_size > 0

@@ -12,7 +12,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from hornbook.data.mixture import Mixture
 from hornbook.distributed.device import ready_device
 from hornbook.distributed.environment import place_of
 from hornbook.distributed.process_group import Processes, joined
-from hornbook.errors import ConfigError
+from hornbook.errors import ConfigError, TrainingError
 from hornbook.profiling.memory_use import history_page, peaks, reset_peaks, start_history, stop_history, write_history
 from hornbook.profiling.probe import peak_flops
 from hornbook.profiling.profile import Profile
@@ -48,7 +48,7 @@ class StepSettings:
     """How many steps of each kind, and where files go."""
 
     out: Path
-    """A directory that exists."""
+    """A directory that exists; of several processes the first one's is meant."""
     steps: int = 10
     warm_up: int = 3
     traced: int = 3
@@ -73,6 +73,8 @@ def profile_steps(config: Config, settings: StepSettings) -> Profile | None:
     Raises:
         HornbookError: whatever keeps the run from starting.
     """
+    if config.sweep is not None:
+        raise ConfigError("[sweep] says that there are many runs, and one is profiled: leave the table out")
     needed = settings.warm_up + settings.steps + settings.traced
     if config.train.steps < needed:
         raise ConfigError(
@@ -82,6 +84,7 @@ def profile_steps(config: Config, settings: StepSettings) -> Profile | None:
     place = place_of(os.environ)
     device = ready_device(config.run, place)
     with joined(place, config.distributed, device) as processes, tempfile.TemporaryDirectory() as scratch:
+        settings = replace(settings, out=Path(processes.first(lambda: str(settings.out.absolute()))))
         job, state = build_job(config, Mixture.open(config.data), None, None, device=device, processes=processes)
         with job.computing():
             profile = _Profile(job, state, device, Path(scratch), settings)
@@ -148,9 +151,14 @@ class _Profile:
         hooks: list[Hook] = [Log(self.tracker, every=job.config.train.log_every, device=self.device), *more]
         if isinstance(job.learner.watch, NormWatch):
             hooks.append(Norms(job.learner.watch, self.tracker))
-        trainer: Any = job.trainer(self.state, [*hooks, _At(self.state.step + steps, lambda: "finished")])
+        last = self.state.step + steps
+        trainer: Any = job.trainer(self.state, [*hooks, _At(last, lambda: "finished")])
         with annotated_for_nvtx(trainer), annotated(trainer, ranges, level="fine" if finely else "coarse"):
-            trainer.run()
+            stop = trainer.run().stop_reason
+        if stop == "preempted":
+            raise KeyboardInterrupt
+        if self.state.step < last:
+            raise TrainingError(f"training ended after {self.state.step} steps ({stop}); the profile wants {last}")
 
     def _wait(self) -> None:
         torch.cuda.synchronize(self.device)
