@@ -84,7 +84,7 @@ def profile_steps(config: Config, settings: StepSettings) -> Profile | None:
     place = place_of(os.environ)
     device = ready_device(config.run, place)
     with joined(place, config.distributed, device) as processes, tempfile.TemporaryDirectory() as scratch:
-        settings = replace(settings, out=Path(processes.first(lambda: str(settings.out.absolute()))))
+        settings = replace(settings, out=Path(processes.first(lambda: str(settings.out))))
         job, state = build_job(config, Mixture.open(config.data), None, None, device=device, processes=processes)
         with job.computing():
             profile = _Profile(job, state, device, Path(scratch), settings)

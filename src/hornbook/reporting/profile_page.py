@@ -9,6 +9,7 @@ from hornbook.profiling.step_clock import OTHER, Breakdown
 
 WIDTH, BAR, LABEL = 1200, 44, 62
 OPERATORS = 40
+TITLES = {"train": "Profile of training", "decode": "Profile of decoding"}
 LEAST_NAMED = 0.06
 """Share of the bar from which on a part's name stands in it."""
 
@@ -20,7 +21,7 @@ def profile_page(profile: Profile) -> str:
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
-            f"<title>{escape(profile.kind)}: profile</title>\n<style>\n{style}</style>\n</head>\n<body>\n",
+            f"<title>{TITLES[profile.kind]}</title>\n<style>\n{style}</style>\n</head>\n<body>\n",
             *_header(profile),
             "<main>\n",
             *_breakdown(profile),
@@ -38,7 +39,7 @@ def _header(profile: Profile) -> Iterator[str]:
         **({} if profile.mfu is None else {"MFU": f"{profile.mfu:.1%}"}),
         **{memory_name(name): f"{size / 2**20:,.0f} MiB" for name, size in profile.peaks.items()},
     }
-    yield f"<header><h1>Profile of {escape(profile.kind)}</h1>\n"
+    yield f"<header><h1>{TITLES[profile.kind]}</h1>\n"
     said = "; ".join([profile.subject, *(f"{name}: {value}" for name, value in profile.facts.items())])
     yield f'<p class="facts">{escape(said)}</p>\n<dl class="cards">\n'
     yield from (f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>\n" for name, value in cards.items())
@@ -56,8 +57,8 @@ def _breakdown(profile: Profile) -> Iterator[str]:
         cells = "".join(f"<td>{1e3 * each:,.3f}</td>" for each in seconds)
         share = f"<td>{seconds[0] / first.step:.1%}</td>" if shares else ""
         sign = "" if name.startswith(" ") else f'<i class="c{_colour(profile, name)}"></i>'
-        title = f"&emsp;{escape(name.strip())}" if name.startswith(" ") else escape(name)
-        yield f'<tr><th scope="row">{sign}{title}</th>{cells}{share}</tr>\n'
+        looks = ' style="font-weight:400;padding-left:2rem"' if name.startswith(" ") else ""
+        yield f'<tr><th scope="row"{looks}>{sign}{escape(name.strip())}</th>{cells}{share}</tr>\n'
     yield "</tbody></table></div>\n"
     yield (
         f'<p class="facts">Means of {first.steps}, timed without the profiler; the fastest took '
