@@ -22,7 +22,7 @@ LOGGED = {
     "Inside the model, its texts and the data": ["samples", "norms", "histograms", "mixture", "skipped"],
     "Generation": ["generate_compare", "compare_cache"],
     "Several processes": ["verify_parallel", "scaling_measured", "scaling_simulated"],
-    "Sweeps, benchmarks, exchange": ["sweep_result"],
+    "Sweeps, benchmarks, exchange": ["sweep_result", "bench"],
 }
 """Section -> the events whose values it explains."""
 NO_NUMBERS = {
@@ -30,12 +30,11 @@ NO_NUMBERS = {
     *("way", "prompt", "output", "finish_reason", "checkpoint"),
     *("case", "dtype", "verdict", "shard_optimizer", "model", "network"),
     *("index", "id", "settings", "run", "state", "step", "metric"),
+    *("note", "pass_name", "side", "threads", "unit", "verdicts", "same", "differs", "checks", "failure"),
 }
 """Values that are logged and measure nothing."""
-NOT_LOGGED = {
-    *("largest_difference", "error", "throughput", "standard_deviation", "ratio", "memory", "idle"),
-}
-"""Numbers of files and tables that are no events' values."""
+NOT_LOGGED = {"largest_difference", "error"}
+"""Of `export`, whose row in the table is one for each form."""
 SETTINGS = {
     *("step", "window", "stride", "estimator", "seed", "block_length", "prompt_tokens", "trained_by_token"),
     *("block_tokens", "blocks", "resamples", "level", "reset_documents"),
