@@ -130,6 +130,8 @@ def test_table():
     assert "1,000" in shown
     assert "data/x [valid]" in shown
     assert "perplexity_low" not in shown
+    assert "reset_documents" in shown
+    assert " no " in shown
 
 
 def test_an_astronomical_loss_is_still_a_card():

@@ -146,6 +146,8 @@ def exp(nats: float) -> float:
 
 
 def _shown(value: str | int | float) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.5g}" if isinstance(value, float) else value
