@@ -33,6 +33,7 @@ ON_STDOUT = (
     *("verify_parallel", "scaling_measured", "scaling_simulated"),
     *("eval_checkpoints", "eval_compare"),
     "profile",
+    *("plan", "plan_optimum", "plan_shape", "plan_order"),
 )
 OTHER_EVENTS = ("skipped", "notice", "mixture", "eval", "generate", *ON_STDOUT)
 SCALARS = ("train", "val", "norms", "samples")

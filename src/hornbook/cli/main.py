@@ -25,6 +25,7 @@ VERBS = {
     "demo": ("hornbook.cli.demo", "the whole life of a small model, offline, in minutes"),
     "tokenizer": ("hornbook.cli.tokenizer", "train a tokenizer; encode, decode, inspect, compare, import and export"),
     "data": ("hornbook.cli.data", "turn documents into token shards; count, inspect and fetch them"),
+    "plan": ("hornbook.cli.plan", "parameters, operations, memory, time and cost of a configuration, before it is run"),
     "train": ("hornbook.cli.train", "train a model, or resume a run"),
     "verify-parallel": ("hornbook.cli.verify_parallel", "whether many processes train as one; how they scale"),
     "generate": ("hornbook.cli.generate", "continue prompts"),

@@ -13,20 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_DENSE_PEAKS: tuple[tuple[str, float, float], ...] = (
-    # name contains, bf16 FLOP/s, fp32 FLOP/s (TF32 off); NVIDIA data sheets, dense
-    ("H200", 989e12, 67e12),
-    ("H100 PCIe", 756e12, 51e12),
-    ("H100", 989e12, 67e12),
-    ("A100", 312e12, 19.5e12),
-    ("L40S", 362e12, 91.6e12),
-    ("L4", 121e12, 30.3e12),
-    ("A10", 125e12, 31.2e12),
-    ("RTX 4090", 165e12, 82.6e12),
-    ("RTX 3090", 71e12, 35.6e12),
-    ("T4", 65e12, 8.1e12),
-    ("V100", 125e12, 15.7e12),
-)
+from hornbook.profiling.accelerators import accelerator_of
+
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _SIZE = 512
 _SECONDS = 0.04
@@ -78,8 +66,8 @@ def probe_fast_products(device: torch.device) -> FastProducts | None:
 def peak_flops(device: torch.device, precision: str) -> float | None:
     """Dense peak in FLOP/s of `device` at `precision` (fp32, bf16 or fp16); None for an accelerator not listed."""
     if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        return next((fp32 if precision == "fp32" else half for part, half, fp32 in _DENSE_PEAKS if part in name), None)
+        listed = accelerator_of(torch.cuda.get_device_name(device))
+        return None if listed is None else listed.peak(precision)
     if device.type == "cpu":
         return _measured(_DTYPES[precision], torch.get_float32_matmul_precision())
     return None

@@ -1,0 +1,136 @@
+"""Memory by strategy, the dry run, step times and the cache of the probe."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hornbook.config.load import load_config
+from hornbook.config.model import ModelConfig, ModelTable
+from hornbook.config.optim import AdamWConfig, LionConfig
+from hornbook.models.accounting import parameter_counts
+from hornbook.models.memory import training_memory
+from hornbook.models.transformer import Transformer
+from hornbook.planning import machine as machine_module
+from hornbook.planning.dry_run import dry_run
+from hornbook.planning.estimate import Wishes, make_plan, state_tensors
+from hornbook.planning.machine import LENGTHS, WIDTHS, Machine, machine
+from hornbook.planning.shrink import Demand, changes
+from hornbook.planning.step_time import step_seconds
+from hornbook.planning.strategies import cache_bytes, memory_of
+from hornbook.profiling.accelerators import accelerator_named
+
+MEMORY = {"weights": 400, "gradients": 400, "optimizer": 800, "activations": 1000, "logits": 100}
+RATES = {
+    **{f"linear/{width}": 1e-10 for width in WIDTHS},
+    **{f"attention/{way}/{length}": 1e-9 for way in ("plain", "kernel") for length in LENGTHS},
+    **dict.fromkeys(("norm/rms_norm", "norm/layer_norm", "rotate", "residual", "loss", "update"), 1e-9),
+    **{f"activation/{kind}": 1e-9 for kind in ("swiglu", "gelu", "gelu_tanh", "relu", "relu2")},
+}
+
+
+def shape(**settings: object) -> ModelConfig:
+    table = {"d_model": 128, "n_layers": 3, "n_heads": 4, "context_length": 64, **settings}
+    return ModelTable.model_validate(table).complete(vocab_size=512)
+
+
+def test_strategies_share_what_they_say() -> None:
+    config = shape()
+    assert memory_of(MEMORY, config, "ddp", 4) == MEMORY
+    assert memory_of(MEMORY, config, "fsdp", 1) == MEMORY
+    assert memory_of(MEMORY, config, "ddp, sharded optimizer", 4) == {**MEMORY, "optimizer": 200}
+    cut = memory_of(MEMORY, config, "fsdp", 4)
+    assert (cut["weights"], cut["gradients"], cut["optimizer"], cut["activations"]) == (100, 100, 200, 1000)
+    counts = parameter_counts(config)
+    assert cut["gathered"] == 12 * (counts["attention"] + counts["feed_forward"]) // 3
+
+
+def test_a_cache_holds_keys_and_values() -> None:
+    assert cache_bytes(shape(n_kv_heads=2), rows=3) == 3 * 64 * 3 * 2 * 64 * 4
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("half", [False, True])
+def test_a_dry_run_needs_what_the_formula_says(half: bool, checkpointing: bool) -> None:
+    """Many rows, so that activations are most of it: the formula counts gradients and logits as if both were there."""
+    config, rows = shape(), 64
+    with torch.device("meta"):
+        model = Transformer(config).train()
+    model.use_plain_attention(0)
+    model.activation_checkpointing = checkpointing
+    found = dry_run(model, rows=rows, length=64, micro_batches=1, half=half, state_tensors=2, chunk_tokens=512)
+    told = training_memory(
+        config, rows=rows, half=half, state_tensors=2, chunk_tokens=512, activation_checkpointing=checkpointing
+    )
+    assert found.live == pytest.approx(sum(told.values()), rel=0.3 if checkpointing else 0.1)
+    assert found.held >= 0.9 * found.live
+
+
+def test_a_step_is_the_sum_of_its_pieces() -> None:
+    config = shape()
+    given = {"rows": 4, "plain_attention": True, "chunk_tokens": 2048}
+    one = step_seconds(config, RATES, micro_batches=1, **given)  # type: ignore[arg-type]
+    matrices = parameter_counts(config)["attention"] + parameter_counts(config)["feed_forward"]
+    assert one["linear"] == pytest.approx(6 * 256 * matrices * 1e-10)
+    assert one["attention"] == pytest.approx(3 * 4 * 64 * 256 * 1e-9)
+    assert one["head"] == pytest.approx(6 * 256 * 128 * 512 * 1e-10)
+    assert one["update"] == pytest.approx(sum(parameter_counts(config).values()) * 1e-9)
+    two = step_seconds(config, RATES, micro_batches=2, **given)  # type: ignore[arg-type]
+    assert sum(two.values()) - sum(one.values()) == pytest.approx(sum(one.values()) - one["update"])
+    again = step_seconds(config, RATES, micro_batches=1, activation_checkpointing=True, **given)  # type: ignore[arg-type]
+    assert again["linear"] == pytest.approx(one["linear"] * 4 / 3)
+    assert again["loss"] == one["loss"]
+
+
+def test_changes_save_and_are_sorted() -> None:
+    demand = Demand(rows=16, half=False, state_tensors=2, chunk_tokens=2048, checkpointing=False, plain=True)
+    made = changes(shape(), demand)
+    assert [each.total for each in made] == sorted(each.total for each in made)
+    assert made[-1].total < demand.total(shape())
+    assert "train.activation_checkpointing = true" in [each.setting for each in made]
+
+
+def test_the_probe_is_kept_and_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+    monkeypatch.setattr(machine_module, "measure", lambda precision, *_, **__: measured.append(precision) or RATES)
+    assert not machine("fp32", "exact", folder=tmp_path).was_kept
+    assert machine("fp32", "exact", folder=tmp_path).was_kept
+    assert not machine("bf16", "exact", folder=tmp_path).was_kept
+    for broken in (json.dumps({"measured": 1.0, "rates": RATES}), "{", '{"rates": 3}'):
+        for each in (tmp_path / "probe").iterdir():
+            each.write_text(broken)
+        assert not machine("fp32", "exact", folder=tmp_path).was_kept
+    assert measured == ["fp32", "bf16", "fp32", "fp32", "fp32"]
+
+
+def test_a_plan_adds_up() -> None:
+    config = load_config(
+        None,
+        values={
+            "model": {"d_model": 128, "n_layers": 3, "n_heads": 4, "context_length": 64, "vocab_size": 512},
+            "train": {"steps": 10, "tokens_per_step": 1024, "micro_batch_size": 4},
+        },
+    ).config
+    wishes = Wishes(rows=4, plain=True, compiled=False, tokens=None, world_sizes=(1, 4), mfu=0.5, price=2.0)
+    machine_here = Machine(rates=RATES, measured=0.0, was_kept=True)
+    l4 = accelerator_named("L4")
+    plan = make_plan(config, shape(), wishes, [l4], machine=machine_here, held=None, remarks=[])
+    assert plan.tokens == 10_240
+    assert plan.steps == 10
+    assert [(each.strategy, each.world_size) for each in plan.held] == [
+        ("single", 1),
+        ("ddp", 4),
+        ("ddp, sharded optimizer", 4),
+        ("fsdp", 4),
+    ]
+    (there,) = plan.elsewhere
+    assert there.hours == pytest.approx(plan.training_flops * 10_240 / (l4.fp32 * 0.5) / 3600)
+    assert there.cost == pytest.approx(2 * there.hours)
+    json.dumps(plan.values())
+
+
+def test_optimizers_keep_what_they_make() -> None:
+    assert state_tensors(AdamWConfig()) == 2
+    assert state_tensors(AdamWConfig(ema_decay=0.9)) == 3
+    assert state_tensors(LionConfig()) == 1
