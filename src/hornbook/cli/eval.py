@@ -5,6 +5,7 @@
     answers       of a tuned model: held-out answers, likelihood and exact match
     preference    of a tuned model: held-out pairs of answers, against a reference
     samples       of any model: what the texts that it writes are made of
+    harness       questions with choices and last words, from local files, by lm-eval or our own scorer
 
 Without --config the configuration of the checkpoint's own run counts, its tracking.console aside, so that `hornbook
 eval perplexity RUN` scores the validation split that the run was validated on, whole.
@@ -17,7 +18,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hornbook.cli import eval_perplexity, eval_samples, eval_tuned, from_checkpoint
+from hornbook.cli import eval_harness, eval_perplexity, eval_samples, eval_tuned, from_checkpoint
 from hornbook.cli.eval_card import keep
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bound.add_argument("--answer", dest="bound.answer", metavar="TEXT", help="measure this text and no split")
     eval_tuned.add_arguments(measures)
     eval_samples.add_arguments(measures)
+    eval_harness.add_arguments(measures)
 
 
 def _add_text_arguments(parser: argparse.ArgumentParser, *, stride: str, batch: str) -> None:
@@ -90,8 +92,9 @@ def run(args: argparse.Namespace) -> int:
         opened, card = eval_tuned.measure(args, config)
         keep(opened, card, config)
         return 0
-    if args.measure == "samples":
-        keep(*eval_samples.measure(args, config), config)
+    if args.measure in ("samples", "harness"):
+        measured = (eval_samples if args.measure == "samples" else eval_harness).measure(args, config)
+        keep(*measured, config)
         return 0
     opened = from_checkpoint.open_model(config.eval.checkpoint, table="eval", best=args.best, config=config)
     check_measure(args.measure, opened.objective)
@@ -157,7 +160,7 @@ def _settings(args: argparse.Namespace, checkpoint: str | None) -> Config:
         if home is not None and home.config_file.is_file():
             args.config = str(home.config_file)
             args.overrides = ['tracking.console="auto"', *args.overrides]  # how training spoke says nothing of now
-    data = {} if args.data is None else {"data.path": args.data}
+    data = {} if getattr(args, "data", None) is None else {"data.path": args.data}
     flags = FLAGS + (BOUND_FLAGS if args.measure == "bound" else eval_perplexity.FLAGS)
-    own = {**eval_tuned.FLAGS, "samples": eval_samples.FLAGS}
+    own = {**eval_tuned.FLAGS, "samples": eval_samples.FLAGS, "harness": eval_harness.FLAGS}
     return from_checkpoint.load_settings(args, "eval", own.get(args.measure, flags), data)

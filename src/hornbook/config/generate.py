@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from hornbook.config.bound import BoundConfig
+from hornbook.config.harness import HarnessConfig
 from hornbook.config.perplexity import STRIDED, BootstrapConfig, PerplexityProtocol
 from hornbook.config.samples import SamplesConfig
 from hornbook.config.table import Table
@@ -223,6 +224,8 @@ class EvalConfig(Table):
                 'it out, or set protocol = "last-token"'
             )
         return self
+
+    harness: HarnessConfig = HarnessConfig()
 
     @model_validator(mode="after")
     def _check(self) -> Self:

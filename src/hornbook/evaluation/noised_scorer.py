@@ -8,6 +8,7 @@ block_diffusion             reads [noised ; clean], where each noised block sees
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -33,20 +34,29 @@ class NoisedScorer:
 
     def __call__(self, tokens: Int64[Tensor, "b t"], hidden: Bool[Tensor, "b t"]) -> Float[Tensor, "b t"]:
         """Scores of (B, T), on the model's device."""
+        tokens, hidden, noised, how = self._noised(tokens, hidden)
+        scores: TokenScores = self.model(noised, **how, targets=tokens, asked=hidden)
+        return scores.nll
+
+    def logits(self, tokens: Int64[Tensor, "b t"], hidden: Bool[Tensor, "b t"]) -> Float[Tensor, "b t v"]:
+        """What the model makes of each place, float32 at least; the mask token itself is never named."""
+        *_, noised, how = self._noised(tokens, hidden)
+        logits: Tensor = self.model(noised, **how, only=slice(0, tokens.shape[1]))
+        logits[..., self.mask_id] = -torch.inf
+        return logits
+
+    def _noised(
+        self, tokens: Int64[Tensor, "b t"], hidden: Bool[Tensor, "b t"]
+    ) -> tuple[Int64[Tensor, "b t"], Bool[Tensor, "b t"], Int64[Tensor, "b read"], dict[str, Any]]:
+        """Both on the model's device, what the model is to read, and how."""
         device = self.model.token_embedding.weight.device
         tokens, hidden = tokens.to(device), hidden.to(device)
         noised = torch.where(hidden, self.mask_id, tokens)
         if self.block_length is None:
-            whole: TokenScores = self.model(noised, mask=FULL, targets=tokens, asked=hidden)
-            return whole.nll
-        halves: TokenScores = self.model(
-            torch.cat((noised, tokens), dim=1),
-            positions=torch.arange(noised.shape[1], device=device).repeat(len(noised), 2),
-            mask=AttentionMask("block_diffusion", block_length=self.block_length),
-            targets=tokens,
-            asked=hidden,
-        )
-        return halves.nll
+            return tokens, hidden, noised, {"mask": FULL}
+        positions = torch.arange(noised.shape[1], device=device).repeat(len(noised), 2)
+        mask = AttentionMask("block_diffusion", block_length=self.block_length)
+        return tokens, hidden, torch.cat((noised, tokens), dim=1), {"positions": positions, "mask": mask}
 
 
 @contextmanager
