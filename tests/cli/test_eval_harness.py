@@ -73,7 +73,7 @@ def test_a_terminal_sees_a_table(run, data, monkeypatch):
     [
         (["--data", "{data}"], "no task: name one with --tasks; there are blimp, lambada"),
         (["--tasks", "mmlu", "--data", "{data}"], "no task 'mmlu'; there are blimp, lambada"),
-        (["--tasks", "blimp"], "where are the files of blimp? --data DIR names their directory"),
+        (["--tasks", "blimp"], "where are the files of blimp? name their directory: --data DIR"),
         (["--tasks", "blimp", "--data", "{data}/none"], "none, which does not exist"),
         (["--tasks", "blimp", "cloze", "--data", "{data}/cloze.jsonl"], "is one file, of one task"),
         (["--tasks", "lambada", "--data", "{data}"], "nothing for task lambada"),
@@ -83,6 +83,14 @@ def test_mistakes_are_explained(run, data, capsys, arguments, message):
     given = [argument.format(data=data) for argument in arguments]
     assert main(["eval", "harness", str(run), "--native", *given]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_without_lm_eval_the_extra_is_named(run, data, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    monkeypatch.delitem(sys.modules, "hornbook.evaluation.harness", raising=False)
+    assert main(["eval", "harness", str(run), "--tasks", "blimp", "--data", str(data)]) == 2
+    assert "without --native needs the package lm-eval" in (said := capsys.readouterr().err)
+    assert "hornbook[eval]" in said
 
 
 def test_print_config(run, capsys):

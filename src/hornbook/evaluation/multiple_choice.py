@@ -39,7 +39,7 @@ class TaskResult:
         for name, value in self.metrics.items():
             found[name] = value if math.isfinite(value) else None
             if name != "perplexity":
-                low, high = share_interval(value * self.questions, self.questions)
+                low, high = share_interval(round(value * self.questions), self.questions)
                 found |= {f"{name}_low": low, f"{name}_high": high}
         return found
 
