@@ -30,13 +30,25 @@ def test_a_damaged_file_is_begun_anew(tmp_path):
 
 def test_a_file_of_other_columns_is_begun_anew(tmp_path):
     path = ScoreStore(tmp_path, "one").path
-    path.unlink()
     with sqlite3.connect(path) as file:
         file.execute("CREATE TABLE answers (something TEXT)")
     file.close()
     again = ScoreStore(tmp_path, "one")
     again.keep(ANSWERS)
     assert again.find([A, B]) == ANSWERS
+
+
+def test_a_file_that_another_process_holds_is_left_alone(tmp_path, monkeypatch):
+    store = ScoreStore(tmp_path, "one")
+    store.keep(ANSWERS)
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path: connect(path, timeout=0.01))
+    other = connect(store.path)
+    other.execute("BEGIN EXCLUSIVE")
+    assert store.find([A]) == {}
+    assert "locked" in store.problem
+    other.close()
+    assert ScoreStore(tmp_path, "one").find([A]) == {A: ANSWERS[A]}
 
 
 def test_where_nothing_can_be_kept_all_is_asked_again(tmp_path):
@@ -48,7 +60,10 @@ def test_where_nothing_can_be_kept_all_is_asked_again(tmp_path):
 
 
 def test_what_nobody_asked_for_in_long_is_deleted(tmp_path):
-    old, new = ScoreStore(tmp_path, "old").path, ScoreStore(tmp_path, "new").path
+    old, new = (ScoreStore(tmp_path, name) for name in ("old", "new"))
+    for store in (old, new):
+        store.keep(ANSWERS)
+    old, new = old.path, new.path
     past = time.time() - (KEPT_DAYS + 1) * 24 * 3600
     os.utime(old, (past, past))
     ScoreStore(tmp_path, "another")
