@@ -93,8 +93,8 @@ def run(args: argparse.Namespace) -> int:
         keep(opened, card, config)
         return 0
     if args.measure in ("samples", "harness"):
-        measured = (eval_samples if args.measure == "samples" else eval_harness).measure(args, config)
-        keep(*measured, config)
+        opened, measured = (eval_samples if args.measure == "samples" else eval_harness).measure(args, config)
+        keep(opened, measured, config)
         return 0
     opened = from_checkpoint.open_model(config.eval.checkpoint, table="eval", best=args.best, config=config)
     check_measure(args.measure, opened.objective)
