@@ -35,7 +35,9 @@ def check_files(folder, kind):
 
 def test_steps_of_a_run_are_profiled_into_it(run, capsys):
     assert main(["profile", str(run), "--steps", "3"]) == 0
-    event = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    event = json.loads(said.out)
+    assert said.err.splitlines() == ["warming up: 3 steps", "timing 3 steps", "tracing 3 steps"]
     told, page, names = check_files(run / "profile", "train")
     assert (event["event"], event["kind"]) == ("profile", "train")
     assert event["seconds"] == pytest.approx(sum(event["parts"].values()))
@@ -46,8 +48,8 @@ def test_steps_of_a_run_are_profiled_into_it(run, capsys):
     assert {"forward", "backward", "layers.1.attention", "aten::mm"} <= names
     assert {each["name"] for each in told["operators"]} >= {"aten::mm", "aten::bmm"}
     assert "layers.1.attention" not in {each["name"] for each in told["operators"]}
-    for said in ("backward", "aten::mm", "tokens a second"):
-        assert said in page
+    for words in ("backward", "aten::mm", "tokens a second"):
+        assert words in page
     assert sorted(path.name for path in run.iterdir() if path.name.startswith("checkpoints")) == ["checkpoints"]
 
 

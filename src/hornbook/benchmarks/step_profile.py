@@ -67,8 +67,12 @@ class _At:
         return self._do() if at.step == self._step else None
 
 
-def profile_steps(config: Config, settings: StepSettings) -> Profile | None:
+def profile_steps(
+    config: Config, settings: StepSettings, say: Callable[[str], None] = lambda text: None
+) -> Profile | None:
     """Profile training as `config` says; every process that trains calls this, and all but the first get None.
+
+    `say` hears on the first process what is being done.
 
     Raises:
         HornbookError: whatever keeps the run from starting.
@@ -87,7 +91,7 @@ def profile_steps(config: Config, settings: StepSettings) -> Profile | None:
         settings = replace(settings, out=Path(processes.first(lambda: str(settings.out))))
         job, state = build_job(config, Mixture.open(config.data), None, None, device=device, processes=processes)
         with job.computing():
-            profile = _Profile(job, state, device, Path(scratch), settings)
+            profile = _Profile(job, state, device, Path(scratch), settings, say)
             with contextlib.closing(profile.metrics):
                 return profile.make()
 
@@ -96,9 +100,16 @@ class _Profile:
     """The stretches of steps, one after another, of one process."""
 
     def __init__(
-        self, job: Job, state: TrainState, device: torch.device, scratch: Path, settings: StepSettings
+        self,
+        job: Job,
+        state: TrainState,
+        device: torch.device,
+        scratch: Path,
+        settings: StepSettings,
+        say: Callable[[str], None],
     ) -> None:
         self.job, self.state, self.device, self.settings = job, state, device, settings
+        self.say = say if job.processes.is_first else lambda text: None
         self.processes: Processes = job.processes
         self.files: list[Path] = []
         self.tokens = 0
@@ -111,9 +122,11 @@ class _Profile:
     def make(self) -> Profile | None:
         job, settings = self.job, self.settings
         clock = StepClock(now=device_clock(self._wait if self.device.type == "cuda" else None))
+        self.say(f"warming up: {settings.warm_up} steps")
         with contextlib.ExitStack() as at_end:
 
             def warmed_up() -> None:
+                self.say(f"timing {settings.steps} steps")
                 reset_peaks(self.device)
                 at_end.enter_context(self._history())
                 self.tokens = self.state.tokens_seen
@@ -122,6 +135,7 @@ class _Profile:
         tokens = self.state.tokens_seen - self.tokens
         found = peaks(self.device)
         own = Breakdown.of(clock.steps[settings.warm_up :])
+        self.say(f"tracing {settings.traced} steps")
         with traced(self.device) as trace:
             self._run(settings.traced, Recorded(), finely=True)
         self._write(trace)

@@ -81,7 +81,7 @@ def _steps(args: argparse.Namespace, config: Config, default: Path) -> int:
 
     _make(out)
     settings = StepSettings(out=out, steps=args.steps or STEPS, memory_history=args.memory)
-    profile = profile_steps(config, settings)
+    profile = profile_steps(config, settings, _say)
     if args.memory and place.rank == 0 and profile is not None and len(profile.files) == 1:
         _say("--memory has no effect without CUDA, whose allocator keeps a history; the peak is the process's")
     if profile is not None:
