@@ -59,7 +59,9 @@ class Recipe:
         """What the number of steps decides."""
         every = max(1, steps // POINTS)
         settings = {"train.steps": steps, "train.eval_every": every, "checkpoint.light_every": every}
-        settings |= {"checkpoint.full_every": 2 * every, "checkpoint.light_keep": 2 * POINTS}
+        # Where both are due there is a full one alone, and the curve needs it.
+        settings |= {"checkpoint.full_every": 2 * every, "checkpoint.full_keep": POINTS}
+        settings |= {"checkpoint.light_keep": 2 * POINTS}
         if self.is_noam:
             settings |= {"schedule.warmup_steps": max(1, round(steps * NOAM_WARMUP / NOAM_STEPS))}
         rate = {"optim.learning_rate": round(math.sqrt(steps / NOAM_STEPS), 6)} if self.is_noam else {}

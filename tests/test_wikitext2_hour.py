@@ -25,6 +25,7 @@ def test_settings_of_the_published_length_are_the_published_ones(tmp_path):
     assert config.optim.learning_rate == 1.0
     assert config.train.steps == 200_000
     assert config.checkpoint.light_every == config.train.eval_every == 20_000
+    assert config.checkpoint.full_keep * config.checkpoint.full_every >= config.train.steps, "the curve needs all"
     assert not any(setting.startswith(("optim", "schedule")) for setting in ours.settings(2000))
     for recipe in SCRIPT["RECIPES"]:
         own = load_config(CONFIGS / f"{recipe.name}.toml").config
