@@ -127,7 +127,10 @@ def _png(lines: Sequence[CheckpointLine], path: Path, *, title: str, unit: str) 
         axes.plot(line.steps, line.values, color=colour, marker="o", markersize=3, label=line.label)
         if line.lows:
             axes.fill_between(line.steps, line.lows, line.highs, color=colour, alpha=0.18, linewidth=0)
-    axes.set(title=title, xlabel="step", ylabel=unit, yscale="log" if _vertical(lines).log else "linear")
+    vertical = _vertical(lines)
+    axes.set(title=title, xlabel="step", ylabel=unit, yscale="log" if vertical.log else "linear")
+    axes.set_yticks(vertical.ticks(), labels=[short(tick) for tick in vertical.ticks()])
+    axes.set_yticks([], minor=True)
     axes.grid(alpha=0.3)
     axes.legend()
     with explained(path):
