@@ -58,7 +58,7 @@ def training_memory(
     }
 
 
-def kept_per_token(config: ModelConfig, *, half: bool, plain: bool, compiled: bool = False) -> float:
+def kept_per_token(config: ModelConfig, *, half: bool, plain: bool, compiled: bool = False) -> int | float:
     """Bytes of one token that autograd keeps of one layer between forward and backward.
 
     d d_model, w = n_heads head_dim, u = n_kv_heads head_dim, f d_ff, h n_heads, T context_length, a as above:
@@ -93,7 +93,7 @@ def kept_per_token(config: ModelConfig, *, half: bool, plain: bool, compiled: bo
     return norms + linear + dropped + _attention_bytes(config, half=half, plain=plain, keys=keys)
 
 
-def _attention_bytes(config: ModelConfig, *, half: bool, plain: bool, keys: float) -> float:
+def _attention_bytes(config: ModelConfig, *, half: bool, plain: bool, keys: int | float) -> int | float:
     """What attention itself keeps of a token; torch has no fused kernel with dropout on a CPU."""
     a, n_heads = (2 if half else 4), config.n_heads
     wide, narrow = n_heads * config.head_dim, config.n_kv_heads * config.head_dim
@@ -109,12 +109,12 @@ def _attention_bytes(config: ModelConfig, *, half: bool, plain: bool, keys: floa
     return a * (wide + 2 * narrow + out) + 4 * n_heads
 
 
-def strip_keys(length: int) -> float:
+def strip_keys(length: int) -> int | float:
     """Keys of a query, on average, where a causal row is computed in strips of queries."""
     return sum((stop - start) * stop for start, stop in _strips(length)) / length
 
 
-def keys_seen(length: int) -> float:
+def keys_seen(length: int) -> int | float:
     """How often a row's values are copied, once for each strip that sees them."""
     return sum(stop for _, stop in _strips(length)) / length
 
