@@ -62,6 +62,7 @@ decay_fraction = 0.8
 steps = 2000
 tokens_per_step = 8192
 micro_batch_size = 64
+compile = "off"
 eval_every = 2000
 [checkpoint]
 full_every = 0
