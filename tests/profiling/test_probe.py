@@ -17,8 +17,16 @@ def test_an_unlisted_accelerator_has_no_peak():
 
 @pytest.mark.parametrize(
     ("name", "bf16"),
-    [("NVIDIA L4", 121e12), ("NVIDIA L40S", 362e12), ("NVIDIA A100-SXM4-80GB", 312e12), ("NVIDIA H100 PCIe", 756e12)],
+    [
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA L40", None),
+        ("NVIDIA A10G", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+    ],
 )
-def test_the_longest_matching_name_wins(monkeypatch, name, bf16):
+def test_the_longest_matching_name_of_whole_words_wins(monkeypatch, name, bf16):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
     assert peak_flops(torch.device("cuda"), "bf16") == bf16

@@ -1,6 +1,7 @@
 """Accelerators and what their data sheets promise, from `accelerators.toml`; no torch."""
 
 import functools
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +50,14 @@ def accelerators() -> tuple[Accelerator, ...]:
 
 
 def accelerator_of(device_name: str) -> Accelerator | None:
-    """The one that a device calls itself, such as "NVIDIA A100-SXM4-80GB"; None if it is not listed."""
-    return next((each for each in accelerators() if each.name in device_name), None)
+    """The one that a device calls itself, such as "NVIDIA A100-SXM4-80GB"; None if it is not listed.
+
+    Names are whole words, so that an L40 is no L4 and an A10G no A10; a portable computer's chip is another one.
+    """
+    if "Laptop" in device_name:
+        return None
+    whole_word = r"(?<![A-Za-z0-9]){}(?![A-Za-z0-9])"
+    return next((each for each in accelerators() if re.search(whole_word.format(each.name), device_name)), None)
 
 
 def accelerator_named(name: str) -> Accelerator:
