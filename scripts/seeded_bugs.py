@@ -22,8 +22,8 @@ _BROKEN = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mutation:
-    """One bug, and the test that must see it."""
+class Bug:
+    """A few lines of the package that are made wrong."""
 
     name: str
     file: str
@@ -32,13 +32,29 @@ class Mutation:
     """(right, wrong); each right text stands in the file exactly once."""
     also: tuple[tuple[str, str, str], ...] = ()
     """(file, right, wrong) elsewhere, where one file alone does not make the bug."""
-    test: str
-    """Below the suite."""
 
     @property
     def edits(self) -> list[tuple[str, str, str]]:
         """(file, right, wrong) of all."""
         return [*((self.file, right, wrong) for right, wrong in self.changes), *self.also]
+
+    def put_into(self, source: Path) -> str | None:
+        """Change a copy of src; says why it cannot be done."""
+        for file, right, wrong in self.edits:
+            path = source / "hornbook" / file
+            text = path.read_text(encoding="utf-8")
+            if text.count(right) != 1:
+                return f"{right!r} stands {text.count(right)} times in {file}, expected once"
+            path.write_text(text.replace(right, wrong), encoding="utf-8")
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutation(Bug):
+    """One bug, and the test that must see it."""
+
+    test: str
+    """Below the suite."""
 
 
 def see_all(mutations: Sequence[Mutation], suite: Path, *, without: Collection[str] = ()) -> int:
@@ -61,14 +77,9 @@ def see_all(mutations: Sequence[Mutation], suite: Path, *, without: Collection[s
 def verdict(mutation: Mutation, suite: Path, without: Collection[str]) -> tuple[str, str]:
     """(a word, what else there is to say)."""
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "src"
-        shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
-        for file, right, wrong in mutation.edits:
-            path = source / "hornbook" / file
-            text = path.read_text(encoding="utf-8")
-            if text.count(right) != 1:
-                return "STALE", f": {right!r} stands {text.count(right)} times in {file}, expected once"
-            path.write_text(text.replace(right, wrong), encoding="utf-8")
+        source = copied(Path(folder) / "src")
+        if (problem := mutation.put_into(source)) is not None:
+            return "STALE", f": {problem}"
         done = run_tests([mutation.test], suite, source, without)
     if done.returncode == 0:
         return "MISSED", ""
@@ -76,6 +87,12 @@ def verdict(mutation: Mutation, suite: Path, without: Collection[str]) -> tuple[
     if done.returncode != 1 or not said or _BROKEN.search(done.stdout):
         return "BROKEN", ": the mutated code does not run\n" + done.stdout[-3000:]
     return "caught", ""
+
+
+def copied(source: Path) -> Path:
+    """A copy of src at `source`."""
+    shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
+    return source
 
 
 def run_tests(

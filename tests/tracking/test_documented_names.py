@@ -28,6 +28,7 @@ ELSEWHERE = {
 }
 """Documented names that this run need not have."""
 ON_STDOUT = (
+    *("doctor", "doctor_machine"),
     *("progress", "compare_cache", "generate_compare", "sweep_point", "sweep_submission", "sweep_result"),
     *("export", "import", "serve", "request", "bench", "bench_perplexity", "speedrun"),
     *("verify_parallel", "scaling_measured", "scaling_simulated"),

@@ -23,6 +23,7 @@ from hornbook.errors import HornbookError, PeerLostError
 
 VERBS = {
     "demo": ("hornbook.cli.demo", "the whole life of a small model, offline, in minutes"),
+    "doctor": ("hornbook.cli.doctor", "whether this installation works, in a minute; what this machine lacks"),
     "tokenizer": ("hornbook.cli.tokenizer", "train a tokenizer; encode, decode, inspect, compare, import and export"),
     "data": ("hornbook.cli.data", "turn documents into token shards; count, inspect and fetch them"),
     "plan": ("hornbook.cli.plan", "parameters, operations, memory, time and cost of a configuration, before it is run"),

@@ -153,7 +153,7 @@ def work(folder: Path) -> None:
                 if trace is not None:
                     reference = read_trace(folder, number)
                     found.append(compared(case, trace, reference, time.perf_counter() - began))
-                    sys.stderr.write(progress(found[-1]) + "\n")
+                    sys.stderr.write("" if asked["quiet"] else progress(found[-1]) + "\n")
         if processes.is_first:
             replace_file(folder / ANSWER, json.dumps([each.to_json() for each in found]))
 

@@ -53,6 +53,8 @@ class Settings:
     numbers: Sequence[Number] = ("float64", "float32")
     full_size: bool = False
     """Train the configuration's own model instead of a small one of its kind."""
+    quiet: bool = False
+    """Processes say nothing of their cases on stderr."""
 
 
 def verify(config: Config, settings: Settings, say: Say) -> list[Difference]:
@@ -84,6 +86,7 @@ def verify(config: Config, settings: Settings, say: Say) -> list[Difference]:
             "rows": rows,
             "steps": settings.steps,
             "numbers": list(settings.numbers),
+            "quiet": settings.quiet,
         }
         replace_file(folder / TASK, json.dumps(asked))
         for n in settings.world_sizes:

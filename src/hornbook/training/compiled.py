@@ -49,9 +49,13 @@ def missing_compiler(device: torch.device) -> str | None:
         return None if importlib.util.find_spec("triton") else "triton is not installed"
     if device.type != "cpu" or sys.platform == "win32":
         return "torch.compile is not reliable on this platform"
+    return None if cpp_compiler() else "no C++ compiler"
+
+
+def cpp_compiler() -> str | None:
+    """Where the C++ compiler is that torch.compile would take: what CXX says goes first."""
     named = os.environ.get("CXX")
-    found = shutil.which(named) if named else next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), None)
-    return None if found else "no C++ compiler"
+    return shutil.which(named) if named else next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), None)
 
 
 def use_persistent_cache() -> Path:
