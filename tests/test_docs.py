@@ -3,10 +3,13 @@
 import ast
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from hornbook.cli.main import VERBS
 from hornbook.config.load import load_config
 
 ROOT = Path(__file__).parents[1]
@@ -75,3 +78,31 @@ def test_metric_names_of_the_formats_page_are_those_that_are_logged():
     names = {name.partition("/")[2] for name in re.findall(r"`((?:train|val)/\w+)`", page)}
     names -= {name for name in names if name.startswith("skipped_")}  # made of the reasons
     assert {name for name in names if not re.search(rf"\b{name}\b", code)} == set()
+
+
+def test_messages_of_troubleshooting_are_those_of_the_code():
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    parts = re.findall(r"^\| `([^`]+)` \|", page, re.M)
+    assert len(parts) > 30
+    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "src" / "hornbook").rglob("*.py"))
+    assert [part for part in parts if part not in code] == []
+
+
+def test_the_table_of_pages_names_verbs_and_pages_that_tell_of_them():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    rows = [row.split("|")[1:3] for row in index.splitlines() if row.startswith("| `")]
+    assert len(rows) >= 15
+    for verbs, pages in rows:
+        told = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in re.findall(r"\((\w+\.md)", pages))
+        for verb in re.findall(r"`([\w-]+)`", verbs):
+            assert verb in VERBS
+            assert re.search(rf"\bhornbook {verb}\b", told), verb
+
+
+@pytest.mark.slow
+def test_the_pages_build_without_a_warning(tmp_path):
+    pytest.importorskip("sphinx")
+    pytest.importorskip("furo")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", tmp_path / "doctrees"]
+    done = subprocess.run([*command, ROOT / "docs", tmp_path / "html"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
