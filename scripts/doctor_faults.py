@@ -54,7 +54,7 @@ FAULTS: Mapping[str, Bug] = {
     "dpo": Bug(
         name="the rejected answer is preferred",
         file="objectives/preference_losses.py",
-        changes=(("right, wrong = -F.logsigmoid(beta * margin)", "right, wrong = -F.logsigmoid(-beta * margin)"),),
+        changes=(("return -(1.0 - epsilon) * F.logsigmoid(beta", "return -(1.0 - epsilon) * F.logsigmoid(-beta"),),
     ),
     "resume": Bug(
         name="the optimizer begins anew",

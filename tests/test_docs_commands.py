@@ -32,10 +32,13 @@ READ_ONLY = {
     r"doctor": "half a minute; tests/selftest/test_doctor.py",
     r"serve ": "does not end; tests/cli/test_serve.py",
     r"import hf [A-Z]": "needs a network",
+    r"data fetch": "needs a network",
+    r"tokenizer import (gpt2|cl100k_base|[A-Z])": "needs a network",
     r"import llama2c": "needs a file of another project; tests/interop",
     r"sweep submit (?!.*--dry-run)|sweep retry": "needs a cluster; tests/sweeps",
     r"sweep (run|status|table|best) ": "trains many models; tests/cli/test_sweep.py",
     r"(train|tokenizer train|data prepare) configs/": "a recipe of hours; tests/test_recipes.py trains its small form",
+    r"eval perplexity runs/wikitext": "needs windows of 512 and a text of many; tests/evaluation",
     r"report runs/rates": "of a sweep that was not run; tests/reporting",
 }
 """What is only read: how it begins (a pattern), and why."""
@@ -50,7 +53,12 @@ def scripts(page):
 
 
 def commands(page):
-    """Arguments of the `hornbook` commands of a page; what follows a pipe or goes into a file is left out."""
+    """Arguments of the `hornbook` commands of a page; what follows a pipe is left out."""
+    return [command for command, _ in written(page)]
+
+
+def written(page):
+    """The same, and the file that the output goes to, or None."""
     for text in scripts(page):
         for line in text.splitlines():
             line = re.sub(r"^(\$ |[A-Z_]+=\S+ )+", "", line.strip())
@@ -58,7 +66,8 @@ def commands(page):
                 continue
             words = shlex.split(line, comments=True)
             ends = [i for i, word in enumerate(words) if word in ("|", ">", "&&", "&", ">>", "2>")]
-            yield words[1 : min(ends, default=len(words))]
+            out = words[words.index(">") + 1] if ">" in words else None
+            yield words[1 : min(ends, default=len(words))], out
 
 
 def said(command):
@@ -141,13 +150,16 @@ def test_the_commands_of_a_page_run(page, world, tmp_path, monkeypatch, capfd):
     for name, content in FILE.findall(page.read_text(encoding="utf-8")):
         Path(name).write_text(content, encoding="utf-8")
     failed = []
-    for command in map(runnable, commands(page)):
+    for command, out in written(page):
+        command = runnable(command)
         monkeypatch.setattr(sys, "stdin", io.StringIO("Once upon\n/quit\n"))
         try:
             status = main(command)
         except SystemExit as error:
             status = error.code
         told = capfd.readouterr()
+        if out is not None:
+            Path(out).write_text(told.out, encoding="utf-8")
         if status:
             failed.append(f"{said(command)}: {status}: {told.err[-500:]}")
     assert not failed, "\n".join(failed)

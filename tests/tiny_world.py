@@ -18,8 +18,15 @@ from tiny_project import text
 
 ROOT = Path(__file__).parents[1]
 
-PLAIN = ("example", "stories", "large", "small", "tiny", "base", "synthetic-matched-ar")
-DIFFUSION = ("diffusion", "masks", "synthetic-matched-diffusion", "tinystories-matched-diffusion")
+PLAIN = ("example", "stories", "large", "small", "tiny", "base", "synthetic-matched-ar", "other", "reader", "wider")
+PLAIN += ("wikitext2-vaswani", "wikitext103-gpt2")
+DIFFUSION = (
+    "diffusion",
+    "masks",
+    "synthetic-matched-diffusion",
+    "tinystories-matched-diffusion",
+    "tinystories-diffusion",
+)
 TUNED = ("sft", "story-sft", "reverse")
 """Names of runs on the pages, by what they are."""
 
@@ -84,6 +91,7 @@ def _fill() -> None:
     tokenizer = Tokenizer.train(Path("book.txt").read_text(encoding="utf-8").splitlines(), plain.tokenizer)
     tokenizer.save(plain.tokenizer.path)
     prepare(plain.data, tokenizer)
+    shutil.copytree("data/example", "data/wikitext2-cl100k")
     for name in ("sft.toml", "tales.toml", "reverse.toml", "dpo.toml"):
         tuned = prepare_tuning(configs[name], tokenizer).tokenizer()
     _runs(PLAIN, plain, tokenizer)
