@@ -39,6 +39,9 @@ READ_ONLY = {
     r"sweep (run|status|table|best) ": "trains many models; tests/cli/test_sweep.py",
     r"(train|tokenizer train|data prepare) configs/": "a recipe of hours; tests/test_recipes.py trains its small form",
     r"eval perplexity runs/wikitext": "needs windows of 512 and a text of many; tests/evaluation",
+    r"eval harness": "needs lm-eval and the files of a benchmark; tests/cli/test_eval_harness.py",
+    r"plan ": "measures this machine for twenty seconds; tests/cli/test_plan.py",
+    r"profile (configs/|.*--nproc|--decode)": "a recipe, several processes, or half a minute; tests/profiling",
     r"report runs/rates": "of a sweep that was not run; tests/reporting",
 }
 """What is only read: how it begins (a pattern), and why."""
@@ -168,7 +171,7 @@ def test_the_commands_of_a_page_run(page, world, tmp_path, monkeypatch, capfd):
 def runnable(command):
     """What is run of a command: itself, made shorter; or of one that is only read its configuration, or its help."""
     if why_only_read(command) is not None:
-        toml = [word for word in command if word.endswith(".toml")]
+        toml = [word for word in command if word.endswith(".toml") and Path(word).exists()]
         return ["config", "check", *toml] if toml else [command[0], "--help"]
     starts = command[0] == "train" and not {"--resume", "--branch-from", "--replay-step"} & {*command}
     if starts and not any("train.steps" in word for word in command):
