@@ -8,7 +8,8 @@ from hornbook.config.generate import GenerateConfig
 from hornbook.config.model import ModelConfig
 from hornbook.config.tokenizer import END_OF_TEXT, TokenizerConfig
 from hornbook.errors import GenerationError, HornbookError
-from hornbook.generation.text import encode_prompt, generate_text, stream_text
+from hornbook.generation.prompt_ids import encode_prompt
+from hornbook.generation.text import generate_text, stream_text
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.chat import Message, render_prompt
 from hornbook.tokenizer.special_tokens import SpecialTokens, Template

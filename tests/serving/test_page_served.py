@@ -6,7 +6,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from hornbook.config.generate import GenerateConfig
-from hornbook.generation.text import encode_prompt, generate_text
+from hornbook.generation.prompt_ids import encode_prompt
+from hornbook.generation.text import generate_text
 from hornbook.tokenizer.chat import Message, render_prompt
 from serving.browser import chromium
 from tiny_server import served, serving

@@ -18,6 +18,7 @@ from hornbook.generation.denoising import Denoiser
 from hornbook.generation.engine import Engine
 from hornbook.generation.engines import Engines
 from hornbook.generation.kernel_backend import KernelBackend
+from hornbook.generation.prompt_ids import encode_prompt
 from hornbook.generation.speculation import Speculation
 from hornbook.generation.torch_backend import TorchBackend
 from hornbook.models.transformer import Transformer
@@ -114,7 +115,7 @@ class _Texts:
 
     def __init__(self, asked: Spoken, engines: Engines) -> None:
         self.asked, self.engines = asked, engines
-        self.prompt = texts.encode_prompt(asked.tokenizer, asked.prompt)
+        self.prompt = encode_prompt(asked.tokenizer, asked.prompt)
         self._made = 0
 
     def timed(self, count: int, clock: StepClock) -> int:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hornbook.config.generate import GenerateConfig
-    from hornbook.generation.text import Prompt, TextStream
+    from hornbook.generation.prompt_ids import Prompt
+    from hornbook.generation.text import TextStream
     from hornbook.tokenizer.chat import Message
     from hornbook.tokenizer.tokenizer import Tokenizer
 

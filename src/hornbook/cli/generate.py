@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hornbook.config.run import Config
-    from hornbook.generation.text import Generation, Prompt
+    from hornbook.generation.prompt_ids import Prompt
+    from hornbook.generation.text import Generation
     from hornbook.models.transformer import Transformer
     from hornbook.tracking.tracker import Scalar
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hornbook.cli.from_checkpoint import OpenedModel
     from hornbook.config.run import Config
     from hornbook.generation.comparison import Written
-    from hornbook.generation.text import Prompt
+    from hornbook.generation.prompt_ids import Prompt
 
 NARROWEST = 36
 """Columns of a terminal that a text needs to be read beside another."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from hornbook.cli.from_checkpoint import OpenedModel
     from hornbook.config.run import Config
-    from hornbook.generation.text import Prompt
+    from hornbook.generation.prompt_ids import Prompt
 
 PROMPT_TOKENS = 256
 """Of a document, by default; of a shorter one its first half."""

@@ -17,7 +17,8 @@ from hornbook.generation.engines import Engines
 from hornbook.generation.modes import evaluating
 from hornbook.generation.open_backend import open_backend
 from hornbook.generation.prefill import prefill
-from hornbook.generation.text import Prompt, encode_prompt, generate_text
+from hornbook.generation.prompt_ids import Prompt, encode_prompt
+from hornbook.generation.text import generate_text
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
 

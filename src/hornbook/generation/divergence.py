@@ -16,8 +16,9 @@ from hornbook.errors import GenerationError
 from hornbook.generation.canvas_readers import attention_of
 from hornbook.generation.choice import causal_block_length
 from hornbook.generation.denoising import DenoiseStep
+from hornbook.generation.prompt_ids import Prompt
 from hornbook.generation.remasking import log_probabilities
-from hornbook.generation.text import Generation, Prompt, generate_text
+from hornbook.generation.text import Generation, generate_text
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
 

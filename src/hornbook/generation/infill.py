@@ -14,7 +14,8 @@ from hornbook.generation.block_diffusion import BlockDiffusion
 from hornbook.generation.choice import NEXT_TOKEN, choose_decoder
 from hornbook.generation.decoder import NO_TOKEN, TokenChunk
 from hornbook.generation.denoising import DenoiseStep
-from hornbook.generation.text import Generation, begin, check_vocabulary
+from hornbook.generation.prompt_ids import begin, check_vocabulary
+from hornbook.generation.text import Generation
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
 

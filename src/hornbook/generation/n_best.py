@@ -13,7 +13,8 @@ from hornbook.generation.beam_decoder import BeamDecoder
 from hornbook.generation.choice import NEXT_TOKEN, choose_decoder
 from hornbook.generation.decoder import TokenChunk
 from hornbook.generation.engines import EngineSource
-from hornbook.generation.text import Generation, Prompt, RowText, check_requests, encode_prompt, stop_ids
+from hornbook.generation.prompt_ids import Prompt, encode_prompt, stop_ids
+from hornbook.generation.text import Generation, RowText, check_requests
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
 

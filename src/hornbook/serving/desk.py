@@ -12,8 +12,8 @@ from hornbook.config.generate import GenerateConfig
 from hornbook.config.serve import ServeConfig
 from hornbook.errors import GenerationError, HornbookError, TokenizerError
 from hornbook.generation.choice import choose_decoder
+from hornbook.generation.prompt_ids import Prompt, begin, encode_prompt, stop_ids
 from hornbook.generation.rows import admit
-from hornbook.generation.text import Prompt, begin, encode_prompt, stop_ids
 from hornbook.serving.bodies import ChatBody, ChatMessage, Completing, TextBody, TokenizeBody
 from hornbook.serving.jobs import Event, Failure, Job, Order, RowRequest
 from hornbook.serving.metrics import ModelMetrics

@@ -7,7 +7,7 @@ from pathlib import Path
 from hornbook.config.generate import GenerateConfig
 from hornbook.errors import GenerationError
 from hornbook.generation.choice import DecoderName, choose_decoder, decoder_name
-from hornbook.generation.text import check_vocabulary
+from hornbook.generation.prompt_ids import check_vocabulary
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
 

@@ -19,7 +19,8 @@ from hornbook.distributed.process_group import Processes
 from hornbook.distributed.strategy import Strategy
 from hornbook.errors import ConfigError, GenerationError, TokenizerError
 from hornbook.generation.engines import torch_engine
-from hornbook.generation.text import Generation, Prompt, check_requests, generate_text
+from hornbook.generation.prompt_ids import Prompt
+from hornbook.generation.text import Generation, check_requests, generate_text
 from hornbook.models.lora import add_lora
 from hornbook.models.transformer import Transformer
 from hornbook.optim.averaging import averaged
