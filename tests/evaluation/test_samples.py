@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from data_paths import needs
 from hornbook.checkpoint.load import load_checkpoint
 from hornbook.cli.main import main
 from hornbook.config.model import ModelTable
@@ -16,9 +17,13 @@ from hornbook.evaluation import copied as copying
 from hornbook.evaluation.copied import COPIED_LENGTH, copied
 from hornbook.evaluation.judge import judged
 from hornbook.evaluation.samples import ends_in_loop, sample_statistics
+from hornbook.interop.hf import load_hf_directory
 from hornbook.models.transformer import Transformer
+from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tracking.jsonl import read_metrics
 from tiny_project import load, make_project, text
+
+MODEL = "models/stories260K-hf"
 
 
 def test_counts_by_hand():
@@ -119,7 +124,7 @@ def test_a_judge_is_asked_of_the_continuation_alone(run):
     found = judged(judge, tokenizer, texts)
     nats, n_tokens = 0.0, 0
     for prompt, continuation in texts[:2]:
-        before = tokenizer.encode(prompt) or [tokenizer.end_of_text_id]
+        before = [tokenizer.end_of_text_id, *tokenizer.encode(prompt)]
         ids = before + tokenizer.encode(continuation)
         logits = judge(torch.tensor([ids])).detach().double().log_softmax(-1)[0]
         nats -= sum(float(logits[place - 1, ids[place]]) for place in range(len(before), len(ids)))
@@ -127,6 +132,21 @@ def test_a_judge_is_asked_of_the_continuation_alone(run):
     assert found.tokens == n_tokens
     assert found.bytes == len(" cat sees.") + 1
     assert found.nats == pytest.approx(nats, rel=1e-5)
+
+
+def test_a_judge_that_puts_a_blank_before_every_text_puts_none_before_continuations():
+    """stories260K: the sum over a text is that of its beginning and of what follows, and so are bytes."""
+    model, _ = load_hf_directory(needs(MODEL))
+    tokenizer = Tokenizer.load(needs(f"{MODEL}/tokenizer.json"))
+    assert tokenizer.drops_first_blank
+    first, rest = "Once upon a time,", " there was a little girl named Lily."
+    whole, beginning, end = (
+        judged(model, tokenizer, [text]) for text in (("", first + rest), ("", first), (first, rest))
+    )
+    assert end.nats == pytest.approx(whole.nats - beginning.nats, rel=1e-5)
+    assert (end.tokens, end.bytes) == (whole.tokens - beginning.tokens, len(rest))
+    assert whole.bytes == len(first + rest)
+    assert end.nats / end.tokens < 1.0  # it knows such stories
 
 
 def test_training_logs_numbers_of_its_samples(run):
@@ -156,6 +176,11 @@ def test_the_verb_measures_texts_that_it_makes(run, capsys):
     assert main(["eval", "samples", str(run.root), *words, "--set", "generate.max_new_tokens=20"]) == 0
     again = card_of(capsys)
     assert {**again, "seconds": 0, "time": 0} == {**card, "seconds": 0, "time": 0}
+    words[1] = "a cat"
+    assert main(["eval", "samples", str(run.root), *words, "--set", "generate.max_new_tokens=20"]) == 0
+    other = card_of(capsys)
+    assert other["file"] != card["file"]  # of other prompts is another measurement
+    assert json.loads(Path(other["file"]).read_text())["prompt_texts"] == ["a cat"]
 
 
 def test_texts_of_a_file_are_measured_as_they_are(run, tmp_path, capsys):

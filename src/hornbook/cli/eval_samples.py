@@ -66,7 +66,7 @@ def measure(args: argparse.Namespace, config: Config) -> tuple[from_checkpoint.O
     prompts = args.prompts or config.generate.prompts or config.train.sample_prompts
     if wanted.file is not None:
         texts, made = _written(wanted.file, opened), f"the texts of {wanted.file}"
-        prompts = tuple({prompt for prompt, _, _ in texts})
+        prompts = tuple(dict.fromkeys(prompt for prompt, _, _ in texts))
     else:
         texts, made = _made(prompts, config, opened), _how(config)
     judge = None if wanted.judge is None else (str(wanted.judge), _judged(wanted.judge, texts, config))
@@ -76,7 +76,7 @@ def measure(args: argparse.Namespace, config: Config) -> tuple[from_checkpoint.O
         training,
         most=wanted.training_tokens,
         judge=judge,
-        prompts=len(prompts),
+        prompts=prompts,
         made=made,
         checkpoint=str(opened.path),
         step=opened.step,
@@ -122,12 +122,16 @@ def _written(path: Path, opened: from_checkpoint.OpenedModel) -> list[Text]:
     import json
 
     from hornbook.errors import DataError
+    from hornbook.evaluation.requests import RequestEncoder
+
+    encode, tokenizer = RequestEncoder(opened.tokenizer), opened.tokenizer
 
     with suppress(ValueError, AttributeError, KeyError):  # neither UTF-8 nor JSON, no objects, other objects
         events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         made = [(str(event["prompt"]), str(event["output"])) for event in events if event.get("event") == "generate"]
         if made:
-            return [(prompt, text, opened.tokenizer.encode(text)) for prompt, text in made]
+            ids = [encode(*each).continuation if each[0].strip() else tokenizer.encode(each[1]) for each in made]
+            return [(prompt, text, tokens) for (prompt, text), tokens in zip(made, ids, strict=True)]
     raise DataError(
         f"{path}: expected the JSON lines of generated texts; make it with: hornbook generate RUN --json > {path}"
     )

@@ -3,12 +3,12 @@
 A low number is no praise by itself: a loop is no surprise to anybody. Read it beside repetition and entropy.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from hornbook.errors import ConfigError
+from hornbook.evaluation.requests import RequestEncoder
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
 
@@ -28,29 +28,29 @@ class Judgement:
 def judged(judge: Transformer, tokenizer: Tokenizer, texts: Iterable[tuple[str, str]]) -> Judgement:
     """Of each (prompt, continuation) the continuation's tokens, as far as the judge's context reaches.
 
-    Raises:
-        ConfigError: where a prompt is empty and the judge's tokenizer has no end-of-text token to begin with.
+    Both are encoded together, behind what begins a text, as RequestEncoder says; where nothing does, the first token of
+    a text without a prompt is not scored.
     """
     device, was_training = next(judge.parameters()).device, judge.training
-    lengths = tokenizer.byte_lengths()
+    encode = RequestEncoder(tokenizer)
     nats, n_tokens, n_bytes = 0.0, 0, 0
     judge.eval()
     try:
         for prompt, text in texts:
-            before = tokenizer.encode(prompt) or _beginning(tokenizer)
-            ids = torch.tensor([[*before, *tokenizer.encode(text)][: judge.config.context_length + 1]], device=device)
-            scored = ids[0, len(before) :]
-            if len(scored):
-                nll = judge(ids[:, :-1], targets=ids[:, 1:]).nll[0, len(before) - 1 :]
+            context, continuation = encode(prompt, text)
+            ids = torch.tensor([[*context, *continuation][: judge.config.context_length + 1]], device=device)
+            scored = ids[0, len(context) :].tolist()
+            if scored:
+                nll = judge(ids[:, :-1], targets=ids[:, 1:]).nll[0, len(context) - 1 :]
                 nats += float(nll.double().sum())
                 n_tokens += len(scored)
-                n_bytes += int(lengths[scored.cpu().numpy()].sum())
+                n_bytes += _bytes(scored, tokenizer, is_first=context == encode.start)
     finally:
         judge.train(was_training)
     return Judgement(nats=nats, tokens=n_tokens, bytes=n_bytes)
 
 
-def _beginning(tokenizer: Tokenizer) -> list[int]:
-    if tokenizer.end_of_text_id is None:
-        raise ConfigError("the judge's tokenizer has no end-of-text token to begin a text with; give prompts")
-    return [tokenizer.end_of_text_id]
+def _bytes(ids: Sequence[int], tokenizer: Tokenizer, *, is_first: bool) -> int:
+    """Of text; before its first token some tokenizers put a blank that is none of it."""
+    n_bytes = int(tokenizer.byte_lengths()[list(ids)].sum())
+    return n_bytes - (is_first and tokenizer.drops_first_blank and tokenizer.token_bytes(ids[0]).startswith(b" "))

@@ -21,9 +21,9 @@ class SamplesCard(Card):
     """Texts of one checkpoint."""
 
     measure: ClassVar[str] = "samples"
-    whole: ClassVar[tuple[str, ...]] = ("by_token", "copies", "by_word", "judgement")
+    whole: ClassVar[tuple[str, ...]] = ("prompt_texts", "by_token", "copies", "by_word", "judgement")
 
-    prompts: int
+    prompt_texts: tuple[str, ...]
     made: str
     """How the texts came about."""
     by_token: SampleStatistics
@@ -45,11 +45,16 @@ class SamplesCard(Card):
     @property
     def identity(self) -> str:
         """What tells this measurement from others of the same checkpoint."""
-        return f"{self.made} {self.judge}"
+        return f"{self.made} {self.judge} {self.prompt_texts}"
+
+    def lists(self) -> dict[str, object]:
+        """The prompts."""
+        return {"prompt_texts": self.prompt_texts}
 
     def numbers(self) -> dict[str, CardValue]:
         """Of tokens, then of words, then the judge's."""
-        numbers: dict[str, CardValue] = {"texts": self.by_token.texts, "tokens": self.by_token.tokens}
+        numbers: dict[str, CardValue] = {"texts": self.by_token.texts, "prompts": len(self.prompt_texts)}
+        numbers |= {"tokens": self.by_token.tokens}
         numbers |= flat(self.by_token, self.copies)
         if self.copies is not None:
             numbers |= {"longest_copy": self.copies.longest, "training_tokens": self.copies.training_tokens}
@@ -103,7 +108,7 @@ def samples_card(
     *,
     most: int,
     judge: tuple[str, Judgement] | None,
-    prompts: int,
+    prompts: Sequence[str],
     made: str,
     checkpoint: str,
     step: int | None,
@@ -117,7 +122,7 @@ def samples_card(
     documents = (document for stream in training for document in _documents(stream, tokenizer, most))
     strings = [tokenizer.decode(text, skip_special=True) for text in texts]
     return SamplesCard(
-        prompts=prompts,
+        prompt_texts=tuple(prompts),
         made=made,
         by_token=sample_statistics(texts),
         copies=copied(texts, training, most=most) if training else None,
