@@ -150,6 +150,18 @@ def test_no_whole_batch_is_an_error(model, tokenizer, stream):
         card_of(model, tokenizer, stream, "last-token", window=7, last_token_batch=64)
 
 
+@pytest.mark.parametrize("protocol", ["strided", "chunked", "exact", "overlap-all"])
+def test_documents_of_a_token_each_leave_nothing_to_score(model, protocol):
+    single = InMemory(np.arange(3), np.arange(3))
+    with pytest.raises(DataError, match=r"leaves nothing to score: .* leave reset_documents out"):
+        card_of(model, None, single, protocol, reset_documents=True)
+
+
+@pytest.mark.parametrize(("level", "said"), [(0.95, "; 95% int"), (0.995, "; 99.5% int"), (0.999, "; 99.9% int")])
+def test_levels_are_not_rounded(model, tokenizer, stream, level, said):
+    assert said in card_of(model, tokenizer, stream, "strided", bootstrap={"level": level}).protocol
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -68,7 +68,7 @@ class PerplexityCard(EvaluationCard):
     def protocol(self) -> str:
         """How the tokens were scored, and how the interval came about, in words."""
         return (
-            f"{self.plan.words}; {self.level:.0%} interval: {self.blocks} blocks of {self.block_tokens} tokens of the "
+            f"{self.plan.words}; {percent(self.level)} interval: {self.blocks} blocks of {self.block_tokens} tokens of the "
             f"text drawn anew {self.resamples:,} times, seed {self.seed}"
         )
 
@@ -106,6 +106,11 @@ class PerplexityCard(EvaluationCard):
             numbers[f"bits_per_byte{end}"] = None if per_byte is None else per_byte / LN_2
             numbers[f"nats_per_token{end}"] = per_token
         return {**numbers, "word_perplexity": self.word_perplexity, "bits_per_byte": self.bits_per_byte}
+
+
+def percent(share: float) -> str:
+    """As a level is told: 99.5 % must not become 100 %."""
+    return f"{100 * share:.10g}%"
 
 
 def card_of(

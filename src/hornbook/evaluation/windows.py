@@ -58,7 +58,12 @@ class WindowPlan:
         ]
         whole = len(found)
         found = found[: whole - whole % self.batch]
-        if not found and self.protocol == "last-token":
+        if not found and self.protocol != "last-token":
+            raise DataError(
+                "the text leaves nothing to score: the first token of each document has no context with reset_documents "
+                "where no end-of-text token stands before it; score longer documents, or leave reset_documents out"
+            )
+        if not found:
             raise DataError(
                 f"protocol last-token: the text has {whole} windows of {self.window + 1} tokens and the protocol "
                 f"counts them in batches of {self.batch}; score more text, or set last_token_batch = 1 or a smaller "
