@@ -113,6 +113,16 @@ def test_several_runs_and_files_of_ones_own(run, twin, capsys, tmp_path):
     assert drawing.count("<polyline") == drawing.count("<polygon") == 2
 
 
+def test_without_a_finite_number_there_is_a_table_and_no_picture(run, capsys, tmp_path):
+    """A text of one long word."""
+    text = tmp_path / "word.txt"
+    text.write_text("catbird" * 200, encoding="utf-8")
+    *cards, last = evaluate(capsys, run, "--all-checkpoints", "--text", text, "--metric", "word_perplexity")
+    assert [card["word_perplexity"] for card in cards] == [None, None]
+    assert last["plot"] is None
+    assert len(Path(last["csv"]).read_text(encoding="utf-8").splitlines()) == 3
+
+
 def test_runs_compare_on_equal_text(run, twin, capsys):
     *cards, last = evaluate(capsys, run, "--compare", twin, *QUICK)
     assert (last["event"], last["run"], last["other"]) == ("eval_compare", "twin", run.name)
@@ -134,9 +144,26 @@ def test_other_text_is_refused_before_anything_is_scored(run, twin, capsys):
     assert captured.out == ""
 
 
+@pytest.mark.parametrize("more", [[], ["--all-checkpoints"]])
+def test_other_protocols_are_refused_before_anything_is_scored(run, twin, capsys, more):
+    config = RunDir.open(twin).config_file
+    usual = config.read_text(encoding="utf-8")
+    config.write_text(usual.replace('protocol = "strided"', 'protocol = "chunked"'), encoding="utf-8")
+    assert config.read_text(encoding="utf-8") != usual
+    try:
+        assert main(["eval", "perplexity", str(run), "--compare", str(twin), *more]) == 2
+        captured = capsys.readouterr()
+        assert evaluate(capsys, run, "--compare", twin, "--protocol", "chunked", *QUICK)
+    finally:
+        config.write_text(usual, encoding="utf-8")
+    assert "protocols differ: eval.protocol is strided for" in captured.err
+    assert captured.out == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--all-checkpoints", "--csv", "absent/x.csv"], "--csv absent/x.csv: expected the name of a file in a folder"),
         (["--plot", "x.svg"], "--plot is of --all-checkpoints"),
         (["--all-checkpoints", "--best"], "leave one of them out"),
         (["--all-checkpoints", "--plot", "x.gif"], "expected a name that ends in .svg"),

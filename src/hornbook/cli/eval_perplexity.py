@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hornbook.cli import from_checkpoint
-from hornbook.cli.eval_card import keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hornbook.cli.contenders import Contender
     from hornbook.config.run import Config
     from hornbook.evaluation.perplexity_card import PerplexityCard
-    from hornbook.evaluation.text_units import TextUnits
-    from hornbook.evaluation.token_reader import TokenReader
 
 FLAGS = (
     *("precision", "protocol", "reset_documents", "last_token_batch"),
@@ -95,148 +92,84 @@ def is_of_several(args: argparse.Namespace) -> bool:
     return bool(args.all_checkpoints or args.compare)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Contender:
-    """A run with its text, read by its own tokenizer."""
-
-    name: str
-    home: Path
-    """Where files are written by default."""
-    config: Config
-    checkpoints: Sequence[Path]
-    stream: TokenReader
-    data: str
-    units: TextUnits
-    tokenizer_fingerprint: str
-
-
 def run_several(args: argparse.Namespace, config: Config, settings: Callable[[str], Config]) -> None:
     """Score every checkpoint that is asked for, if all texts are one; `settings` are those for another checkpoint.
 
     Raises:
-        ConfigError: if texts differ, before anything is scored.
+        ConfigError: if texts or protocols differ or files cannot be written, before anything is scored.
     """
-    from hornbook.evaluation.comparison import refuse_other_text
-    from hornbook.reporting.margins import check_name
+    from hornbook.cli.contenders import named, open_contender, scored
+    from hornbook.evaluation.comparison import refuse_other_protocol, refuse_other_text
 
-    named = [(config.eval.checkpoint, config), *((Path(path), settings(path)) for path in args.compare)]
-    contenders = _named([_contender(args, path, own) for path, own in named])
+    _check_files(args)
+    asked = [(config.eval.checkpoint, config), *((Path(path), settings(path)) for path in args.compare)]
+    for path, own in asked[1:]:
+        refuse_other_protocol(str(asked[0][0]), config.eval, str(path), own.eval)
+    contenders = named([open_contender(args, path, own) for path, own in asked])
     for other in contenders[1:]:
         refuse_other_text(contenders[0].name, contenders[0].units, other.name, other.units)
-    if args.plot is not None:
-        check_name(args.plot)
-    found = [(each, [_score(each, path) for path in each.checkpoints]) for each in contenders]
+    found = [(each, [scored(each, path) for path in each.checkpoints]) for each in contenders]
     if args.all_checkpoints:
         _write(args, found)
     else:
         _compare([(each.name, cards[0]) for each, cards in found], contenders[0].config)
 
 
-def _contender(args: argparse.Namespace, path: Path | None, config: Config) -> _Contender:
-    from hornbook.errors import CheckpointError, ConfigError
-    from hornbook.evaluation.perplexity import tokens_of_text
-    from hornbook.evaluation.streams import open_stream
-    from hornbook.evaluation.text_units import text_units
-    from hornbook.storage.run_dir import list_checkpoints
-    from hornbook.tokenizer.tokenizer import Tokenizer
+def _check_files(args: argparse.Namespace) -> None:
+    from hornbook.errors import ConfigError
+    from hornbook.reporting.checkpoint_curves import check_picture
 
-    checkpoints = [from_checkpoint.find_checkpoint(path, table="eval", best=args.best)]
-    run = from_checkpoint.find_run(checkpoints[0])
-    if args.all_checkpoints:
-        if run is None:
-            raise ConfigError(f"{path}: is no run, and --all-checkpoints are those of a run; name a run's directory")
-        checkpoints = [entry.path for entry in list_checkpoints(run.checkpoints)]
-    if not (checkpoints[0] / "tokenizer").is_dir():
-        raise CheckpointError(f"{checkpoints[0]}: holds no tokenizer/, without which texts cannot be compared")
-    tokenizer = Tokenizer.load(checkpoints[0] / "tokenizer")
-    stream, data = open_stream(config, tokenizer)
-    return _Contender(
-        name=(checkpoints[0] if run is None else run.root).absolute().name,
-        home=checkpoints[0].parent if run is None else run.evals,
-        config=config,
-        checkpoints=checkpoints,
-        stream=stream,
-        data=data,
-        units=text_units(stream, tokenizer, tokens_of_text(stream, config.eval)),
-        tokenizer_fingerprint=tokenizer.fingerprint,
-    )
+    if args.plot is not None:
+        check_picture(args.plot)
+    if args.csv is not None and (not args.csv.parent.is_dir() or args.csv.is_dir()):
+        raise ConfigError(f"--csv {args.csv}: expected the name of a file in a folder that exists")
 
 
-def _named(contenders: Sequence[_Contender]) -> list[_Contender]:
-    """With names that tell them apart."""
-    names = [each.name for each in contenders]
-    return [
-        each if names.count(each.name) == 1 else replace(each, name=f"{each.name} ({number})")
-        for number, each in enumerate(contenders, start=1)
-    ]
-
-
-def _score(contender: _Contender, path: Path) -> PerplexityCard:
-    from hornbook.evaluation.noised_scorer import check_measure
-    from hornbook.evaluation.perplexity import evaluate_perplexity
-    from hornbook.evaluation.streams import open_truth
-    from hornbook.tracking.progress import Progress
-
-    config = contender.config
-    opened = from_checkpoint.open_model(path, table="eval", best=False, config=config)
-    check_measure("perplexity", opened.objective)
-    task = f"eval perplexity, {contender.name} step {opened.step}"
-    with Progress(task, unit="tokens", console=config.tracking.console) as progress:
-        card = evaluate_perplexity(
-            opened.model,
-            opened.tokenizer,
-            contender.stream,
-            config.eval,
-            data=contender.data,
-            checkpoint=str(opened.path),
-            step=opened.step,
-            units=contender.units,
-            truth=open_truth(config),
-            progress=progress.update,
-        )
-    keep(opened, card, config, table=False)
-    return card
-
-
-Found = list[tuple["_Contender", list["PerplexityCard"]]]
+Found = list[tuple["Contender", list["PerplexityCard"]]]
 
 
 def _write(args: argparse.Namespace, found: Found) -> None:
     """The CSV file and the picture of all checkpoints."""
+    from hornbook.evaluation.perplexity_card import percent
     from hornbook.reporting.checkpoint_curves import CheckpointLine, save_checkpoint_curves
     from hornbook.storage.atomic import replace_file
+    from hornbook.storage.disk import explained
     from hornbook.tracking.console import emit
 
     first, cards = found[0]
     one = len({each.tokenizer_fingerprint for each, _ in found}) == 1
     metric = args.metric or ("perplexity" if one else "bits_per_byte")
-    first.home.mkdir(exist_ok=True)
     stem = "-".join(["perplexity-checkpoints", cards[0].protocol_name, f"{cards[0].window}", f"{cards[0].stride}"])
     csv = args.csv or first.home / f"{stem}-{first.units.sha256[:8]}.csv"
     plot = args.plot or first.home / f"{stem}-{first.units.sha256[:8]}.svg"
+    with explained(first.home):
+        first.home.mkdir(exist_ok=True)
     replace_file(csv, _csv(found))
     lines = []
     for each, own in found:
-        values = [card.values() for card in own]
+        values = [value for card in own if (value := card.values())[metric] is not None]
         sides = [[_number(value[f"{metric}{end}"]) for value in values] for end in ("", "_low", "_high")]
         known = all(value[f"{metric}_low"] is not None for value in values)
         low, high = (sides[1], sides[2]) if known else ([], [])
-        steps = [card.step or 0 for card in own]
-        lines.append(CheckpointLine(label=each.name, steps=steps, values=sides[0], lows=low, highs=high))
-    level = f", {cards[0].level:.0%} intervals" if any(line.lows for line in lines) else ""
+        steps = [int(_number(value["step"] or 0)) for value in values]
+        if steps:
+            lines.append(CheckpointLine(label=each.name, steps=steps, values=sides[0], lows=low, highs=high))
+    level = f", {percent(cards[0].level)} intervals" if any(line.lows for line in lines) else ""
     title = f"{cards[0].protocol_name}, window {cards[0].window}, stride {cards[0].stride}, {first.data}"
-    save_checkpoint_curves(lines, plot, title=title, unit=f"{METRICS[metric]}{level}")
+    if lines:
+        save_checkpoint_curves(lines, plot, title=title, unit=f"{METRICS[metric]}{level}")
     _print([(each.name, card) for each, own in found for card in own], first.config, differences=False)
     emit(
         "eval_checkpoints",
         console=first.config.tracking.console,
         csv=csv,
-        plot=plot,
+        plot=plot if lines else None,
         metric=metric,
         runs=[each.name for each, _ in found],
         checkpoints=sum(len(own) for _, own in found),
     )
-    from_checkpoint.note(f"written to {csv} and {plot}")
+    drawn = f" and {plot}" if lines else f"; there is no picture, as no {METRICS[metric]} is finite"
+    from_checkpoint.note(f"written to {csv}{drawn}")
 
 
 def _number(value: object) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from hornbook.config.generate import EvalConfig
 from hornbook.errors import ConfigError
 from hornbook.evaluation.bootstrap import Interval, interval, resampled_sums
 from hornbook.evaluation.card import LN_2
@@ -39,6 +40,21 @@ def refuse_other_text(name: str, text: TextUnits, other_name: str, other: TextUn
         f"{other.sha256[:12]}…, and not {text.n_bytes:,} bytes, {text.sha256[:12]}…; numbers compare only on equal "
         "text: name it with --text FILE, and leave out --max-tokens, which cuts by each model's own tokens"
     )
+
+
+def refuse_other_protocol(name: str, config: EvalConfig, other_name: str, other: EvalConfig) -> None:
+    """Refuse to compare numbers of different protocols, which configurations of runs may ask for.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    for setting in ("protocol", "reset_documents"):
+        ours, theirs = getattr(config, setting), getattr(other, setting)
+        if ours != theirs:
+            raise ConfigError(
+                f"protocols differ: eval.{setting} is {ours} for {name} and {theirs} for {other_name}; numbers do not "
+                f"compare: say which, --set eval.{setting}=..."
+            )
 
 
 def difference(card: PerplexityCard, other: PerplexityCard) -> Difference | None:

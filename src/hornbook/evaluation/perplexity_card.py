@@ -68,8 +68,8 @@ class PerplexityCard(EvaluationCard):
     def protocol(self) -> str:
         """How the tokens were scored, and how the interval came about, in words."""
         return (
-            f"{self.plan.words}; {percent(self.level)} interval: {self.blocks} blocks of {self.block_tokens} tokens of the "
-            f"text drawn anew {self.resamples:,} times, seed {self.seed}"
+            f"{self.plan.words}; {percent(self.level)} interval: {self.blocks} blocks of {self.block_tokens} tokens "
+            f"of the text drawn anew {self.resamples:,} times, seed {self.seed}"
         )
 
     @property

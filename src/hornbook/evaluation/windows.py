@@ -60,7 +60,7 @@ class WindowPlan:
         found = found[: whole - whole % self.batch]
         if not found and self.protocol != "last-token":
             raise DataError(
-                "the text leaves nothing to score: the first token of each document has no context with reset_documents "
+                "the text leaves nothing to score: with reset_documents the first token of a document has no context "
                 "where no end-of-text token stands before it; score longer documents, or leave reset_documents out"
             )
         if not found:

@@ -3,6 +3,7 @@
 SVG needs nothing, and HTML holds it with its title; PNG needs the extra `plot`.
 """
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -30,6 +31,18 @@ class CheckpointLine:
     values: Sequence[float]
     lows: Sequence[float] = ()
     highs: Sequence[float] = ()
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture that cannot be drawn, before what it shows takes its time.
+
+    Raises:
+        ConfigError: for a name that ends otherwise, or a folder that is missing.
+        MissingExtraError: for PNG, if matplotlib is not installed.
+    """
+    check_name(path)
+    if path.suffix.lower() == ".png" and importlib.util.find_spec("matplotlib") is None:
+        raise MissingExtraError("eval perplexity --plot FILE.png", package="matplotlib", extra="plot")
 
 
 def save_checkpoint_curves(lines: Sequence[CheckpointLine], path: Path, *, title: str, unit: str) -> None:
