@@ -94,6 +94,22 @@ def test_texts_are_profiled_with_every_decoder(run, tmp_path_factory, capsys):
     assert event["parts"]["decode"] == 0.0
 
 
+def test_beams_have_their_choosing_and_their_backend(run, tmp_path, capsys):
+    asked = ["--set", 'generate.strategy="beam"', "--set", 'generate.precision="bfloat16"']
+    assert main(["profile", "--decode", str(run), "--steps", "2", "--out", str(tmp_path), *asked]) == 0
+    event = json.loads(capsys.readouterr().out)
+    assert min(event["parts"]["decode"], event["parts"]["choose"]) > 0.0
+    told = json.loads((tmp_path / "decode.json").read_text(encoding="utf-8"))
+    assert told["facts"]["backend"] == "torch, bfloat16"
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="this torch has NVTX")
+def test_nvtx_ranges_that_cannot_be_had_are_said(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("HORNBOOK_NVTX", "1")
+    assert main(["profile", str(run), "--steps", "1", "--out", str(tmp_path)]) == 0
+    assert "HORNBOOK_NVTX=1 has no effect" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -111,9 +127,10 @@ def test_what_cannot_be_is_one_message(run, tmp_path, capsys, arguments, said):
     command = ["profile", *(names.get(each, each) for each in arguments), "--out", str(tmp_path / "out")]
     assert main(command) == 2
     err = capsys.readouterr().err
-    assert err.startswith("hornbook profile: ")
-    assert said in err
     assert "Traceback" not in err
+    last = err.splitlines()[-1]  # after what was being done
+    assert last.startswith("hornbook profile: ")
+    assert said in last
 
 
 def test_the_configuration_is_printed_and_nothing_is_made(run, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from hornbook.profiling.ranges import Point, module_ranges, ranged
 from hornbook.profiling.step_clock import OTHER, Breakdown, StepClock, device_clock
@@ -88,6 +89,20 @@ def test_modules_are_ranges_down_to_the_parts_of_a_layer(every):
     assert told.depth == 0
     net(x)
     assert len(told.lines) == 2 * (3 + every)
+
+
+def test_a_module_that_is_cut_short_ends_its_range():
+    """Activation checkpointing leaves the last module by an exception, when it has recomputed what it needs."""
+    told, net = Told(), Net()
+
+    def forward() -> torch.Tensor:
+        x = torch.ones(1, 2, requires_grad=True)
+        return checkpoint(net.layers[0], x, use_reentrant=False).sum()
+
+    with module_ranges(net, told, every=True):
+        forward().backward()
+    assert told.lines.count("layers.0") == 2
+    assert told.depth == 0
 
 
 class Hands:

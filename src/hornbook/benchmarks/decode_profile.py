@@ -3,7 +3,7 @@
 A prompt of which every text begins at another token keeps a slot from knowing it already, so that each is read anew.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import torch
 
 from hornbook.config.generate import GenerateConfig
 from hornbook.generation import text as texts
-from hornbook.generation.backends import Span
+from hornbook.generation.backends import Backend, Span
+from hornbook.generation.beam import BeamSearch
 from hornbook.generation.canvas_readers import CachedReader
 from hornbook.generation.canvas_readers import FreshReader as CanvasFreshReader
 from hornbook.generation.denoising import Denoiser
@@ -44,19 +45,15 @@ class Spoken:
     config: GenerateConfig
 
 
-def points() -> list[Point]:
-    """The parts of decoding, in all its engines."""
+def points(read: Callable[[Backend, Sequence[Span]], str]) -> list[Point]:
+    """The parts of decoding, in all its engines; `read` names what a backend reads."""
     return [
-        *(Point(backend, "read", _of_spans) for backend in (KernelBackend, TorchBackend)),
+        *(Point(backend, "read", read) for backend in (KernelBackend, TorchBackend)),
         *(Point(reader, "read", "denoise") for reader in (CachedReader, CanvasFreshReader)),
         *(Point(chooser, "step", "choose") for chooser in (Engine, Speculation, Denoiser)),
+        Point(BeamSearch, "search", "choose"),
         Point(texts.RowText, "push", "text"),
     ]
-
-
-def _of_spans(backend: object, spans: Sequence[Span]) -> str:
-    """A span of many tokens is a prompt, or a guess that is checked."""
-    return "prefill" if any(len(span.tokens) > 1 for span in spans) else "decode"
 
 
 def profile_decoding(asked: Spoken, *, repeats: int, out: Path) -> Profile:
@@ -67,8 +64,7 @@ def profile_decoding(asked: Spoken, *, repeats: int, out: Path) -> Profile:
     """
     device = asked.model.token_embedding.weight.device
     notes: list[str] = []
-    engines = _Engines(notes.append)
-    texts_of = _Texts(asked, engines)
+    texts_of = _Texts(asked, Engines(notes.append))
     now = device_clock((lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else None)
     texts_of.timed(1, StepClock(parts=PARTS, last="", now=now))
     reset_peaks(device)
@@ -92,22 +88,11 @@ def profile_decoding(asked: Spoken, *, repeats: int, out: Path) -> Profile:
         peaks=found,
         facts={
             "device": str(device),
-            "backend": engines.taken,
+            "backend": "; ".join(texts_of.backends) or "torch",
             **({"note": "; ".join(notes)} if notes else {}),
         },
         files=(path,),
     )
-
-
-class _Engines(Engines):
-    """Engines that tell which backend they took."""
-
-    taken = "torch"
-
-    def __call__(self, model: Transformer, config: GenerateConfig, *, slots: int, max_length: int) -> Engine:
-        engine = super().__call__(model, config, slots=slots, max_length=max_length)
-        self.taken = f"{engine.backend.name}, {engine.backend.precision}"
-        return engine
 
 
 class _Texts:
@@ -116,12 +101,14 @@ class _Texts:
     def __init__(self, asked: Spoken, engines: Engines) -> None:
         self.asked, self.engines = asked, engines
         self.prompt = encode_prompt(asked.tokenizer, asked.prompt)
+        self.backends: dict[str, None] = {}
+        """Which read, in order: with a draft there are two."""
         self._made = 0
 
     def timed(self, count: int, clock: StepClock) -> int:
         """Make texts, each a step of `clock`, and return how many tokens they have."""
         tokens = 0
-        with ranged(points(), clock):
+        with ranged(points(self._read), clock):
             for _ in range(count):
                 tokens += self._make()
                 clock.cut()
@@ -130,8 +117,13 @@ class _Texts:
     def recorded(self) -> None:
         """Make a text with ranges in the trace."""
         ranges = Recorded()
-        with ranged(points(), ranges), module_ranges(self.asked.model, ranges, every=False):
+        with ranged(points(self._read), ranges), module_ranges(self.asked.model, ranges, every=False):
             self._make()
+
+    def _read(self, backend: Backend, spans: Sequence[Span]) -> str:
+        """A span of many tokens is a prompt, or a guess that is checked."""
+        self.backends[f"{backend.name}, {backend.precision}"] = None
+        return "prefill" if any(len(span.tokens) > 1 for span in spans) else "decode"
 
     def _make(self) -> int:
         asked, at = self.asked, self._made % len(self.prompt)

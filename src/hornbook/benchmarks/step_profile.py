@@ -35,7 +35,7 @@ from hornbook.storage.atomic import replace_file
 from hornbook.storage.run_dir import RunDir
 from hornbook.tracking.composite import CompositeTracker
 from hornbook.tracking.jsonl import JsonLines, MetricsFile
-from hornbook.training.annotated import annotated, annotated_for_nvtx
+from hornbook.training.annotated import annotated, annotated_for_nvtx, nvtx_remark
 from hornbook.training.choosing import flops_per_token
 from hornbook.training.hooks import Hook, Log, Moment, StopReason
 from hornbook.training.norms import Norms, NormWatch
@@ -86,6 +86,8 @@ def profile_steps(
             f"warm-up and trace; use a smaller --steps or --set train.steps={needed}"
         )
     place = place_of(os.environ)
+    if (remark := nvtx_remark()) and place.rank == 0:
+        say(remark)
     device = ready_device(config.run, place)
     with joined(place, config.distributed, device) as processes, tempfile.TemporaryDirectory() as scratch:
         settings = replace(settings, out=Path(processes.first(lambda: str(settings.out))))

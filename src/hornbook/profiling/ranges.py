@@ -95,7 +95,8 @@ def module_ranges(model: nn.Module, ranges: Ranges, *, every: bool) -> Iterator[
             if not name or isinstance(module, nn.ModuleList) or not (every or name.count(".") <= 2):
                 continue
             at_end.callback(module.register_forward_pre_hook(begin(name)).remove)
-            at_end.callback(module.register_forward_hook(ended).remove)
+            # Also when it is cut short, as activation checkpointing does when it has what it recomputes for.
+            at_end.callback(module.register_forward_hook(ended, always_call=True).remove)
         yield
 
 
