@@ -79,6 +79,11 @@ def test_evaluate_scores_files_and_splits(run, project):
         assert card.bits_per_byte == pytest.approx(card.nats / math.log(2) / card.bytes_scored)
 
 
+def test_a_bound_refuses_what_is_the_perplexitys_alone(run):
+    with pytest.raises(ConfigError, match=r"eval.protocol = exact has an effect only in `hornbook eval perplexity`"):
+        hornbook.evaluate(run, protocol="exact", **{"bound.draws": 2})
+
+
 @pytest.mark.parametrize(
     ("settings", "error"),
     [({"temperatur": 1.0}, ConfigError), ({"top_p": 2.0}, ConfigError), ({"stop": 3}, ConfigError)],

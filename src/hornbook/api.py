@@ -11,7 +11,7 @@ from typing import overload
 from hornbook import assemble
 from hornbook.checkpoint.load import load_model
 from hornbook.config.dump import to_json
-from hornbook.config.generate import GenerateConfig
+from hornbook.config.generate import GenerateConfig, refuse_perplexitys_own
 from hornbook.config.load import load_config
 from hornbook.config.objective import BOUND_ALONE, likelihood_kind
 from hornbook.config.run import Config
@@ -21,7 +21,7 @@ from hornbook.evaluation.answer_bound import evaluate_answer
 from hornbook.evaluation.card import EvaluationCard
 from hornbook.evaluation.diffusion_bound import evaluate_bound
 from hornbook.evaluation.perplexity import evaluate_perplexity
-from hornbook.evaluation.streams import open_stream
+from hornbook.evaluation.streams import open_stream, open_truth
 from hornbook.generation.choice import decoder_name
 from hornbook.generation.engines import Engines
 from hornbook.generation.infill import infill_text
@@ -220,13 +220,24 @@ def evaluate(model: LanguageModel | str | Path, **settings: Setting) -> Evaluati
     data = settings.pop("data", None)
     config = _configure("eval", settings, {} if data is None else {"data.path": str(data)})
     path, step = str(loaded.path), loaded.step
+    if is_bound:
+        refuse_perplexitys_own(config.eval)
     if config.eval.bound.answer is not None:
         return evaluate_answer(
             loaded.model, loaded.tokenizer, config.eval, objective=loaded.objective, checkpoint=path, step=step
         )
     stream, described = open_stream(config, loaded.tokenizer)
     measure = functools.partial(evaluate_bound, objective=loaded.objective) if is_bound else evaluate_perplexity
-    return measure(loaded.model, loaded.tokenizer, stream, config.eval, data=described, checkpoint=path, step=step)
+    return measure(
+        loaded.model,
+        loaded.tokenizer,
+        stream,
+        config.eval,
+        data=described,
+        checkpoint=path,
+        step=step,
+        truth=open_truth(config),
+    )
 
 
 def _configure(table: str, settings: Mapping[str, Setting], more: Mapping[str, Setting] | None = None) -> Config:

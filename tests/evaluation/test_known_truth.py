@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import hornbook
 from hornbook import assemble
 from hornbook.cli.main import main
 from hornbook.config.load import load_config
@@ -131,6 +132,8 @@ def test_cards_tell_the_least_and_the_excess(root, capsys, objective, measure):
     excess = card[f"nats_per_token{suffix}"] - least
     assert card[f"excess_nats_per_token{suffix}"] == pytest.approx(excess)
     assert excess > 0
+    by_call = hornbook.evaluate(run.root, data=config.data.path, stride=16, max_tokens=400)
+    assert by_call.least_nats_per_token == card["least_nats_per_token"]
 
 
 def test_of_other_text_the_least_is_not_known(root, tmp_path, capsys):

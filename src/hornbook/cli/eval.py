@@ -78,6 +78,7 @@ def _add_text_arguments(parser: argparse.ArgumentParser, *, stride: str, batch: 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; the exit status is 0."""
     from hornbook.cli.configuration import maybe_print
+    from hornbook.config.generate import refuse_perplexitys_own
     from hornbook.evaluation.noised_scorer import check_measure
 
     config = _settings(args, args.checkpoint)
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         eval_perplexity.run_several(args, config, functools.partial(_settings, args))
         return 0
     if args.measure != "perplexity":
-        _refuse_perplexitys_own(config)
+        refuse_perplexitys_own(config.eval)
     if args.measure in eval_tuned.FLAGS:
         opened, card = eval_tuned.measure(args, config)
         keep(opened, card, config)
@@ -138,18 +139,6 @@ def _answer_card(opened: from_checkpoint.OpenedModel, config: Config) -> Evaluat
         checkpoint=str(opened.path),
         step=opened.step,
     )
-
-
-def _refuse_perplexitys_own(config: Config) -> None:
-    """Refuse settings that no other measure reads."""
-    from hornbook.config.generate import EvalConfig
-    from hornbook.errors import ConfigError
-
-    usual = EvalConfig()
-    for name in ("precision", "protocol", "reset_documents", "last_token_batch", "bootstrap"):
-        if getattr(config.eval, name) != getattr(usual, name):
-            value = "" if name == "bootstrap" else f" = {getattr(config.eval, name)}"
-            raise ConfigError(f"eval.{name}{value} has an effect only in `hornbook eval perplexity`; leave it out")
 
 
 def _settings(args: argparse.Namespace, checkpoint: str | None) -> Config:

@@ -11,6 +11,7 @@ from hornbook.config.harness import HarnessConfig
 from hornbook.config.perplexity import STRIDED, BootstrapConfig, PerplexityProtocol
 from hornbook.config.samples import SamplesConfig
 from hornbook.config.table import Table
+from hornbook.errors import ConfigError
 
 Precision = Literal["float32", "bfloat16", "int8"]
 """Of the weights while decoding."""
@@ -238,3 +239,14 @@ class EvalConfig(Table):
         if self.bound.answer is not None and (given := [name for name, value in scored.items() if value]):
             raise ValueError(f"bound.answer is measured whole, so {' and '.join(given)} has no effect; leave it out")
         return self
+
+
+def refuse_perplexitys_own(config: EvalConfig) -> None:
+    """Refuse settings that no other measure reads.
+
+    Raises:
+        ConfigError: naming one.
+    """
+    for name in _changed(config, ["precision", "protocol", "reset_documents", "last_token_batch", "bootstrap"]):
+        value = "" if name == "bootstrap" else f" = {getattr(config, name)}"
+        raise ConfigError(f"eval.{name}{value} has an effect only in `hornbook eval perplexity`; leave it out")
