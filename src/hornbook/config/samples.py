@@ -17,4 +17,5 @@ class SamplesConfig(Table):
     judge: Path | None = None
     """A checkpoint that says how surprised it is by the texts."""
     training_tokens: PositiveInt = 20_000_000
-    """Copies and words are looked for among so many first tokens of the training split."""
+    """Copies and words are looked for among so many first tokens of the training split; of a mixture, of
+    all its data sets together, as evenly as these allow."""

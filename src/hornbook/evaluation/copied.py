@@ -37,35 +37,41 @@ class Copied:
 
 
 def copied(texts: Sequence[Tokens], training: Sequence[TokenReader], *, most: int) -> Copied:
-    """What of `texts` stands in the first `most` tokens of the streams; a passage may span two documents there."""
+    """What of `texts` stands in first tokens of the streams, `most` in all; a passage may span two documents there."""
     passages = [list(grams(text, COPIED_LENGTH)) for text in texts]
     wanted = {gram for text in passages for gram in text}
     found: set[tuple[int, ...]] = set()
-    looked = 0
+    shares = shares_of(training, most)
     if wanted:
         numbers = np.sort(_numbers(np.array(list(wanted), dtype=np.int64).reshape(-1, COPIED_LENGTH)))
-        for piece in _pieces(training, most):
+        for piece in _pieces(training, shares):
             windows = np.lib.stride_tricks.sliding_window_view(piece, COPIED_LENGTH)
             place = np.searchsorted(numbers, own := _numbers(windows)).clip(max=len(numbers) - 1)
             for at in np.flatnonzero(numbers[place] == own):
                 gram = tuple(windows[at].tolist())
                 if gram in wanted:
                     found.add(gram)
-    for stream in training:
-        looked += min(stream.n_tokens, most - looked)
     return Copied(
         passages=sum(map(len, passages)),
         copied=sum(gram in found for text in passages for gram in text),
         longest=max((_longest([gram in found for gram in text]) for text in passages), default=0),
-        training_tokens=looked,
+        training_tokens=sum(shares),
     )
 
 
-def _pieces(streams: Iterable[TokenReader], most: int) -> Iterator[np.ndarray]:
+def shares_of(streams: Sequence[TokenReader], most: int) -> list[int]:
+    """How many tokens of each stream make `most` in all: equally many, and where a stream has fewer all of them."""
+    shares = [0] * len(streams)
+    by_length = sorted(range(len(streams)), key=lambda number: streams[number].n_tokens)
+    for left, number in zip(range(len(streams), 0, -1), by_length, strict=True):
+        shares[number] = min(streams[number].n_tokens, most // left)
+        most -= shares[number]
+    return shares
+
+
+def _pieces(streams: Iterable[TokenReader], shares: Iterable[int]) -> Iterator[np.ndarray]:
     """Pieces that overlap, so that every window of COPIED_LENGTH lies in one of them."""
-    for stream in streams:
-        n_tokens = min(stream.n_tokens, most)
-        most -= n_tokens
+    for stream, n_tokens in zip(streams, shares, strict=True):
         for start in range(0, n_tokens - COPIED_LENGTH + 1, _PIECE):
             yield stream.read(start, min(_PIECE + COPIED_LENGTH - 1, n_tokens - start))
 

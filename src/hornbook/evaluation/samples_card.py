@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from hornbook.data.shards import TokenStream
 from hornbook.evaluation.card import LN_2, Card, CardValue, exp
-from hornbook.evaluation.copied import COPIED_LENGTH, Copied, copied
+from hornbook.evaluation.copied import COPIED_LENGTH, Copied, copied, shares_of
 from hornbook.evaluation.judge import Judgement
 from hornbook.evaluation.samples import LOOP_ROUNDS, SampleStatistics, Tokens, sample_statistics
 from hornbook.evaluation.text_statistics import TextStatistics, text_statistics
@@ -117,9 +117,10 @@ def samples_card(
 ) -> SamplesCard:
     """The card of `texts`, the tokens of each, made since `started` (of time.perf_counter); `training` may be nothing.
 
-    Copies and words are looked for among the first `most` tokens of each training stream.
+    Copies and words are looked for among the first tokens of the training streams, `most` in all.
     """
-    documents = (document for stream in training for document in _documents(stream, tokenizer, most))
+    read = zip(training, shares_of(training, most), strict=True)
+    documents = (document for stream, share in read for document in _documents(stream, tokenizer, share))
     strings = [tokenizer.decode(text, skip_special=True) for text in texts]
     return SamplesCard(
         prompt_texts=tuple(prompts),
