@@ -30,6 +30,7 @@ from hornbook.distributed.precision import DTYPES, fp32_products
 from hornbook.distributed.process_group import ALONE, Processes, joined
 from hornbook.errors import ConfigError
 from hornbook.evaluation.samples_card import sample_metrics
+from hornbook.models.accounting import run_flops_per_token
 from hornbook.models.attention_kernels import check_kernel, only_kernel
 from hornbook.models.transformer import Transformer
 from hornbook.optim.averaging import show_averages
@@ -41,7 +42,7 @@ from hornbook.tracking.tracker import Scalar, Tracker
 from hornbook.training.annotated import annotated_for_nvtx, nvtx_remark
 from hornbook.training.branches import find_branch_point, trunk_choices
 from hornbook.training.choices import Choices
-from hornbook.training.choosing import choose, flops_per_token
+from hornbook.training.choosing import choose
 from hornbook.training.compiled import compile_updates, remember
 from hornbook.training.hooks import Hook, Log, Sample, SaveCheckpoint, Validate
 from hornbook.training.norms import Norms, NormWatch
@@ -231,7 +232,7 @@ class Job:
         return {
             "n_parameters": self.model.n_parameters,
             **trained,
-            "flops_per_token": flops_per_token(self.config, self.model.config),
+            "flops_per_token": run_flops_per_token(self.config, self.model.config),
             "choices": self.choices.line(),
             **warning,
         }
@@ -281,7 +282,7 @@ class Job:
             tracker,
             every=config.train.log_every,
             device=device,
-            flops_per_token=flops_per_token(config, self.model.config),
+            flops_per_token=run_flops_per_token(config, self.model.config),
             peak_flops=self._peak_flops(),
             compiles=self.choices.compile,
         )

@@ -46,6 +46,9 @@ def test_wrong_arguments(arguments, capsys):
         (["--orders", "--set", "train.steps=3"], "leave out CONFIG and --set"),
         (["--vocab-size", "9"], "with a CONFIG use --set"),
         (["--parameters", "1M", "--print-config"], "--print-config prints a CONFIG"),
+        (["--parameters", "1M", "--price", "2", "--no-probe"], "--price, --no-probe has no effect with --parameters"),
+        (["--flops", "1e18", "--world-sizes", "4"], "--world-sizes has no effect with --flops"),
+        (["--orders", "--experts", "8,2"], "--experts has no effect with --orders"),
         (["--accelerator", "abacus", "--no-probe"], "no accelerator 'abacus'"),
     ],
 )

@@ -91,6 +91,56 @@ def test_changes_save_and_are_sorted() -> None:
     assert "train.activation_checkpointing = true" in [each.setting for each in made]
 
 
+@pytest.mark.parametrize(("rows", "reads", "sizes"), [(16, 1, [8, 2]), (9, 1, [3]), (24, 4, [3]), (2, 2, [])])
+def test_smaller_micro_batches_divide_what_there_is(rows: int, reads: int, sizes: list[int]) -> None:
+    """In sequences, of which the model may read several rows."""
+    demand = Demand(rows=rows, half=True, state_tensors=1, chunk_tokens=1, checkpointing=True, plain=True, reads=reads)
+    assert [each.setting for each in changes(shape(), demand)] == [
+        f"train.micro_batch_size = {size}" for size in reversed(sizes)
+    ]
+
+
+def test_adapters_alone_are_trained() -> None:
+    """Gradients and optimizer are of the adapters; a frozen product costs two passes and not three."""
+    values = {
+        "model": {"d_model": 128, "n_layers": 3, "n_heads": 4, "context_length": 64, "vocab_size": 512},
+        "train": {"steps": 10, "tokens_per_step": 1024, "micro_batch_size": 4},
+    }
+    wishes = Wishes(rows=4, plain=True, compiled=False, tokens=None, world_sizes=(1,), mfu=0.5, price=None)
+    here = Machine(rates=RATES, measured=0.0, was_kept=True)
+    whole, tuned = (
+        make_plan(load_config(None, values=each).config, shape(), wishes, [], machine=here, held=None, remarks=[])
+        for each in (values, {**values, "lora": {"rank": 2, "targets": ["q_proj"]}, "model.init_from": "learnt"})
+    )
+    adapters = 3 * 2 * (128 + 128)
+    assert tuned.parameters["adapters"] == adapters
+    (memory,) = (each.memory for each in tuned.held)
+    assert (memory["gradients"], memory["optimizer"]) == (4 * adapters, 8 * adapters)
+    assert tuned.step is not None
+    assert whole.step is not None
+    assert tuned.step["update"] == pytest.approx(adapters * 1e-9)
+    assert tuned.step["linear"] == pytest.approx(whole.step["linear"] * 2 / 3)
+    assert tuned.training_flops == pytest.approx(whole.training_flops * 2 / 3)
+
+
+def test_a_pair_is_two_rows_and_a_reference_is_a_copy() -> None:
+    values = {
+        "model": {"d_model": 128, "n_layers": 3, "n_heads": 4, "context_length": 64, "vocab_size": 512},
+        "data.stage": "dpo",
+        "objective.kind": "preference",
+        "train": {"steps": 10, "sequences_per_step": 4, "micro_batch_size": 4},
+    }
+    config = load_config(None, values=values).config
+    wishes = Wishes(
+        rows=8, plain=True, compiled=False, tokens=None, world_sizes=(1,), mfu=0.5, price=None, has_reference=True
+    )
+    plan = make_plan(config, shape(), wishes, [], machine=None, held=None, remarks=[])
+    forward = sum(plan.flops.values())
+    assert plan.tokens == 10 * 4 * 2 * 64
+    assert plan.training_flops == pytest.approx(3 * forward)
+    assert plan.held[0].memory["reference"] == 4 * sum(parameter_counts(shape()).values())
+
+
 def test_the_probe_is_kept_and_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[str] = []
     monkeypatch.setattr(machine_module, "measure", lambda precision, *_, **__: measured.append(precision) or RATES)

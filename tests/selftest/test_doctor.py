@@ -154,7 +154,9 @@ def test_this_installation_is_sound_in_less_than_a_minute(tmp_path):
     assert {event["stage"]: event["status"] for event in events if event["event"] == "doctor"} == dict.fromkeys(
         STAGES, "pass"
     ), done.stdout
-    assert (done.returncode, done.stderr) == (0, "")
+    compiled = "Compiling the tokenizer's kernels, once on this machine"  # where nobody has done so before
+    said = [line for line in done.stderr.splitlines() if not line.startswith(compiled)]
+    assert (done.returncode, said) == (0, [])
     spent = after.children_user + after.children_system - before.children_user - before.children_system
     assert spent < 60
     assert [*tmp_path.iterdir()] == []

@@ -11,7 +11,7 @@ from hornbook.config.load import load_config
 from hornbook.config.run import Config
 from hornbook.distributed.process_group import Processes
 from hornbook.errors import CheckpointError, ConfigError
-from hornbook.models.accounting import parameter_counts
+from hornbook.models.accounting import parameter_counts, run_flops_per_token
 from hornbook.profiling.probe import FastProducts, probe_fast_products
 from hornbook.training import choosing
 from hornbook.training.choices import Choices
@@ -152,10 +152,10 @@ def test_a_copy_of_the_reference_takes_memory_too(monkeypatch: pytest.MonkeyPatc
 def test_every_mask_of_an_answer_is_computed() -> None:
     """Of each token of a pair's two rows: once, or by every mask."""
     shape = settings().model.complete(vocab_size=50)
-    once = choosing.flops_per_token(settings(), shape)
-    assert choosing.flops_per_token(preference(), shape) == once
+    once = run_flops_per_token(settings(), shape)
+    assert run_flops_per_token(preference(), shape) == once
     by_masks = {"objective.likelihood": "masked_diffusion", "objective.draws": 5}
-    assert choosing.flops_per_token(preference(**by_masks), shape) == 5 * once
+    assert run_flops_per_token(preference(**by_masks), shape) == 5 * once
 
 
 @pytest.mark.parametrize(

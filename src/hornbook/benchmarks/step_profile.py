@@ -25,6 +25,7 @@ from hornbook.distributed.device import ready_device
 from hornbook.distributed.environment import place_of
 from hornbook.distributed.process_group import Processes, joined
 from hornbook.errors import ConfigError, TrainingError
+from hornbook.models.accounting import run_flops_per_token
 from hornbook.profiling.memory_use import history_page, peaks, reset_peaks, start_history, stop_history, write_history
 from hornbook.profiling.probe import peak_flops
 from hornbook.profiling.profile import Profile
@@ -36,7 +37,6 @@ from hornbook.storage.run_dir import RunDir
 from hornbook.tracking.composite import CompositeTracker
 from hornbook.tracking.jsonl import JsonLines, MetricsFile
 from hornbook.training.annotated import annotated, annotated_for_nvtx, nvtx_remark
-from hornbook.training.choosing import flops_per_token
 from hornbook.training.hooks import Hook, Log, Moment, StopReason
 from hornbook.training.norms import Norms, NormWatch
 from hornbook.training.reference_scores import settle_reference
@@ -204,7 +204,7 @@ class _Profile:
         peak = peak_flops(self.device, config.train.precision)
         if peak is None:
             return None
-        return tokens_per_second * flops_per_token(config, self.job.model.config) / peak / self.processes.world_size
+        return tokens_per_second * run_flops_per_token(config, self.job.model.config) / peak / self.processes.world_size
 
 
 def _of(rank: int) -> str:

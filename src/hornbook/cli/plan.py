@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hornbook.config.run import Config
     from hornbook.planning.estimate import Plan
 
+WORLD_SIZES = (1, 2, 8)
 _SUFFIXES = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context-length", type=positive, metavar="T", help="of shapes; default 1024")
     parser.add_argument("--tokens", type=amount, metavar="D", help="to train on; default: what the configuration says")
     parser.add_argument(
-        "--world-sizes", type=_sizes, default=(1, 2, 8), metavar="N,N", help="processes to plan for (default 1,2,8)"
+        "--world-sizes", type=_sizes, default=None, metavar="N,N", help="processes to plan for (default 1,2,8)"
     )
     parser.add_argument("--accelerator", metavar="NAME", help="only this one of the table, such as H100")
     parser.add_argument("--mfu", type=_share, default=None, metavar="X", help="share of its dense peak (default 0.4)")
@@ -86,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
             "--vocab-size and --context-length belong to --parameters and --flops; with a CONFIG use --set "
             "model.vocab_size=... and model.context_length=..."
         )
+    _refuse_idle(args, alone)
     if args.orders:
         return _orders()
     if alone:
@@ -96,6 +98,16 @@ def run(args: argparse.Namespace) -> int:
     if maybe_print(args, config):
         return 0
     return _configuration(args, config)
+
+
+def _refuse_idle(args: argparse.Namespace, alone: list[str]) -> None:
+    """Options without effect beside the one that says what is planned."""
+    from hornbook.errors import ConfigError
+
+    idle = ["tokens", "world_sizes", "accelerator", "mfu", "price", "no_probe"] if alone else []
+    idle += ["vocab_size", "context_length", "experts"] if args.orders else []
+    if given := [f"--{name.replace('_', '-')}" for name in idle if getattr(args, name)]:
+        raise ConfigError(f"{', '.join(given)} has no effect with --{alone[0]}; leave it out")
 
 
 def _orders() -> int:
@@ -166,6 +178,7 @@ def _plan(args: argparse.Namespace, config: Config) -> Plan:
     from hornbook.planning.estimate import Wishes, make_plan
     from hornbook.planning.step_time import MFU
     from hornbook.profiling.accelerators import accelerator_named, accelerators
+    from hornbook.training.reference import kind_of
 
     listed = [accelerator_named(args.accelerator)] if args.accelerator else list(accelerators())
     shape, remarks = shape_for(config)
@@ -178,9 +191,10 @@ def _plan(args: argparse.Namespace, config: Config) -> Plan:
             plain=choices.plain_max_keys >= shape.context_length,
             compiled=choices.compile,
             tokens=args.tokens,
-            world_sizes=args.world_sizes,
+            world_sizes=args.world_sizes or WORLD_SIZES,
             mfu=args.mfu or MFU,
             price=args.price,
+            has_reference=kind_of(config) == "copy",
         ),
         listed,
         machine=None if args.no_probe else rates_of(config, choices),

@@ -13,6 +13,7 @@ Backward costs twice the forward, once for inputs and once for weights; once whe
 
 from hornbook.config.lora import LoraConfig
 from hornbook.config.model import ModelConfig
+from hornbook.config.run import Config
 
 
 def parameter_counts(config: ModelConfig) -> dict[str, int]:
@@ -79,3 +80,12 @@ def training_flops_per_token(
     """
     forwards = 3 + activation_checkpointing - frozen
     return sum(flops_per_token(config, context=context).values()) * forwards
+
+
+def run_flops_per_token(config: Config, shape: ModelConfig) -> float:
+    """Of training by that configuration: all passes over a token, forward and backward; a pair's rows count each.
+
+    What a reference computes is left out: it trains nothing.
+    """
+    once = training_flops_per_token(shape, context=shape.context_length, frozen=config.lora is not None)
+    return once * config.objective.tokens_read / (2 if config.data.stage == "dpo" else 1)

@@ -7,7 +7,13 @@ from typing import Any
 from hornbook.config.model import ModelConfig
 from hornbook.config.optim import OptimConfig
 from hornbook.config.run import Config
-from hornbook.models.accounting import flops_per_token, parameter_counts, training_flops_per_token
+from hornbook.models.accounting import (
+    adapter_parameters,
+    flops_per_token,
+    parameter_counts,
+    run_flops_per_token,
+    trained_parameters,
+)
 from hornbook.planning.dry_run import DryRun
 from hornbook.planning.laws import Optimum, optima
 from hornbook.planning.machine import Machine
@@ -38,6 +44,8 @@ class Wishes:
     mfu: float
     price: float | None
     """Of a device and hour."""
+    has_reference: bool = False
+    """A frozen copy of the model is held beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,21 +148,25 @@ def make_plan(
         checkpointing=config.train.activation_checkpointing,
         plain=wishes.plain,
         compiled=wishes.compiled,
+        reads=config.objective.tokens_read,
+        lora=config.lora,
+        has_reference=wishes.has_reference,
     )
     alone = demand.memory(shape)
     tokens = wishes.tokens or float(config.train.steps * config.positions_per_step)
-    reads = config.objective.tokens_read
-    per_token = reads * training_flops_per_token(shape, context=shape.context_length, frozen=config.lora is not None)
+    per_token = run_flops_per_token(config, shape)
+    beside = PROCESS_BYTES + alone.get("reference", 0)
+    adapters = {} if config.lora is None else {"adapters": adapter_parameters(shape, config.lora)}
     free = free_bytes_here()
     return Plan(
         config=shape,
-        parameters=parameter_counts(shape),
+        parameters={**parameter_counts(shape), **adapters},
         flops=flops_per_token(shape, context=shape.context_length),
         training_flops=per_token,
         tokens=tokens,
         held=_all_held(alone, shape, wishes.world_sizes),
-        process_bytes=None if held is None else held.live + PROCESS_BYTES,
-        kept_bytes=None if held is None else held.held + PROCESS_BYTES,
+        process_bytes=None if held is None else held.live + beside,
+        kept_bytes=None if held is None else held.held + beside,
         free_bytes=free,
         changes=changes(shape, demand),
         cache=cache_bytes(shape),
@@ -193,12 +205,14 @@ def _step(config: Config, shape: ModelConfig, wishes: Wishes, machine: Machine) 
         chunk_tokens=config.train.nll_chunk_tokens,
         activation_checkpointing=config.train.activation_checkpointing,
         compiled=wishes.compiled,
+        trained=None if config.lora is None else trained_parameters(shape, config.lora),
     )
 
 
 def _elsewhere(accelerator: Accelerator, config: Config, flops: float, n_bytes: int, wishes: Wishes) -> Elsewhere:
     precision = config.train.precision
-    work = 4 / 3 if config.train.activation_checkpointing else 1.0
+    forwards = 3 if config.lora is None else 2
+    work = 1 + config.train.activation_checkpointing / forwards
     hours = flops * work / (accelerator.peak(precision) * wishes.mfu) / 3600
     return Elsewhere(
         accelerator=accelerator,

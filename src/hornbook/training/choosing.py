@@ -9,7 +9,7 @@ from hornbook.config.run import Config
 from hornbook.distributed.precision import DTYPES, Products
 from hornbook.distributed.process_group import ALONE, Processes
 from hornbook.errors import ConfigError
-from hornbook.models.accounting import parameter_counts, training_flops_per_token
+from hornbook.models.accounting import parameter_counts, run_flops_per_token
 from hornbook.models.attention import plain_keys
 from hornbook.models.memory import training_memory
 from hornbook.profiling.memory import free_bytes
@@ -181,21 +181,12 @@ def _compile(
     peak = peak_flops(device, config.train.precision)
     seconds = None
     if peak is not None:
-        step = config.positions_per_step * flops_per_token(config, shape)
+        step = config.positions_per_step * run_flops_per_token(config, shape)
         seconds = steps_left * step / (peak * EAGER_SHARE_OF_PEAK)
         if config.train.max_minutes is not None:
             seconds = min(seconds, 60.0 * config.train.max_minutes)
     warm = is_warm(shape, rows, config.train.precision, config.objective.kind, config.lora)
     return pays_off(seconds=seconds, device=device, warm=warm)
-
-
-def flops_per_token(config: Config, shape: ModelConfig) -> float:
-    """Of training by that configuration: all passes over a token, forward and backward; a pair's rows count each.
-
-    What a reference computes is left out: it trains nothing.
-    """
-    once = training_flops_per_token(shape, context=shape.context_length, frozen=config.lora is not None)
-    return once * config.objective.tokens_read / (2 if config.data.stage == "dpo" else 1)
 
 
 def _micro_batch(
