@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "references.md"
-ARXIV = re.compile(r"arxiv(?:\.org/abs/|:| )(\d{4}\.\d{5})", re.I)
+ARXIV = re.compile(r"arxiv(?:\.org/abs/|:| )(\d{4}\.\d{4,5})", re.I)
 
 
 def papers():
@@ -34,6 +34,15 @@ def test_every_paper_of_the_code_is_there():
     for file in sorted((ROOT / "src").rglob("*.py")):
         named = set(ARXIV.findall(file.read_text(encoding="utf-8")))
         assert named <= listed, f"docs/references.md lacks {named - listed} of {file.relative_to(ROOT)}"
+
+
+def test_everybody_whom_the_code_names_with_others_is_there():
+    """Also of papers that have no number."""
+    page = PAGE.read_text(encoding="utf-8")
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        named = set(re.findall(r"([A-Z][a-z]+)\s+et\s+al\b", file.read_text(encoding="utf-8")))
+        missing = {name for name in named if name not in page}
+        assert not missing, f"docs/references.md lacks {missing} of {file.relative_to(ROOT)}"
 
 
 def test_no_paper_is_listed_twice():
