@@ -31,8 +31,8 @@ FAULTS: Mapping[str, Bug] = {
         file="data/order.py",
         changes=(
             (
-                "    while value >= n:\n        value = _feistel(value, half_bits, round_keys)\n",
-                "    value %= n\n",
+                "        outside = values >= n\n",
+                "        values %= np.uint64(n)\n        outside = values >= n\n",
             ),
         ),
     ),
