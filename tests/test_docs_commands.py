@@ -39,6 +39,8 @@ READ_ONLY = {
     r"sweep (run|status|table|best) ": "trains many models; tests/cli/test_sweep.py",
     r"(train|tokenizer train|data prepare) configs/": "a recipe of hours; tests/test_recipes.py trains its small form",
     r"eval perplexity runs/wikitext": "needs windows of 512 and a text of many; tests/evaluation",
+    r"eval perplexity runs/chain": "a run on a source of known entropy; tests/evaluation/test_known_truth.py",
+    r"eval samples .*--judge": "a judge that another project made; tests/evaluation/test_samples.py",
     r"eval harness": "needs lm-eval and the files of a benchmark; tests/cli/test_eval_harness.py",
     r"plan ": "measures this machine for twenty seconds; tests/cli/test_plan.py",
     r"profile (configs/|.*--nproc|--decode)": "a recipe, several processes, or half a minute; tests/profiling",
@@ -47,6 +49,8 @@ READ_ONLY = {
 """What is only read: how it begins (a pattern), and why."""
 SHORTER = ["--set", "train.steps=4", "--set", "train.eval_every=2"]
 """Of a training that does not say how long it is."""
+PROFILED = ["--steps", "1", "--set", "train.steps=8"]
+"""Of a profile that does not say of how many steps."""
 
 
 def scripts(page):
@@ -176,4 +180,6 @@ def runnable(command):
     starts = command[0] == "train" and not {"--resume", "--branch-from", "--replay-step"} & {*command}
     if starts and not any("train.steps" in word for word in command):
         return [*command, *SHORTER]
+    if command[0] == "profile" and "--steps" not in command:
+        return [*command, *PROFILED]
     return command
