@@ -154,7 +154,7 @@ def resume_unseen(processes: Processes, config: Config) -> str:
         if processes.rank:
             patch.setattr(assemble, "find_run", lambda *_: None)
         try:
-            assemble._train(config, True, torch.device("cpu"), processes)
+            assemble._train(config, True, torch.device("cpu"), processes, {})
         except HornbookError as error:
             return str(error)
     return "trained"
