@@ -76,7 +76,7 @@ def test_the_traceback_is_there_for_those_who_ask(verb, capsys, monkeypatch):
     ("arguments", "expected"),
     [
         (["trian"], "unknown verb 'trian'; did you mean `hornbook train`?"),
-        (["xyzzy"], "unknown verb 'xyzzy'; one of demo, tokenizer, data"),
+        (["xyzzy"], "unknown verb 'xyzzy'; one of demo, doctor, tokenizer"),
         (["--wat"], "unrecognized arguments: --wat"),
         (["config", "show", "--wat"], "unrecognized arguments: --wat"),
         (["config"], "required: ACTION"),
