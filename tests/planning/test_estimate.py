@@ -12,9 +12,10 @@ from hornbook.config.optim import AdamWConfig, LionConfig
 from hornbook.models.accounting import parameter_counts
 from hornbook.models.memory import training_memory
 from hornbook.models.transformer import Transformer
+from hornbook.optim.build import state_tensors
 from hornbook.planning import machine as machine_module
 from hornbook.planning.dry_run import dry_run
-from hornbook.planning.estimate import Wishes, make_plan, state_tensors
+from hornbook.planning.estimate import Wishes, make_plan
 from hornbook.planning.machine import LENGTHS, WIDTHS, Machine, machine
 from hornbook.planning.shrink import Demand, changes
 from hornbook.planning.step_time import step_seconds

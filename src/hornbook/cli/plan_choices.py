@@ -74,8 +74,8 @@ def dry_run_of(config: Config, shape: ModelConfig, choices: Choices) -> DryRun |
 
     from hornbook.models.lora import add_lora
     from hornbook.models.transformer import Transformer
+    from hornbook.optim.build import state_tensors
     from hornbook.planning.dry_run import dry_run
-    from hornbook.planning.estimate import state_tensors
 
     if choices.device != "cpu" or choices.compile:
         return None

@@ -71,6 +71,28 @@ def draw(logits: Float[np.ndarray, " v"], noise: float, sampling: SamplingConfig
     return int(ids[_position(cumulative, noise)])
 
 
+def draw_known(
+    logits: Float[np.ndarray, " v"],
+    known: Float[np.ndarray, " known"],
+    seen: Bool[np.ndarray, " v"] | None,
+    noise: float,
+    sampling: SamplingConfig,
+) -> tuple[int, float]:
+    """The token that `noise` chooses of `known`, the first logits with those dropped that may not come, and the
+    logarithm of what the probabilities of all `logits` are divided by.
+
+    `seen` says where the repetition penalty counts; None without one.
+
+    Raises:
+        GenerationError: as `draw`, whatever is known.
+    """
+    scale = log_sum_exp(logits)
+    if not math.isfinite(scale):
+        raise broken_logits()
+    weighed = known if seen is None else penalised(known, seen, sampling.repetition_penalty)
+    return draw(weighed, noise, sampling), scale
+
+
 def _weights(logits: Float[np.ndarray, " n"], highest: float, sampling: SamplingConfig) -> Float[np.ndarray, " n"]:
     """What each token weighs against the likeliest one, float64."""
     inverse = 1.0 / max(sampling.temperature, 1 / EXTREME)

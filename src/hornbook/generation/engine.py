@@ -8,7 +8,6 @@ what earlier requests left in a slot is used again only in whole chunks that wer
 those that the request would have computed itself, bit for bit.
 """
 
-import math
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from hornbook.config.generate import SamplingConfig
 from hornbook.errors import GenerationError
 from hornbook.generation.backends import Backend, Span
 from hornbook.generation.decoder import FinishReason
-from hornbook.generation.draw import draw, likeliest, log_sum_exp, penalised
+from hornbook.generation.draw import draw_known, likeliest
 from hornbook.generation.filters import DROPPED, broken_logits
 from hornbook.generation.noise import uniform
 from hornbook.generation.rows import ContextOverflow, Row, admit
@@ -268,16 +267,12 @@ class _Job:
             GenerationError: if the logits hold NaN or +inf, or nothing finite that may be drawn.
         """
         request, sampling = self._request, self._request.sampling
-        scale = log_sum_exp(logits)
         known = logits[: self._n_ids]
         if self._unused is not None:
             known = known.copy()
             known[self._unused] = DROPPED
-        if not math.isfinite(scale):
-            raise broken_logits()
-        weighed = known if self._seen is None else penalised(known, self._seen, sampling.repetition_penalty)
         noise = uniform(request.seed, len(self.row.tokens)) if sampling.temperature > 0.0 else 0.0
-        token = draw(weighed, noise, sampling)
+        token, scale = draw_known(logits, known, self._seen, noise, sampling)
         top = likeliest(known, request.top_logprobs) if request.top_logprobs else ()
         return Drawn(
             ticket=self.ticket,

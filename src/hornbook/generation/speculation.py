@@ -15,7 +15,6 @@ distribution p of decoding without guesses:
 All noise is a function of (seed, position), so the same seed gives the same text again.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -27,8 +26,8 @@ from torch import Tensor
 from hornbook.config.generate import SamplingConfig
 from hornbook.generation.backends import Backend, Span
 from hornbook.generation.decoder import NO_TOKEN, TokenChunk
-from hornbook.generation.draw import draw, log_sum_exp, penalised
-from hornbook.generation.filters import apply_filters, broken_logits, refuse_broken, sample
+from hornbook.generation.draw import draw_known
+from hornbook.generation.filters import apply_filters, refuse_broken, sample
 from hornbook.generation.guesses import Guesser, Guesses, seen_ids
 from hornbook.generation.known import KnownIds
 from hornbook.generation.noise import acceptance_noise, row_noise, uniform
@@ -119,15 +118,12 @@ class Speculation:
     def _usual_of(self, row: Row, logits: Float[Tensor, "n v"]) -> Iterator[Draw]:
         """In numpy: torch would call its threads for every small sum, and they would stand in the kernels' way."""
         for own in logits:
-            scale = log_sum_exp(own.numpy())
-            if not math.isfinite(scale):
-                raise broken_logits()
-            known = self._known(own[None])[0].numpy()
+            known, seen = self._known(own[None])[0].numpy(), None
             if self._sampling.repetition_penalty != 1.0:
                 seen = np.zeros(len(own), dtype=np.bool_)
                 seen[row.tokens] = True
-                known = penalised(known, seen, self._sampling.repetition_penalty)
-            token = draw(known, uniform(row.seed, len(row.tokens)), self._sampling)
+            noise = uniform(row.seed, len(row.tokens))
+            token, scale = draw_known(own.numpy(), known, seen, noise, self._sampling)
             yield token, float(own[token]) - scale
 
     def _weighed(self, rows: Sequence[Row], guesses: Guesses, logits: Float[Tensor, "draws v"]) -> list[Iterator[Draw]]:

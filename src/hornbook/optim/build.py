@@ -67,6 +67,12 @@ def update_costs(
     return {name: rule_of(roles[name], config).cost(parameter) for name, parameter in named_parameters}
 
 
+def state_tensors(config: OptimConfig) -> int:
+    """Tensors of the weights' size that an optimizer keeps, its average of them included; AdamW and its kin have 2."""
+    own = 1 if config.kind in ("sgd", "lion", "sign_sgd") else 2
+    return own + (getattr(config, "ema_decay", None) is not None)
+
+
 def rule_of(role: Role, config: OptimConfig) -> Rule:
     """How parameters of that role move."""
     weight_decay = _setting(role, config, "weight_decay", config.weight_decay if role in config.decay else 0.0)

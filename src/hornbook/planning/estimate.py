@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hornbook.config.model import ModelConfig
-from hornbook.config.optim import OptimConfig
 from hornbook.config.run import Config
 from hornbook.models.accounting import (
     adapter_parameters,
@@ -14,6 +13,7 @@ from hornbook.models.accounting import (
     run_flops_per_token,
     trained_parameters,
 )
+from hornbook.optim.build import state_tensors
 from hornbook.planning.dry_run import DryRun
 from hornbook.planning.laws import Optimum, optima
 from hornbook.planning.machine import Machine
@@ -26,8 +26,6 @@ from hornbook.profiling.memory import free_bytes
 PROCESS_BYTES = 110_000_000
 """Of a process that trains on a CPU, beyond tensors and beyond what it has imported: pages of libraries that are first
 used then, threads, and the products' own scratch (measured with a model of 20,000 parameters)."""
-ONE_TENSOR = ("sgd", "lion", "sign_sgd")
-"""Optimizers with one tensor of the weights' size; the others are counted with AdamW's two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +120,6 @@ class Plan:
             "optima": [asdict(each) for each in self.optima],
             "remarks": self.remarks,
         }
-
-
-def state_tensors(optim: OptimConfig) -> int:
-    """Tensors of the weights' size that an optimizer keeps, its average of the weights included."""
-    return (1 if optim.kind in ONE_TENSOR else 2) + (getattr(optim, "ema_decay", None) is not None)
 
 
 def make_plan(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from hornbook.checkpoint.save import save_checkpoint
 from hornbook.config.data import SyntheticSource
 from hornbook.config.load import load_config
 from hornbook.config.run import Config
@@ -16,6 +17,7 @@ from hornbook.data.order import SampleOrder
 from hornbook.data.prepare import prepare
 from hornbook.data.synthetic import SYMBOLS, MarkovSource
 from hornbook.data.windows import Windows
+from hornbook.models.transformer import Transformer
 from hornbook.selftest.doctor_check import Check
 from hornbook.tokenizer.tokenizer import Tokenizer
 
@@ -128,6 +130,21 @@ def letters() -> Tokenizer:
 def plain_bytes() -> Tokenizer:
     """Ids are bytes, then the special tokens: nothing merges."""
     return Tokenizer.train([TEXTBOOK], TokenizerConfig(vocab_size=259, special_tokens="pretraining"))
+
+
+def save_model(model: Transformer, tokenizer: Tokenizer, directory: Path) -> Path:
+    """A checkpoint of its weights alone, in a new folder below `directory`."""
+    return save_checkpoint(
+        directory,
+        step=0,
+        kind="light",
+        model_config=model.config,
+        objective={"kind": "next_token"},
+        weights=model.state_dict(),
+        optimizer=None,
+        state={"step": 0},
+        tokenizer=tokenizer,
+    )
 
 
 def _strange_text() -> str:

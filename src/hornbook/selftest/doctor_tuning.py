@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hornbook import assemble
-from hornbook.checkpoint.save import save_checkpoint
 from hornbook.config.run import Config
 from hornbook.data.tuning import prepare_tuning
 from hornbook.evaluation.candidate import Candidate, nats_of
@@ -23,7 +22,7 @@ from hornbook.evaluation.exact_match import exact_match
 from hornbook.evaluation.prompts import read_conversations
 from hornbook.models.transformer import Transformer
 from hornbook.selftest.doctor_check import Check
-from hornbook.selftest.doctor_text import Values, configure, plain_bytes
+from hornbook.selftest.doctor_text import Values, configure, plain_bytes, save_model
 from hornbook.tracking.jsonl import read_metrics
 
 _LETTERS = "abcdefghij"
@@ -107,15 +106,4 @@ def _file(folder: Path, rows: Sequence[Mapping[str, str]]) -> Values:
 def _save_untrained(config: Config, directory: Path) -> None:
     """What preferences begin with, and are compared with."""
     tokenizer = plain_bytes()
-    model = Transformer(config.model.complete(vocab_size=tokenizer.vocab_size), seed=0)
-    save_checkpoint(
-        directory,
-        step=0,
-        kind="light",
-        model_config=model.config,
-        objective={"kind": "next_token"},
-        weights=model.state_dict(),
-        optimizer=None,
-        state={"step": 0},
-        tokenizer=tokenizer,
-    )
+    save_model(Transformer(config.model.complete(vocab_size=tokenizer.vocab_size), seed=0), tokenizer, directory)

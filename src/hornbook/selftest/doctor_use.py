@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from hornbook.checkpoint.load import load_checkpoint
-from hornbook.checkpoint.save import save_checkpoint
 from hornbook.config.generate import GenerateConfig
 from hornbook.config.model import ModelTable
 from hornbook.config.serve import ServeConfig
@@ -24,7 +23,7 @@ from hornbook.interop.hf import import_hf
 from hornbook.interop.hf_export import export_hf
 from hornbook.models.transformer import Transformer
 from hornbook.selftest.doctor_check import Check
-from hornbook.selftest.doctor_text import SOURCE, letters, plain_bytes
+from hornbook.selftest.doctor_text import SOURCE, letters, plain_bytes, save_model
 from hornbook.selftest.doctor_training import STANDARD_ERRORS
 from hornbook.tokenizer.tokenizer import Tokenizer
 
@@ -71,7 +70,7 @@ def serve(folder: Path) -> list[Check]:
 def export(folder: Path) -> list[Check]:
     """A directory as transformers has it, by whom it can be read here, and the weights that come back from it."""
     model, tokenizer = _untrained()
-    checkpoint = load_checkpoint(_saved(model, tokenizer, folder))
+    checkpoint = load_checkpoint(save_model(model, tokenizer, folder / "checkpoints"))
     written = export_hf(checkpoint, folder / "exported", layout="llama")
     back = import_hf(folder / "exported")
     weights = model.state_dict()
@@ -156,20 +155,6 @@ def _chain(transitions: np.ndarray) -> Transformer:
         assert isinstance(model.head, torch.nn.Linear)
         model.head.weight.copy_(logits / 16**0.5)  # what the norm makes of a one among zeros
     return model.eval()
-
-
-def _saved(model: Transformer, tokenizer: Tokenizer, folder: Path) -> Path:
-    return save_checkpoint(
-        folder / "checkpoints",
-        step=0,
-        kind="light",
-        model_config=model.config,
-        objective={"kind": "next_token"},
-        weights=model.state_dict(),
-        optimizer=None,
-        state={"step": 0},
-        tokenizer=tokenizer,
-    )
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from hornbook.errors import ConfigError
 from hornbook.models.accounting import parameter_counts, run_flops_per_token
 from hornbook.models.attention import plain_keys
 from hornbook.models.memory import training_memory
+from hornbook.optim.build import state_tensors
 from hornbook.profiling.memory import free_bytes
 from hornbook.profiling.probe import peak_flops, probe_fast_products
 from hornbook.training.choices import Choices
@@ -22,8 +23,6 @@ AUTO_TOKENS = {"cpu": 8_192, "mps": 16_384, "cuda": 65_536}
 """Tokens in a micro-batch beyond which a larger one is not faster."""
 AUTO_SHARE = 0.8
 """Of the free memory that micro_batch_size = "auto" fills by the estimate, which is good to about a third."""
-STATE_TENSORS = {"sgd": 1, "lion": 1, "sign_sgd": 1}
-"""Tensors of the weights' size that an optimizer keeps, its average of the weights aside; AdamW and its kin have 2."""
 CUT_UP = ("weights", "gradients", "optimizer")
 """What fully sharded processes share, of the parts of the estimate; the layer or two that are whole are left out."""
 
@@ -197,7 +196,6 @@ def _micro_batch(
     free = free_bytes(device)
     if free is not None and device.type == "cpu":
         free //= processes.local_world_size
-    averages = getattr(config.optim, "ema_decay", None) is not None
     cuts_up = config.distributed.cuts_up_model(processes.world_size)
     parts = (config.distributed.shard_group_size or processes.world_size) if cuts_up else 1
     owners = processes.world_size if config.distributed.shard_optimizer and not cuts_up else 1
@@ -207,7 +205,7 @@ def _micro_batch(
             shape,
             rows=rows * config.objective.tokens_read,
             half=config.train.precision != "fp32",
-            state_tensors=(STATE_TENSORS.get(config.optim.kind, 2) + averages) / owners,
+            state_tensors=state_tensors(config.optim) / owners,
             chunk_tokens=config.train.nll_chunk_tokens,
             activation_checkpointing=config.train.activation_checkpointing,
             plain_attention=plain,
