@@ -9,6 +9,7 @@ import torch
 from hornbook.config.load import load_config
 from hornbook.config.model import ModelConfig, ModelTable
 from hornbook.config.optim import AdamWConfig, LionConfig
+from hornbook.distributed.device import keep_freed_memory
 from hornbook.models.accounting import parameter_counts
 from hornbook.models.memory import training_memory
 from hornbook.models.transformer import Transformer
@@ -54,7 +55,13 @@ def test_a_cache_holds_keys_and_values() -> None:
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("half", [False, True])
 def test_a_dry_run_needs_what_the_formula_says(half: bool, checkpointing: bool) -> None:
-    """Many rows, so that activations are most of it: the formula counts gradients and logits as if both were there."""
+    """Many rows, so that activations are most of it: the formula counts gradients and logits as if both were there.
+
+    The process has much free memory of its own, as after other work: that is no memory which the step does without.
+    """
+    keep_freed_memory()
+    blocks = [bytearray(200_000) for _ in range(1000)]
+    del blocks
     config, rows = shape(), 64
     with torch.device("meta"):
         model = Transformer(config).train()

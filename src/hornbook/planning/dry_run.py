@@ -85,7 +85,7 @@ class _Heap(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.most_live = self.most_held = self._live = 0
         self._known: set[int] = set()
         self._glibc = _Glibc.find()
-        self._before = self._glibc.held() if self._glibc else 0
+        self._before = self._glibc.in_use() if self._glibc else 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -153,6 +153,11 @@ class _Glibc:
     def give(self, address: int) -> None:
         """The block back."""
         self._free(address)
+
+    def in_use(self) -> int:
+        """Bytes of blocks that are not free. What is free by now, a step will use before it asks for more."""
+        found = self._statistics()
+        return int(found.uordblks + found.hblkhd)
 
     def held(self) -> int:
         """Bytes that this process has from the system for its blocks, free ones between them included."""
