@@ -119,6 +119,7 @@ def test_whole_texts_are_the_sum_of_their_tokens(tokenizer):
     assert whole[0] == pytest.approx(-float(nll), rel=1e-5)
     assert whole[1] < 5 * whole[0]
     assert whole[2] == 0.0
+    assert isinstance(whole[2], float)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """How likely a checkpoint finds texts after other texts: what lm-eval asks of a model, and our own scorer, too."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 
@@ -71,7 +72,7 @@ class TextLikelihood:
         tokenizer = self.candidate.tokenizer
         windows = [window_requests(self.encode.start, tokenizer.encode(text), self.room) for text in texts]
         found = iter(self._answers([request for own in windows for request in own], progress))
-        return [sum(next(found).log_probability for _ in own) for own in windows]
+        return [math.fsum(next(found).log_probability for _ in own) for own in windows]
 
     def _fitted(self, request: Request) -> Request:
         fitted = request.fitted(self.room)
