@@ -77,6 +77,7 @@ def test_a_terminal_sees_a_table(run, data, monkeypatch):
         (["--tasks", "blimp", "--data", "{data}/none"], "none, which does not exist"),
         (["--tasks", "blimp", "cloze", "--data", "{data}/cloze.jsonl"], "is one file, of one task"),
         (["--tasks", "lambada", "--data", "{data}"], "nothing for task lambada"),
+        (["--tasks", "blimp", "--data", "{data}", "--draws", "3", "--seed", "1"], "is exact; leave them out"),
     ],
 )
 def test_mistakes_are_explained(run, data, capsys, arguments, message):

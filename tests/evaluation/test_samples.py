@@ -11,17 +11,21 @@ import torch
 from data_paths import needs
 from hornbook.checkpoint.load import load_checkpoint
 from hornbook.cli.main import main
+from hornbook.config.chat import TEMPLATES
 from hornbook.config.model import ModelTable
 from hornbook.data.dataset import Dataset
 from hornbook.evaluation import copied as copying
 from hornbook.evaluation.copied import COPIED_LENGTH, copied
 from hornbook.evaluation.judge import judged
 from hornbook.evaluation.samples import ends_in_loop, sample_statistics
+from hornbook.generation import text as text_generation
+from hornbook.generation.text import generate_text
 from hornbook.interop.hf import load_hf_directory
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
 from hornbook.tracking.jsonl import read_metrics
 from tiny_project import load, make_project, text
+from tiny_run import make_run
 
 MODEL = "models/stories260K-hf"
 
@@ -181,6 +185,30 @@ def test_the_verb_measures_texts_that_it_makes(run, capsys):
     other = card_of(capsys)
     assert other["file"] != card["file"]  # of other prompts is another measurement
     assert json.loads(Path(other["file"]).read_text())["prompt_texts"] == ["a cat"]
+
+
+def test_a_tuned_model_answers_messages(run, tmp_path, capsys, monkeypatch):
+    read = []
+
+    def recorded(model, tokenizer, prompts, *arguments, **named):
+        read.extend(map(tokenizer.decode, prompts))
+        return generate_text(model, tokenizer, prompts, *arguments, **named)
+
+    monkeypatch.setattr(text_generation, "generate_text", recorded)
+    tuned = make_run(
+        tmp_path, chat_template=TEMPLATES["hornbook"], model__context_length=64, train__tokens_per_step=128
+    )
+    words = ["--chat", "--prompt", "hi", "--prompt", "you", "--num-samples", "2", "--judge", str(run.root)]
+    assert main(["eval", "samples", str(tuned), *words, "--set", "generate.max_new_tokens=8"]) == 0
+    card = card_of(capsys)
+    assert (card["texts"], card["prompts"], card["judge"]) == (4, 2, str(run.root))
+    assert json.loads(Path(card["file"]).read_text(encoding="utf-8"))["prompt_texts"] == ["hi", "you"]
+    assert "2 answers to each message" in card["protocol"]
+    assert read == [f"<|user|>{prompt}<|end|><|assistant|>" for prompt in ("hi", "hi", "you", "you")]
+    assert main(["eval", "samples", str(run.root), "--chat", "--prompt", "hi"]) == 2
+    assert "has no chat template" in capsys.readouterr().err
+    assert main(["eval", "samples", str(tuned), "--chat", "--samples", "made.jsonl"]) == 2
+    assert "the texts of made.jsonl are made" in capsys.readouterr().err
 
 
 def test_texts_of_a_file_are_measured_as_they_are(run, tmp_path, capsys):

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from hornbook.evaluation.harness_card import HarnessCard
 
 FLAGS = tuple(f"harness.{name}" for name in ("tasks", "data", "native", "limit", "cache", "batch_tokens"))
-FLAGS += ("checkpoint", "bound.draws", "bound.seed")
+BOUND_FLAGS = ("bound.draws", "bound.seed")
+FLAGS += ("checkpoint", *BOUND_FLAGS)
 """Settings of [eval] that have a flag of their own."""
 
 
@@ -52,7 +53,12 @@ def add_arguments(measures: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def measure(args: argparse.Namespace, config: Config) -> tuple[from_checkpoint.OpenedModel, HarnessCard]:
-    """The checkpoint, and its card."""
+    """The checkpoint, and its card.
+
+    Raises:
+        HornbookError: for tasks or files that are not there, and flags that mean nothing to this model.
+    """
+    from hornbook.errors import ConfigError
     from hornbook.evaluation.candidate import Candidate
     from hornbook.evaluation.questions import evaluate_questions, store_of
     from hornbook.tracking.progress import Progress
@@ -65,6 +71,12 @@ def measure(args: argparse.Namespace, config: Config) -> tuple[from_checkpoint.O
         checkpoint=str(opened.path),
         step=opened.step,
     )
+    given = [f"--{name.removeprefix('bound.')}" for name in BOUND_FLAGS if getattr(args, name) is not None]
+    if given and not candidate.is_bound:
+        raise ConfigError(
+            f"{' and '.join(given)}: of a diffusion model's bound, and the likelihood of {opened.path} is exact; leave "
+            f"{'it' if len(given) == 1 else 'them'} out"
+        )
     store = store_of(opened.path, candidate, config.eval)
     with Progress("eval harness", unit="texts", console=config.tracking.console) as progress:
         card = evaluate_questions(candidate, config.eval, store=store, progress=progress.update)

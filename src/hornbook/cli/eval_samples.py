@@ -43,6 +43,7 @@ def add_arguments(measures: argparse._SubParsersAction[argparse.ArgumentParser])
     what.add_argument(
         "--samples", dest="samples.file", metavar="FILE", help="measure these, JSON lines of `hornbook generate`"
     )
+    parser.add_argument("--chat", action="store_true", help="each prompt is a message to a tuned checkpoint")
     parser.add_argument(
         "--num-samples", dest="samples.number", type=positive, metavar="N", help="texts a prompt; default: 20"
     )
@@ -58,9 +59,12 @@ def measure(args: argparse.Namespace, config: Config) -> tuple[from_checkpoint.O
     Raises:
         HornbookError: for a file without texts, prompts that do not fit, a judge that cannot judge.
     """
+    from hornbook.errors import ConfigError
     from hornbook.evaluation.samples_card import samples_card
 
     started, wanted = time.perf_counter(), config.eval.samples
+    if args.chat and wanted.file is not None:
+        raise ConfigError(f"--chat makes messages of prompts, and the texts of {wanted.file} are made; leave it out")
     opened = from_checkpoint.open_model(config.eval.checkpoint, table="eval", best=args.best, config=config)
     training, data = _training(config, opened)
     prompts = args.prompts or config.generate.prompts or config.train.sample_prompts
@@ -68,7 +72,7 @@ def measure(args: argparse.Namespace, config: Config) -> tuple[from_checkpoint.O
         texts, made = _written(wanted.file, opened), f"the texts of {wanted.file}"
         prompts = tuple(dict.fromkeys(prompt for prompt, _, _ in texts))
     else:
-        texts, made = _made(prompts, config, opened), _how(config)
+        texts, made = _made(prompts, config, opened, as_chat=args.chat), _how(config, as_chat=args.chat)
     judge = None if wanted.judge is None else (str(wanted.judge), _judged(wanted.judge, texts, config))
     return opened, samples_card(
         [tokens for _, _, tokens in texts],
@@ -85,21 +89,26 @@ def measure(args: argparse.Namespace, config: Config) -> tuple[from_checkpoint.O
     )
 
 
-def _how(config: Config) -> str:
+def _how(config: Config, *, as_chat: bool) -> str:
     settings = config.generate
     drawn = f"temperature {settings.temperature:g}" if settings.strategy == "sample" else "beam search"
     limits = [f"{name} {value:g}" for name in ("top_k", "top_p", "min_p") if (value := getattr(settings, name))]
     how = ", ".join([drawn, *limits, f"up to {settings.max_new_tokens} tokens"])
-    return f"{config.eval.samples.number} of each prompt, {how}, seed {settings.seed} and following"
+    what = "answers to each message" if as_chat else "of each prompt"
+    return f"{config.eval.samples.number} {what}, {how}, seed {settings.seed} and following"
 
 
-def _made(prompts: Sequence[str], config: Config, opened: from_checkpoint.OpenedModel) -> list[Text]:
+def _made(prompts: Sequence[str], config: Config, opened: from_checkpoint.OpenedModel, *, as_chat: bool) -> list[Text]:
+    """In the order of the prompts; a message and its answer are a line each to a judge."""
+    from hornbook.cli.generate_prompts import as_messages
     from hornbook.evaluation.samples_card import bare
     from hornbook.generation.text import generate_text
     from hornbook.tracking.progress import Progress
 
-    first = config.generate.seed
-    requests = [(prompt, first + n) for prompt in prompts for n in range(config.eval.samples.number)]
+    seeds = range(config.generate.seed, config.generate.seed + config.eval.samples.number)
+    reads = as_messages(opened, prompts) if as_chat else prompts
+    shown = [f"{prompt}\n" for prompt in prompts] if as_chat else prompts
+    requests = [(read, show, seed) for read, show in zip(reads, shown, strict=True) for seed in seeds]
     texts: list[Text] = []
     with Progress("eval samples", unit="texts", console=config.tracking.console) as progress:
         for start in range(0, len(requests), AT_ONCE):
@@ -107,12 +116,15 @@ def _made(prompts: Sequence[str], config: Config, opened: from_checkpoint.Opened
             made = generate_text(
                 opened.model,
                 opened.tokenizer,
-                [prompt for prompt, _ in some],
+                [read for read, _, _ in some],
                 config.generate,
                 objective=opened.objective,
-                seeds=[seed for _, seed in some],
+                seeds=[seed for _, _, seed in some],
             )
-            texts += [(each.prompt, each.text, bare(each.tokens, opened.tokenizer)) for each in made]
+            texts += [
+                (show, each.text, bare(each.tokens, opened.tokenizer))
+                for (_, show, _), each in zip(some, made, strict=True)
+            ]
             progress.update(len(texts), len(requests))
     return texts
 
