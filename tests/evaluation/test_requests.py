@@ -36,6 +36,22 @@ def test_blanks_between_belong_to_the_continuation(tokenizer, context, continuat
     assert tokenizer.decode([*read[1:], *scored]) == context + continuation
 
 
+@pytest.mark.parametrize(
+    ("prompt", "text", "own"),
+    [("cat\n", "sees", "sees"), ("\n", "the", "the"), ("the  ", "x", "x"), ("the", " cat", " cat"), ("", "a", "a")],
+)
+def test_what_was_written_after_a_prompt_is_scored_without_the_prompts_blanks(tokenizer, prompt, text, own):
+    read, scored = RequestEncoder(tokenizer).after(prompt, text)
+    assert tokenizer.decode(scored) == own
+    assert tokenizer.decode(read[1:]) + own == prompt + text
+
+
+def test_a_blank_in_the_same_token_as_the_text_is_scored_with_it(tokenizer):
+    cat = tokenizer.encode(" cat")
+    assert len(cat) == 1
+    assert RequestEncoder(tokenizer).after("the ", "cat").continuation == tuple(cat)
+
+
 def test_what_does_not_fit_is_cut_on_the_left():
     request = Request((1, 2, 3, 4), (5, 6))
     assert request.fitted(6) == request

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from hornbook.evaluation import copied as copying
 from hornbook.evaluation.copied import COPIED_LENGTH, copied
 from hornbook.evaluation.judge import judged
 from hornbook.evaluation.samples import ends_in_loop, sample_statistics
+from hornbook.evaluation.samples_card import text_tokens
 from hornbook.generation import text as text_generation
-from hornbook.generation.text import generate_text
+from hornbook.generation.text import Generation, generate_text
 from hornbook.interop.hf import load_hf_directory
 from hornbook.models.transformer import Transformer
 from hornbook.tokenizer.tokenizer import Tokenizer
@@ -124,17 +126,17 @@ def test_a_judge_is_asked_of_the_continuation_alone(run):
     tokenizer = checkpoint.tokenizer
     table = ModelTable(context_length=32, d_model=16, n_layers=2, n_heads=2)
     judge = Transformer(table.complete(vocab_size=tokenizer.vocab_size))
-    texts = [("the small", " cat sees."), ("", "a"), ("x" * 400, "never read")]
+    texts = [("the small", " cat sees."), ("", "a"), ("a\n", "cat"), ("\n", "a"), ("x" * 400, "never read")]
     found = judged(judge, tokenizer, texts)
     nats, n_tokens = 0.0, 0
-    for prompt, continuation in texts[:2]:
+    for prompt, continuation in texts[:-1]:
         before = [tokenizer.end_of_text_id, *tokenizer.encode(prompt)]
         ids = before + tokenizer.encode(continuation)
         logits = judge(torch.tensor([ids])).detach().double().log_softmax(-1)[0]
         nats -= sum(float(logits[place - 1, ids[place]]) for place in range(len(before), len(ids)))
         n_tokens += len(ids) - len(before)
     assert found.tokens == n_tokens
-    assert found.bytes == len(" cat sees.") + 1
+    assert found.bytes == len(" cat sees.") + 1 + len("cat") + 1
     assert found.nats == pytest.approx(nats, rel=1e-5)
 
 
@@ -209,6 +211,40 @@ def test_a_tuned_model_answers_messages(run, tmp_path, capsys, monkeypatch):
     assert "has no chat template" in capsys.readouterr().err
     assert main(["eval", "samples", str(tuned), "--chat", "--samples", "made.jsonl"]) == 2
     assert "the texts of made.jsonl are made" in capsys.readouterr().err
+
+
+def test_greedy_texts_are_one_a_prompt_and_every_setting_is_told(run, capsys):
+    words = ["--prompt", "the", "--prompt", "a", "--num-samples", "3", "--set", "generate.max_new_tokens=9"]
+    greedy = [*words, "--set", "generate.temperature=0.0"]
+    assert main(["eval", "samples", str(run.root), *greedy]) == 0
+    card = card_of(capsys)
+    assert card["texts"] == 2
+    assert "1 of each prompt, temperature 0, up to 9 tokens, seed 0;" in card["protocol"]
+    files = {card["file"]}
+    for more in ("generate.repetition_penalty=1.5", 'generate.stop=["e"]', "generate.top_k=5"):
+        assert main(["eval", "samples", str(run.root), *words, "--set", more]) == 0
+        card = card_of(capsys)
+        assert card["texts"] == 6
+        assert more.split("=")[0].removeprefix("generate.") in card["protocol"]
+        files.add(card["file"])
+    assert len(files) == 4
+
+
+def test_a_stop_string_is_not_measured(run):
+    tokenizer = Tokenizer.load(run.checkpoints / "step-00000012" / "tokenizer")
+    ids = tokenizer.encode("the cat.")
+    made = Generation(
+        prompt="",
+        text="the cat",
+        tokens=(*ids, tokenizer.end_of_text_id),
+        logprobs=(0.0,) * (len(ids) + 1),
+        finish_reason="stop",
+        prompt_tokens=1,
+        prompt_tokens_dropped=0,
+        seconds=1.0,
+    )
+    assert tokenizer.decode(text_tokens(made, tokenizer)) == "the cat"
+    assert text_tokens(replace(made, text="the cat."), tokenizer) == ids
 
 
 def test_texts_of_a_file_are_measured_as_they_are(run, tmp_path, capsys):

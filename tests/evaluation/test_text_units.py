@@ -54,6 +54,17 @@ def test_a_word_counts_at_its_first_byte(tokenizer):
     assert units.n_words == 3
     for start, place in zip(held, places, strict=True):
         assert start <= place  # the token that holds the first byte may begin with the blank before it
+    for place in places:
+        (holder,) = np.flatnonzero((np.cumsum(units.bytes) - units.bytes <= place) & (place < np.cumsum(units.bytes)))
+        assert units.words[holder] == 1
+
+
+def test_a_special_token_parts_words(tokenizer):
+    end = tokenizer.end_of_text_id
+    ids = [*tokenizer.encode("cat a b"), end, *tokenizer.encode("sat"), end, end, *tokenizer.encode(" on"), end]
+    units = text_units(InMemory(np.array(ids), np.array([0])), tokenizer, len(ids))
+    assert units.n_words == 5
+    assert units.words[len(tokenizer.encode("cat a b")) + 1] == 1
 
 
 def test_the_digest_is_of_the_text_alone():

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,14 +142,45 @@ def _answer_card(opened: from_checkpoint.OpenedModel, config: Config) -> Evaluat
     )
 
 
+def _not_of_the_run(args: argparse.Namespace) -> list[str]:
+    """Settings of a run's own configuration that say nothing of this evaluation, as they are by default."""
+    from hornbook.config.generate import PERPLEXITYS_OWN, EvalConfig
+    from hornbook.config.table import Table
+
+    usual = ['tracking.console="auto"']  # how training spoke says nothing of now
+    if args.measure == "perplexity":
+        if (args.protocol or args.window) and args.stride is None:
+            usual.append('eval.stride="none"')
+        if args.protocol:
+            usual.append("eval.last_token_batch=" + json.dumps(EvalConfig.model_fields["last_token_batch"].default))
+    else:
+        for name in PERPLEXITYS_OWN:
+            value = EvalConfig.model_fields[name].default
+            inner = value.model_dump(mode="json") if isinstance(value, Table) else None
+            shown = {key: "none" if each is None else each for key, each in (inner or {}).items()}
+            usual += [f"eval.{name}.{key}={json.dumps(each)}" for key, each in shown.items()]
+            usual += [] if inner is not None else [f"eval.{name}={json.dumps(value)}"]
+    if getattr(args, "split", None) or getattr(args, "data", None):
+        usual.append("eval.text=[]")  # which would go first
+    return usual
+
+
 def _settings(args: argparse.Namespace, checkpoint: str | None) -> Config:
-    """The configuration for one checkpoint: without --config that of its own run."""
+    """The configuration for one checkpoint: without --config that of its own run.
+
+    Raises:
+        ConfigError: for flags that exclude each other, or whatever is wrong in the file.
+    """
+    from hornbook.errors import ConfigError
+
     args = argparse.Namespace(**{**vars(args), "checkpoint": checkpoint, "overrides": list(args.overrides)})
     if args.config is None and checkpoint is not None:
         home = from_checkpoint.find_run(Path(checkpoint))
         if home is not None and home.config_file.is_file():
             args.config = str(home.config_file)
-            args.overrides = ['tracking.console="auto"', *args.overrides]  # how training spoke says nothing of now
+            args.overrides = [*_not_of_the_run(args), *args.overrides]
+    if getattr(args, "text", None) and args.data is not None:
+        raise ConfigError("--text and --data: a text is scored, or a data set; leave one of them out")
     data = {} if getattr(args, "data", None) is None else {"data.path": args.data}
     flags = FLAGS + (BOUND_FLAGS if args.measure == "bound" else eval_perplexity.FLAGS)
     own = {**eval_tuned.FLAGS, "samples": eval_samples.FLAGS, "harness": eval_harness.FLAGS}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from hornbook.cli.from_checkpoint import note
 
 if TYPE_CHECKING:
+    import argparse
     from pathlib import Path
 
     from hornbook.cli.from_checkpoint import OpenedModel
@@ -40,6 +41,23 @@ def _log(opened: OpenedModel, config: Config, card: Card) -> None:
     events = RunEvents(opened.run, config.tracking, step=opened.step)
     events.log("eval", {"measure": card.measure, **card.values()})
     events.close()
+
+
+def refuse_draws(args: argparse.Namespace, opened: OpenedModel) -> None:
+    """Refuse --draws and --seed for a model that has no bound.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    from hornbook.config.objective import BOUND_ALONE, likelihood_kind
+    from hornbook.errors import ConfigError
+
+    given = [f"--{name}" for name in ("draws", "seed") if getattr(args, f"bound.{name}") is not None]
+    if given and likelihood_kind(opened.objective) not in BOUND_ALONE:
+        raise ConfigError(
+            f"{' and '.join(given)}: of a diffusion model's bound, and the likelihood of {opened.path} is exact; leave "
+            f"{'it' if len(given) == 1 else 'them'} out"
+        )
 
 
 def write_card(run: RunDir, card: Card) -> Path | None:

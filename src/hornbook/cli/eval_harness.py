@@ -6,14 +6,14 @@ import argparse
 from typing import TYPE_CHECKING
 
 from hornbook.cli import from_checkpoint
+from hornbook.cli.eval_card import refuse_draws
 
 if TYPE_CHECKING:
     from hornbook.config.run import Config
     from hornbook.evaluation.harness_card import HarnessCard
 
 FLAGS = tuple(f"harness.{name}" for name in ("tasks", "data", "native", "limit", "cache", "batch_tokens"))
-BOUND_FLAGS = ("bound.draws", "bound.seed")
-FLAGS += ("checkpoint", *BOUND_FLAGS)
+FLAGS += ("checkpoint", "bound.draws", "bound.seed")
 """Settings of [eval] that have a flag of their own."""
 
 
@@ -58,12 +58,12 @@ def measure(args: argparse.Namespace, config: Config) -> tuple[from_checkpoint.O
     Raises:
         HornbookError: for tasks or files that are not there, and flags that mean nothing to this model.
     """
-    from hornbook.errors import ConfigError
     from hornbook.evaluation.candidate import Candidate
     from hornbook.evaluation.questions import evaluate_questions, store_of
     from hornbook.tracking.progress import Progress
 
     opened = from_checkpoint.open_model(config.eval.checkpoint, table="eval", best=args.best, config=config)
+    refuse_draws(args, opened)
     candidate = Candidate(
         model=opened.model,
         tokenizer=opened.tokenizer,
@@ -71,12 +71,6 @@ def measure(args: argparse.Namespace, config: Config) -> tuple[from_checkpoint.O
         checkpoint=str(opened.path),
         step=opened.step,
     )
-    given = [f"--{name.removeprefix('bound.')}" for name in BOUND_FLAGS if getattr(args, name) is not None]
-    if given and not candidate.is_bound:
-        raise ConfigError(
-            f"{' and '.join(given)}: of a diffusion model's bound, and the likelihood of {opened.path} is exact; leave "
-            f"{'it' if len(given) == 1 else 'them'} out"
-        )
     store = store_of(opened.path, candidate, config.eval)
     with Progress("eval harness", unit="texts", console=config.tracking.console) as progress:
         card = evaluate_questions(candidate, config.eval, store=store, progress=progress.update)

@@ -29,7 +29,19 @@ METRICS = {
 NUMBERS = tuple(f"{name}{end}" for name in (*METRICS, "nats_per_token") for end in ("", "_low", "_high"))
 COLUMNS = (
     *("run", "step", *NUMBERS, "tokens_scored", "bytes_scored", "words_scored", "nats", "standard_error"),
-    *("protocol_name", "window", "stride", "reset_documents", "text_bytes", "text_sha256", "seconds", "checkpoint"),
+    *(
+        "protocol_name",
+        "window",
+        "stride",
+        "reset_documents",
+        "precision",
+        "level",
+        "block_tokens",
+        "text_bytes",
+        "text_sha256",
+        "seconds",
+        "checkpoint",
+    ),
 )
 """Of the CSV file."""
 
@@ -133,6 +145,7 @@ def _write(args: argparse.Namespace, found: Found) -> None:
     from hornbook.evaluation.perplexity_card import percent
     from hornbook.reporting.checkpoint_curves import CheckpointLine, save_checkpoint_curves
     from hornbook.storage.atomic import replace_file
+    from hornbook.storage.digest import bytes_sha256
     from hornbook.storage.disk import explained
     from hornbook.tracking.console import emit
 
@@ -140,8 +153,9 @@ def _write(args: argparse.Namespace, found: Found) -> None:
     one = len({each.tokenizer_fingerprint for each, _ in found}) == 1
     metric = args.metric or ("perplexity" if one else "bits_per_byte")
     stem = "-".join(["perplexity-checkpoints", cards[0].protocol_name, f"{cards[0].window}", f"{cards[0].stride}"])
-    csv = args.csv or first.home / f"{stem}-{first.units.sha256[:8]}.csv"
-    plot = args.plot or first.home / f"{stem}-{first.units.sha256[:8]}.svg"
+    measured = " ".join([first.units.sha256, *(f"{each.name} {own[0].identity}" for each, own in found)])
+    stem += f"-{bytes_sha256(measured.encode())[:8]}"
+    csv, plot = args.csv or first.home / f"{stem}.csv", args.plot or first.home / f"{stem}.svg"
     with explained(first.home):
         first.home.mkdir(exist_ok=True)
     replace_file(csv, _csv(found))

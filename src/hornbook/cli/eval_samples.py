@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from hornbook.config.data import DataConfig
     from hornbook.config.run import Config
     from hornbook.data.shards import TokenStream
     from hornbook.evaluation.judge import Judgement
@@ -63,10 +64,11 @@ def measure(args: argparse.Namespace, config: Config) -> tuple[from_checkpoint.O
     from hornbook.evaluation.samples_card import samples_card
 
     started, wanted = time.perf_counter(), config.eval.samples
-    if args.chat and wanted.file is not None:
-        raise ConfigError(f"--chat makes messages of prompts, and the texts of {wanted.file} are made; leave it out")
+    if wanted.file is not None and (args.chat or getattr(args, "samples.number") is not None):
+        given = "--chat makes messages of prompts" if args.chat else "--num-samples says how many to make"
+        raise ConfigError(f"{given}, and the texts of {wanted.file} are made; leave it out")
     opened = from_checkpoint.open_model(config.eval.checkpoint, table="eval", best=args.best, config=config)
-    training, data = _training(config, opened)
+    training, data = _training(config.data.model_copy(update={"mixture": ()}) if args.data else config.data, opened)
     prompts = args.prompts or config.generate.prompts or config.train.sample_prompts
     if wanted.file is not None:
         texts, made = _written(wanted.file, opened), f"the texts of {wanted.file}"
@@ -89,23 +91,35 @@ def measure(args: argparse.Namespace, config: Config) -> tuple[from_checkpoint.O
     )
 
 
-def _how(config: Config, *, as_chat: bool) -> str:
+def _seeds(config: Config) -> range:
+    """One for each text of a prompt: a decoder that draws nothing writes the same text for all of them."""
     settings = config.generate
+    is_drawn = settings.temperature > 0 or settings.diffusion.remasking == "random"
+    number = config.eval.samples.number if is_drawn and settings.strategy == "sample" else 1
+    return range(settings.seed, settings.seed + number)
+
+
+def _how(config: Config, *, as_chat: bool) -> str:
+    """Every setting that may change a text."""
+    from hornbook.config.generate import changed_settings
+
+    settings, seeds = config.generate, _seeds(config)
     drawn = f"temperature {settings.temperature:g}" if settings.strategy == "sample" else "beam search"
-    limits = [f"{name} {value:g}" for name in ("top_k", "top_p", "min_p") if (value := getattr(settings, name))]
-    how = ", ".join([drawn, *limits, f"up to {settings.max_new_tokens} tokens"])
-    what = "answers to each message" if as_chat else "of each prompt"
-    return f"{config.eval.samples.number} {what}, {how}, seed {settings.seed} and following"
+    named = {"checkpoint", "prompts", "temperature", "strategy", "max_new_tokens", "seed"}
+    others = changed_settings(settings, leaving_out=named)
+    how = ", ".join([drawn, *others, f"up to {settings.max_new_tokens} tokens"])
+    what = f"{len(seeds)} {'answers to each message' if as_chat else 'of each prompt'}"
+    return f"{what}, {how}, seed {settings.seed}{' and following' if len(seeds) > 1 else ''}"
 
 
 def _made(prompts: Sequence[str], config: Config, opened: from_checkpoint.OpenedModel, *, as_chat: bool) -> list[Text]:
     """In the order of the prompts; a message and its answer are a line each to a judge."""
     from hornbook.cli.generate_prompts import as_messages
-    from hornbook.evaluation.samples_card import bare
+    from hornbook.evaluation.samples_card import text_tokens
     from hornbook.generation.text import generate_text
     from hornbook.tracking.progress import Progress
 
-    seeds = range(config.generate.seed, config.generate.seed + config.eval.samples.number)
+    seeds = _seeds(config)
     reads = as_messages(opened, prompts) if as_chat else prompts
     shown = [f"{prompt}\n" for prompt in prompts] if as_chat else prompts
     requests = [(read, show, seed) for read, show in zip(reads, shown, strict=True) for seed in seeds]
@@ -122,7 +136,7 @@ def _made(prompts: Sequence[str], config: Config, opened: from_checkpoint.Opened
                 seeds=[seed for _, _, seed in some],
             )
             texts += [
-                (show, each.text, bare(each.tokens, opened.tokenizer))
+                (show, each.text, text_tokens(each, opened.tokenizer))
                 for (_, show, _), each in zip(some, made, strict=True)
             ]
             progress.update(len(texts), len(requests))
@@ -137,25 +151,25 @@ def _written(path: Path, opened: from_checkpoint.OpenedModel) -> list[Text]:
     from hornbook.evaluation.requests import RequestEncoder
 
     encode, tokenizer = RequestEncoder(opened.tokenizer), opened.tokenizer
-
+    made: list[tuple[str, str]] = []
     with suppress(ValueError, AttributeError, KeyError):  # neither UTF-8 nor JSON, no objects, other objects
         events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
         made = [(str(event["prompt"]), str(event["output"])) for event in events if event.get("event") == "generate"]
-        if made:
-            ids = [encode(*each).continuation if each[0].strip() else tokenizer.encode(each[1]) for each in made]
-            return [(prompt, text, tokens) for (prompt, text), tokens in zip(made, ids, strict=True)]
-    raise DataError(
-        f"{path}: expected the JSON lines of generated texts; make it with: hornbook generate RUN --json > {path}"
-    )
+    if not made:
+        raise DataError(
+            f"{path}: expected the JSON lines of generated texts; make it with: hornbook generate RUN --json > {path}"
+        )
+    ids = [encode.after(*each).continuation if each[0].strip() else tokenizer.encode(each[1]) for each in made]
+    return [(prompt, text, tokens) for (prompt, text), tokens in zip(made, ids, strict=True)]
 
 
-def _training(config: Config, opened: from_checkpoint.OpenedModel) -> tuple[list[TokenStream], str]:
+def _training(config: DataConfig, opened: from_checkpoint.OpenedModel) -> tuple[list[TokenStream], str]:
     """The training splits, where they still lie there and have this tokenizer's ids."""
     from hornbook.data.mixture import Mixture
     from hornbook.errors import DataError
 
     try:
-        mixture = Mixture.open(config.data)
+        mixture = Mixture.open(config)
         mixture.check_tokenizer(opened.tokenizer)
         return [dataset.split("train") for dataset in mixture.datasets], f"{mixture.words} [train]"
     except DataError as error:

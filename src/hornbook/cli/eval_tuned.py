@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hornbook.cli import from_checkpoint
+from hornbook.cli.eval_card import refuse_draws
 
 if TYPE_CHECKING:
     from hornbook.config.run import Config
@@ -77,6 +78,7 @@ def measure(
     if args.measure == "answers" and args.max_new_tokens is not None and not config.eval.exact_match:
         raise ConfigError("--max-new-tokens is of the answers that --exact-match N asks for; give that as well")
     opened = from_checkpoint.open_model(config.eval.checkpoint, table="eval", best=args.best, config=config)
+    refuse_draws(args, opened)
     if args.measure == "answers":
         return opened, _answers(opened, config)
     return opened, _preference(opened, config, args.plot)

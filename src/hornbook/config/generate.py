@@ -173,6 +173,18 @@ def _changed(table: Table, names: Iterable[str]) -> list[str]:
     return [name for name in names if getattr(table, name) != defaults[name].default]
 
 
+def changed_settings(table: Table, *, leaving_out: Iterable[str] = ()) -> list[str]:
+    """Settings that differ from their defaults in words, such as "diffusion.steps 8", tables within tables too."""
+    words: list[str] = []
+    for name in _changed(table, [name for name in type(table).model_fields if name not in set(leaving_out)]):
+        value = getattr(table, name)
+        if isinstance(value, Table):
+            words += [f"{name}.{each}" for each in changed_settings(value)]
+        else:
+            words.append(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}")
+    return words
+
+
 class EvalConfig(Table):
     """Perplexity of a text or of a split of a prepared data set; for a diffusion model, a bound on it. Of tuning data
     answers and preferences."""
@@ -241,12 +253,16 @@ class EvalConfig(Table):
         return self
 
 
+PERPLEXITYS_OWN = ("precision", "protocol", "reset_documents", "last_token_batch", "bootstrap")
+"""Settings of [eval] that no other measure than the perplexity reads."""
+
+
 def refuse_perplexitys_own(config: EvalConfig) -> None:
     """Refuse settings that no other measure reads.
 
     Raises:
         ConfigError: naming one.
     """
-    for name in _changed(config, ["precision", "protocol", "reset_documents", "last_token_batch", "bootstrap"]):
+    for name in _changed(config, PERPLEXITYS_OWN):
         value = "" if name == "bootstrap" else f" = {getattr(config, name)}"
         raise ConfigError(f"eval.{name}{value} has an effect only in `hornbook eval perplexity`; leave it out")

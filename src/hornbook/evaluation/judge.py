@@ -28,8 +28,8 @@ class Judgement:
 def judged(judge: Transformer, tokenizer: Tokenizer, texts: Iterable[tuple[str, str]]) -> Judgement:
     """Of each (prompt, continuation) the continuation's tokens, as far as the judge's context reaches.
 
-    Both are encoded together, behind what begins a text, as RequestEncoder says; where nothing does, the first token of
-    a text without a prompt is not scored.
+    Both are encoded together, behind what begins a text, as RequestEncoder says; blanks at the prompt's end are read
+    and not scored. Where nothing begins a text, the first token of one without a prompt is not scored.
     """
     device, was_training = next(judge.parameters()).device, judge.training
     encode = RequestEncoder(tokenizer)
@@ -37,7 +37,7 @@ def judged(judge: Transformer, tokenizer: Tokenizer, texts: Iterable[tuple[str, 
     judge.eval()
     try:
         for prompt, text in texts:
-            context, continuation = encode(prompt, text)
+            context, continuation = encode.after(prompt, text)
             ids = torch.tensor([[*context, *continuation][: judge.config.context_length + 1]], device=device)
             scored = ids[0, len(context) :].tolist()
             if scored:

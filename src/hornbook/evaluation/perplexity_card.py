@@ -37,6 +37,9 @@ class ScoredText:
         return np.stack([self.nats, *counts], axis=1)
 
 
+_USUAL = BootstrapConfig()
+
+
 @dataclass(frozen=True, kw_only=True)
 class PerplexityCard(EvaluationCard):
     """Perplexity of one checkpoint on one text, and all that is needed to repeat or to distrust it."""
@@ -77,7 +80,9 @@ class PerplexityCard(EvaluationCard):
         """What tells this measurement from others of the same checkpoint, protocol, window and stride."""
         rounded = "" if self.precision == "float32" else f" {self.precision}"
         reset = " reset" if self.reset_documents else ""
-        return f"{self.data} {self.tokens_scored}{rounded}{reset}"
+        drawn = f"{self.block_tokens} {self.resamples} {self.seed} {self.level}"
+        usual = drawn == f"{self.window} {_USUAL.resamples} {_USUAL.seed} {_USUAL.level}"
+        return f"{self.data} {self.tokens_scored}{rounded}{reset}{'' if usual else f' {drawn}'}"
 
     @property
     def place(self) -> tuple[object, ...]:

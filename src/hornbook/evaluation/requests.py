@@ -84,6 +84,27 @@ class RequestEncoder:
         read, scored = (*self.start, *ids[:cut]), tuple(ids[cut:])
         return Request(read, scored) if read else Request(scored[:1], scored[1:])
 
+    def after(self, prompt: str, text: str) -> Request:
+        """The request for what was written after a prompt: blanks at the prompt's end are its own, and not scored.
+
+        But for a blank that one token holds together with the beginning of `text`.
+
+        Raises:
+            TokenizerError: for a text that has no ids.
+        """
+        context, continuation = self(prompt, text)
+        bare = prompt.rstrip()
+        blanks = prompt[len(bare) :].encode()
+        if blanks and not bare and self._tokenizer.drops_first_blank:
+            blanks = b" " + blanks  # the tokenizer's own
+        own = 0
+        while blanks and own < len(continuation):
+            piece = self._tokenizer.token_bytes(continuation[own])
+            if not blanks.startswith(piece):
+                break
+            blanks, own = blanks[len(piece) :], own + 1
+        return Request((*context, *continuation[:own]), continuation[own:])
+
     def _length(self, context: str) -> int:
         """Tokens of a context by itself; several questions in a row have the same one."""
         if context != self._last[0]:

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from hornbook.data.shards import TokenStream
 from hornbook.evaluation.card import LN_2, Card, CardValue, exp
 from hornbook.evaluation.copied import COPIED_LENGTH, Copied, copied, shares_of
@@ -83,10 +85,17 @@ def flat(found: SampleStatistics, copies: Copied | None) -> dict[str, float | No
     }
 
 
-def bare(tokens: Sequence[int], tokenizer: Tokenizer) -> Tokens:
-    """Tokens without special ones."""
+def text_tokens(made: Generation, tokenizer: Tokenizer) -> Tokens:
+    """The tokens that hold its text: special ones are left out, and those of a stop string."""
     special = set(tokenizer.special_tokens.values())
-    return [token for token in tokens if token not in special]
+    tokens = [token for token in made.tokens if token not in special]
+    left, found = len(made.text.encode()), 0
+    if tokens and tokenizer.token_bytes(tokens[0]).startswith(b" ") and not made.text.startswith(" "):
+        left += 1  # a blank that begins a text, and that the tokenizer drops
+    while left > 0 and found < len(tokens):
+        left -= len(tokenizer.token_bytes(tokens[found]))
+        found += 1
+    return tokens[:found]
 
 
 def sample_metrics(
@@ -96,7 +105,7 @@ def sample_metrics(
 
     To look through the first `most` tokens of the training data takes a fifth of a second or so.
     """
-    texts = [bare(generation.tokens, tokenizer) for generation in made]
+    texts = [text_tokens(generation, tokenizer) for generation in made]
     found = flat(sample_statistics(texts), copied(texts, training, most=most))
     return {name: value for name, value in found.items() if value is not None}
 
@@ -139,7 +148,11 @@ def samples_card(
 
 
 def _documents(stream: TokenStream, tokenizer: Tokenizer, most: int) -> Iterator[str]:
+    """Texts, with a blank for each special token: on its two sides stand different words."""
+    special = list(tokenizer.special_tokens.values())
     for number, start in enumerate(stream.document_starts):
         if int(start) >= most:
             return
-        yield tokenizer.decode(stream.document(number), skip_special=True)
+        ids = stream.document(number)
+        parts = np.split(ids, np.flatnonzero(np.isin(ids, special)))
+        yield " ".join(tokenizer.decode(part, skip_special=True) for part in parts)

@@ -29,7 +29,8 @@ def open_stream(config: Config, tokenizer: Tokenizer | None) -> tuple[TokenReade
     if tokenizer is not None:
         dataset.check_tokenizer(tokenizer)
     stream = dataset.split(config.eval.split)
-    return stream, f"{config.data.path} [{config.eval.split}], {stream.n_documents} documents"
+    of_stage = "" if dataset.stage == "pretrain" else f" of stage {dataset.stage}, every token of them"
+    return stream, f"{config.data.path} [{config.eval.split}], {stream.n_documents} documents{of_stage}"
 
 
 def open_truth(config: Config) -> KnownTruth | None:

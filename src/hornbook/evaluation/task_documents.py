@@ -21,7 +21,10 @@ Row = Mapping[str, object]
 
 def blimp(row: Row) -> Document:
     """A minimal pair: {"sentence_good", "sentence_bad"}, of which the good one should be the likelier."""
-    return Document("", (_text(row, "sentence_good"), _text(row, "sentence_bad")), 0)
+    pair = _text(row, "sentence_good"), _text(row, "sentence_bad")
+    if not all(pair):
+        raise ValueError("expected two sentences, got nothing of one of them")
+    return Document("", pair, 0)
 
 
 def hellaswag(row: Row) -> Document:
@@ -61,6 +64,8 @@ def choices(row: Row) -> Document:
 
 def cloze(row: Row) -> Document:
     """{"query", "target"}: the target as it is after the query, blanks included."""
+    if not _text(row, "target"):
+        raise ValueError("expected a target, got nothing")
     return Document(_text(row, "query"), (_text(row, "target"),), 0)
 
 

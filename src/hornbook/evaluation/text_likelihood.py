@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from hornbook.config.bound import DEFAULT_DRAWS
 from hornbook.config.generate import EvalConfig
+from hornbook.errors import DataError
 from hornbook.evaluation.bounded_likelihoods import bounded_likelihoods
 from hornbook.evaluation.candidate import Candidate
 from hornbook.evaluation.exact_likelihoods import Found, exact_likelihoods
@@ -60,11 +61,17 @@ class TextLikelihood:
         """The likelihood of each (context, continuation).
 
         Raises:
-            DataError: for a continuation that the model has no room for.
+            DataError: for a continuation that the model has no room for, or that has no token of its own.
             GenerationError: for a model that gives NaN.
             TokenizerError: for a text that has no ids.
         """
         requests = [self.encode(context, continuation) for context, continuation in pairs]
+        for (context, continuation), request in zip(pairs, requests, strict=True):
+            if not request.continuation:
+                raise DataError(
+                    f"{continuation!r} after {context[-40:]!r} has no token of its own: it is empty, or the tokenizer "
+                    "makes one token of it and of what stands before; begin it with a blank, or leave the question out"
+                )
         return self._answers([self._fitted(request) for request in requests], progress)
 
     def whole(self, texts: Sequence[str], *, progress: ScoreProgress | None = None) -> list[float]:
@@ -85,7 +92,6 @@ class TextLikelihood:
         self.asked += len(requests)
         self.remembered += sum(digest in known for digest in digests)
         asked = dict(zip(digests, requests, strict=True))
-        known |= {digest: Likelihood(0.0, True) for digest, request in asked.items() if not request.continuation}
         missing = {digest: request for digest, request in asked.items() if digest not in known}
         if missing:
             self._score(missing, known, progress)

@@ -1,7 +1,7 @@
 """What a stream of tokens says as text, so that numbers can be told by byte and by word, and texts told apart.
 
 Bytes and words belong to the text and not to its tokenizer: what is told by them compares across tokenizers. A word is
-what stands between white space (as `str.split` has it), and it counts where its first byte does.
+what stands between white space (as `str.split` has it) or special tokens, and it counts where its first byte does.
 """
 
 import hashlib
@@ -58,10 +58,16 @@ def text_units(stream: TokenReader, tokenizer: Tokenizer, n_tokens: int) -> Text
             text = text[1:]
             held[np.flatnonzero(held)[0]] -= 1
         bytes_of[start:end] = held
-        holders = np.searchsorted(np.cumsum(held), word_starts(text), side="right")
-        np.add.at(words_of, start + holders, 1)
+        ends = np.cumsum(held)
+        starts = sorted({*word_starts(text), *_after_special(text, ends[held == 0])})
+        np.add.at(words_of, start + np.searchsorted(ends, starts, side="right"), 1)
         digest.update(text + _END)
     return TextUnits(bytes_of, words_of, digest.hexdigest())
+
+
+def _after_special(text: bytes, places: Int64[np.ndarray, " cuts"]) -> list[int]:
+    """Places where a special token stands right before a word: it parts what the joined text does not."""
+    return [place for place in map(int, places) if place < len(text) and _BLANKS.match(text, place) is None]
 
 
 def word_starts(text: bytes) -> list[int]:
