@@ -75,7 +75,7 @@ def planned(values: dict[str, Any]) -> dict[str, float]:
         price=None,
     )
     held, machine = dry_run_of(config, shape, choices), rates_of(config, choices)
-    plan = make_plan(config, shape, wishes, [], machine=machine, held=held, remarks=[])
+    plan = make_plan(config, shape, wishes, [], machine=machine, held=held, free=None, remarks=[])
     assert plan.process_bytes
     assert plan.kept_bytes
     assert plan.step_seconds

@@ -57,6 +57,15 @@ def test_bars_of_memory_and_of_seconds_more():
     assert "1.10 s more than peer, at most 1.5 s: met" in text
 
 
+def test_no_bar_is_asked_of_what_failed():
+    case = replace(CASE, bars=[Bar(kind="seconds", peer="peer", value=1.5)])
+    for seconds in ({}, {"": [1.0]}):
+        ours = replace(measured("hornbook", []), seconds=seconds, failure="no memory")
+        rows = rows_of(case, [ours, measured("peer", [1.0, 1.0])])
+        assert not [row for row in rows if row.verdicts]
+        assert failed(rows)
+
+
 def test_a_bar_of_one_pass_is_not_asked_of_another():
     bars = [Bar(kind="ratio", peer="peer", value=1, for_pass="cold")]
     case = replace(CASE, passes=("cold", "warm"), bars=bars)
@@ -81,6 +90,13 @@ def test_other_answers_are_told_and_make_the_run_fail():
     rows = rows_of(CASE, [ours, theirs])
     assert "ids equal" in "\n".join(table(rows))
     assert not failed(rows)
+
+
+def test_two_that_learn_nothing_are_no_success():
+    case = replace(CASE, equal={"learns": 0})
+    for learns in (True, False):
+        both = [measured(name, [1.0], checks={"learns": learns}) for name in ("hornbook", "peer")]
+        assert failed(rows_of(case, both)) is not learns
 
 
 def test_numbers_may_differ_by_the_tolerance():

@@ -36,6 +36,8 @@ def test_a_peers_own_environment_comes_first_then_this_one(tmp_path, monkeypatch
     python = tmp_path / "numpy" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     python.parent.mkdir(parents=True)
     python.touch()
+    assert peer_python("numpy") == sys.executable  # pip was interrupted there
+    (tmp_path / "numpy" / "installed.txt").touch()
     assert peer_python("numpy") == str(python)
 
 

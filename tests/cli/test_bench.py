@@ -80,6 +80,7 @@ def test_missing_peers_and_vocabularies_are_told(text, tmp_path, monkeypatch, ca
     [
         (("--threads", "1,x"), "--threads 1,x: expected positive numbers"),
         (("--threads", "0"), "--threads 0: expected positive numbers"),
+        (("--json", "."), "--json .: this is a folder"),
         (("--peers", "nobody"), "--peers nobody: no peer is called nobody; there are tokenizers,"),
         (("--text", "/no/such/file"), "/no/such/file: no such file or folder"),
     ],

@@ -57,6 +57,28 @@ def test_rounded_weights_have_a_card_of_their_own(run, capsys):
     assert len(list(RunDir.open(run).evals.glob("perplexity-step-00000012-12-6-*.json"))) == 3
 
 
+def test_what_a_run_was_evaluated_by_locks_no_other_measure(tmp_path, capsys):
+    """Its own [eval] is of the evaluation that it was made for; a flag or another measure has its own."""
+    text = tmp_path / "a.txt"
+    text.write_text("the cat sees a dog. " * 9)
+    given = {"protocol": "last-token", "last_token_batch": 2, "bootstrap": {"level": 0.9, "block_tokens": 9}}
+    once = make_run(tmp_path / "once", **{f"eval__{name}": value for name, value in given.items()})
+    result = evaluate(capsys, once)
+    assert (result["protocol_name"], result["level"]) == ("last-token", 0.9)
+    assert evaluate(capsys, once, "--protocol", "chunked")["protocol_name"] == "chunked"
+    assert main(["eval", "samples", str(once), "--num-samples", "1"]) == 0
+    capsys.readouterr()
+    again = make_run(tmp_path / "again", eval__stride=12, eval__text=[text])
+    assert evaluate(capsys, again)["stride"] == 12
+    assert evaluate(capsys, again, "--protocol", "exact", "--window", 4)["stride"] == 1
+    assert evaluate(capsys, again, "--window", 8)["stride"] == 4
+    assert "[valid]" in evaluate(capsys, again, "--split", "valid")["data"]
+    assert main(["eval", "perplexity", str(again), "--stride", "12", "--window", "8"]) == 2
+    assert "stride = 12 is more than window = 8" in capsys.readouterr().err
+    assert main(["eval", "perplexity", str(again), "--text", str(text), "--data", "elsewhere"]) == 2
+    assert "--text and --data" in capsys.readouterr().err
+
+
 def test_precision_is_of_the_perplexity_alone(run, capsys):
     assert main(["eval", "bound", str(run), "--set", 'eval.precision="int8"']) == 2
     assert "eval.precision = int8 has an effect only in `hornbook eval perplexity`" in capsys.readouterr().err

@@ -51,6 +51,12 @@ def test_answers(run, sets, capsys):
     assert "wrong_answers" not in event
 
 
+@pytest.mark.parametrize("measure", ["answers", "preference"])
+def test_readings_of_a_bound_are_not_asked_of_an_exact_likelihood(run, sets, capsys, measure):
+    assert main(["eval", measure, str(run), "--data", str(sets / "sft"), "--draws", "64"]) == 2
+    assert "--draws: of a diffusion model's bound" in capsys.readouterr().err
+
+
 def test_wrong_answers_are_shown_on_stderr(run, sets, capsys):
     arguments = ["--data", str(sets / "sft"), "--exact-match", "1", "--max-new-tokens", "1"]
     assert main(["eval", "answers", str(run), *arguments]) == 0

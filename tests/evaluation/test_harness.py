@@ -12,6 +12,7 @@ from data_paths import needs
 from hornbook.config.generate import EvalConfig
 from hornbook.config.model import ModelConfig
 from hornbook.config.tokenizer import TokenizerConfig
+from hornbook.errors import DataError
 from hornbook.evaluation.candidate import Candidate
 from hornbook.evaluation.harness_card import HarnessCard
 from hornbook.evaluation.questions import evaluate_questions
@@ -120,6 +121,16 @@ def test_whole_texts_are_the_sum_of_their_tokens(tokenizer):
     assert whole[1] < 5 * whole[0]
     assert whole[2] == 0.0
     assert isinstance(whole[2], float)
+
+
+def test_a_continuation_without_a_token_of_its_own_is_refused(tokenizer):
+    asked = TextLikelihood(candidate(tokenizer, "next_token"), EvalConfig())
+    whole = next(t for t in map(tokenizer.token_bytes, range(tokenizer.vocab_size)) if t.isalpha() and len(t) == 2)
+    first, last = whole.decode()
+    assert len(tokenizer.encode(whole.decode())) == 1
+    for pair in ((first, last), ("the", "")):
+        with pytest.raises(DataError, match="has no token of its own"):
+            asked([pair])
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -211,6 +212,8 @@ def test_a_tuned_model_answers_messages(run, tmp_path, capsys, monkeypatch):
     assert "has no chat template" in capsys.readouterr().err
     assert main(["eval", "samples", str(tuned), "--chat", "--samples", "made.jsonl"]) == 2
     assert "the texts of made.jsonl are made" in capsys.readouterr().err
+    assert main(["eval", "samples", str(tuned), "--num-samples", "5", "--samples", "made.jsonl"]) == 2
+    assert "--num-samples says how many to make" in capsys.readouterr().err
 
 
 def test_greedy_texts_are_one_a_prompt_and_every_setting_is_told(run, capsys):
@@ -263,6 +266,16 @@ def test_texts_of_a_file_are_measured_as_they_are(run, tmp_path, capsys):
     written.write_text("Once upon a time")
     assert main(["eval", "samples", str(run.root), "--samples", str(written)]) == 2
     assert "expected the JSON lines of generated texts" in capsys.readouterr().err
+
+
+def test_copies_are_looked_for_in_the_data_that_a_flag_names(run, tmp_path, capsys):
+    own, other = run.root.parents[1] / "data", tmp_path / "other"
+    shutil.copytree(own, other)
+    mixed = ["--set", f'data.mixture=["{own}", "{other}"]', "--set", "data.weights=[1.0, 2.0]", "--num-samples", "1"]
+    assert main(["eval", "samples", str(run.root), *mixed]) == 0
+    assert card_of(capsys)["data"] == f"{own} (0.333), {other} (0.667) [train]"
+    assert main(["eval", "samples", str(run.root), *mixed, "--data", str(own)]) == 0
+    assert card_of(capsys)["data"] == f"{own} [train]"
 
 
 def test_without_the_training_text_there_are_no_copies(run, capsys):

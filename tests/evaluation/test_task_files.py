@@ -89,6 +89,8 @@ def test_blimp_is_an_archive_or_its_files(tmp_path):
         ("cloze", "[1]\n", r"cloze.jsonl:1: not a JSON object"),
         ("cloze", "", "holds no questions"),
         ("cloze", lines({"query": "a", "target": 3}), r"target is 3, expected a text"),
+        ("cloze", lines({"query": "a", "target": ""}), r"cloze.jsonl:1: expected a target, got nothing"),
+        ("blimp", lines({"sentence_good": "a", "sentence_bad": ""}), r"expected two sentences, got nothing"),
         ("choices", lines({"query": "a", "choices": ["x"], "gold": 0}), "expected at least two"),
         ("choices", lines({"query": "a", "choices": ["x", "y"], "gold": 2}), "number 2, expected 0 to 1"),
         ("choices", lines({"query": "a", "choices": "xy", "gold": 0}), "expected a list of texts"),

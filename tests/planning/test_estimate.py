@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hornbook.cli.plan_view import plan_lines
 from hornbook.config.load import load_config
 from hornbook.config.model import ModelConfig, ModelTable
 from hornbook.config.optim import AdamWConfig, LionConfig
@@ -15,8 +16,8 @@ from hornbook.models.memory import training_memory
 from hornbook.models.transformer import Transformer
 from hornbook.optim.build import state_tensors
 from hornbook.planning import machine as machine_module
-from hornbook.planning.dry_run import dry_run
-from hornbook.planning.estimate import Wishes, make_plan
+from hornbook.planning.dry_run import DryRun, dry_run
+from hornbook.planning.estimate import PROCESS_BYTES, Wishes, make_plan
 from hornbook.planning.machine import LENGTHS, WIDTHS, Machine, machine
 from hornbook.planning.shrink import Demand, changes
 from hornbook.planning.step_time import step_seconds
@@ -117,7 +118,9 @@ def test_adapters_alone_are_trained() -> None:
     wishes = Wishes(rows=4, plain=True, compiled=False, tokens=None, world_sizes=(1,), mfu=0.5, price=None)
     here = Machine(rates=RATES, measured=0.0, was_kept=True)
     whole, tuned = (
-        make_plan(load_config(None, values=each).config, shape(), wishes, [], machine=here, held=None, remarks=[])
+        make_plan(
+            load_config(None, values=each).config, shape(), wishes, [], machine=here, held=None, free=None, remarks=[]
+        )
         for each in (values, {**values, "lora": {"rank": 2, "targets": ["q_proj"]}, "model.init_from": "learnt"})
     )
     adapters = 3 * 2 * (128 + 128)
@@ -142,11 +145,29 @@ def test_a_pair_is_two_rows_and_a_reference_is_a_copy() -> None:
     wishes = Wishes(
         rows=8, plain=True, compiled=False, tokens=None, world_sizes=(1,), mfu=0.5, price=None, has_reference=True
     )
-    plan = make_plan(config, shape(), wishes, [], machine=None, held=None, remarks=[])
+    plan = make_plan(config, shape(), wishes, [], machine=None, held=None, free=None, remarks=[])
     forward = sum(plan.flops.values())
     assert plan.tokens == 10 * 4 * 2 * 64
     assert plan.training_flops == pytest.approx(3 * forward)
     assert plan.held[0].memory["reference"] == 4 * sum(parameter_counts(shape()).values())
+
+
+@pytest.mark.parametrize(
+    ("free", "live", "kept", "fits"),
+    [(None, 1, 2, None), (2, 1, 2, "yes"), (2, 1, 3, "perhaps"), (2, 3, 4, "no"), (0, None, None, "no")],
+)
+def test_what_fits(free: int | None, live: int | None, kept: int | None, fits: str | None) -> None:
+    config = load_config(None, values={"model": {"d_model": 128, "n_layers": 3, "vocab_size": 512}}).config
+    wishes = Wishes(rows=4, plain=True, compiled=False, tokens=None, world_sizes=(1,), mfu=0.5, price=None)
+    held = None if live is None or kept is None else DryRun(live=live * 10**9, held=kept * 10**9)
+    room = None if free is None else free * 10**9 + (0 if held is None else PROCESS_BYTES)
+    plan = make_plan(config, shape(), wishes, [], machine=None, held=held, free=room, remarks=[])
+    assert plan.fits == fits
+    assert plan.values()["fits"] == fits
+    (told,) = [line for line in plan_lines(plan, {}) if "free here" in line] or [""]
+    words = {None: "", "yes": "it fits", "perhaps": "may NOT fit", "no": "does NOT fit"}
+    assert words[fits] in told
+    assert bool(told) == (fits is not None)
 
 
 def test_the_probe_is_kept_and_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +194,7 @@ def test_a_plan_adds_up() -> None:
     wishes = Wishes(rows=4, plain=True, compiled=False, tokens=None, world_sizes=(1, 4), mfu=0.5, price=2.0)
     machine_here = Machine(rates=RATES, measured=0.0, was_kept=True)
     l4 = accelerator_named("L4")
-    plan = make_plan(config, shape(), wishes, [l4], machine=machine_here, held=None, remarks=[])
+    plan = make_plan(config, shape(), wishes, [l4], machine=machine_here, held=None, free=None, remarks=[])
     assert plan.tokens == 10_240
     assert plan.steps == 10
     assert [(each.strategy, each.world_size) for each in plan.held] == [

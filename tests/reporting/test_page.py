@@ -152,6 +152,8 @@ def test_everything_is_escaped(tmp_path):
             {"event": "skipped", "step": 2, "time": 2, "skipped/reason": HOSTILE},
             {"event": "norms", "step": 2, "time": 2, f"norms/grad/{HOSTILE}": 1.0},
             {"event": "eval", "step": 2, "time": 2, f"eval/{HOSTILE}": HOSTILE},
+            {"event": "eval", "step": 1, "time": 3, "measure": f'"{HOSTILE}', "nats_per_token": 2.0},
+            {"event": "eval", "step": 3, "time": 4, "measure": f'"{HOSTILE}', "nats_per_token": 1.0},
             train(1, 2.0),
             train(3, 1.0),
         ],
@@ -163,6 +165,7 @@ def test_everything_is_escaped(tmp_path):
     for text in (checked(read_run(run.root)), checked(read_run(run.root), read_run(other.root))):
         assert "<img" not in text
         assert "alert(1)</script>" not in text
+        assert 'id="eval-&quot;' in text
         assert "<i>two" not in text
         assert not {"\x00", "\x1b", "\ud800"} & set(text)
 

@@ -35,6 +35,11 @@ def test_every_figure_is_written_in_every_format(run, tmp_path, capsys):
     assert (plots / "losses.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_an_axis_for_no_picture_is_refused(run, capsys):
+    assert main(["report", str(run.root), "--by", "tokens"]) == 2
+    assert "--by has no effect without --plots" in capsys.readouterr().err
+
+
 def test_the_command_knows_every_axis():
     parser = argparse.ArgumentParser()
     add_arguments(parser)

@@ -41,6 +41,15 @@ def test_what_a_killed_session_did_beyond_the_checkpoint_counts_neither_as_point
     assert record.training_minutes == 1.5
 
 
+def test_what_other_commands_add_later_is_no_time_of_training(tmp_path):
+    first = [start(time=1000), train(20, 2.0, 1120)]
+    later = [{"event": "eval", "step": 20, "time": 90_000}, {"event": "generate", "step": 20, "time": 90_050}]
+    second = [start(step=20, time=90_100), train(30, 1.5, 90_160)]
+    record = read_run(write_run(tmp_path, "a", first + later + second).root)
+    assert record.curve("train/loss").minutes == (2.0, 3.0)
+    assert record.training_minutes == 3.0
+
+
 def test_a_clock_that_is_set_back_does_not_turn_time_back(tmp_path):
     record = read_run(write_run(tmp_path, "a", [start(time=100), train(1, 1.0, 160), train(2, 1.0, 40)]).root)
     assert record.curve("train/loss").minutes == (1.0, 1.0)

@@ -64,9 +64,11 @@ def rows_of(case: Case, results: list[Measured]) -> list[Row]:
 
 
 def failed(rows: list[Row]) -> bool:
-    """Whether anything is wrong that is no matter of speed: ours failed, or a side computed something else."""
+    """Whether anything is wrong that is no matter of speed: ours failed or learns nothing, or a side differs."""
     ours = rows[0].side if rows else ""
-    return any(row.differs or (row.failure and row.side == ours) for row in rows)
+    of_ours = [row for row in rows if row.side == ours]
+    wrong = any(row.failure or row.checks.get("learns") is False for row in of_ours)
+    return wrong or any(row.differs for row in rows)
 
 
 def _row(case: Case, name: str, result: Measured, ours: Measured) -> Row:
@@ -110,7 +112,7 @@ def _verdicts(case: Case, name: str, result: Measured, ours: Measured, ratio: In
             found.append(Verdict(bar=bar, measured=result.memory, met=result.memory <= bar.value))
         elif bar.kind in ("ratio", "share") and bar.peer == result.name and ratio:
             found.append(Verdict(bar=bar, measured=ratio.median, met=ratio.high >= bar.value))
-        elif bar.kind == "seconds" and bar.peer == result.name:
+        elif bar.kind == "seconds" and bar.peer == result.name and not ours.failure:
             more = median_interval([a - b for a, b in zip(ours.seconds[name], result.seconds[name], strict=True)])
             found.append(Verdict(bar=bar, measured=more.median, met=more.low <= bar.value))
     return found

@@ -21,6 +21,10 @@ class PeerError(HornbookError):
     """A peer's environment cannot be made."""
 
 
+STAMP = "installed.txt"
+"""In an environment that is whole: what pip put there."""
+
+
 def pins() -> dict[str, list[str]]:
     """Name of each peer -> what pip installs for it."""
     text = (Path(__file__).parent / "peers.toml").read_text(encoding="utf-8")
@@ -34,9 +38,9 @@ def peers_directory() -> Path:
 
 def peer_python(name: str) -> str | None:
     """The interpreter to run a peer with: its own, else this one if the package is installed here; None if missing."""
-    own = _python_in(peers_directory() / name)
-    if own.exists():
-        return str(own.absolute())
+    own = peers_directory() / name
+    if (own / STAMP).exists():  # else pip did not come to its end there
+        return str(_python_in(own).absolute())
     return sys.executable if importlib.util.find_spec(name) else None
 
 
@@ -49,7 +53,7 @@ def install(names: list[str], say: Callable[[str], None]) -> None:
     failed = []
     for name in names:
         directory, wanted = peers_directory() / name, pins()[name]
-        stamp = directory / "installed.txt"
+        stamp = directory / STAMP
         if stamp.exists() and stamp.read_text(encoding="utf-8").split() == wanted:
             say(f"{name}: {' '.join(wanted)} is there")
             continue

@@ -85,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
     json_file: Path | None = getattr(args, "json", None)
     if json_file and not json_file.absolute().parent.is_dir():  # told now, not when all is measured
         raise HornbookError(f"--json {json_file}: there is no folder {json_file.parent}; make it first")
+    if json_file and json_file.is_dir():
+        raise HornbookError(f"--json {json_file}: this is a folder; name a file in it")
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))  # files of a gigabyte are deleted
     try:
         match args.action:
@@ -115,6 +117,8 @@ def _bench_train(args: argparse.Namespace) -> int:
         raise HornbookError(f"--shape {args.shape}: no shape is called {', '.join(unknown)}; there are a, b, c, d")
     if args.nanogpt and not (args.nanogpt / "model.py").is_file():
         raise HornbookError(f"--nanogpt {args.nanogpt}: no model.py there; expected a checkout of nanoGPT")
+    if args.quick and args.shape:
+        raise HornbookError("--shape has no effect with --quick, which has a shape of its own; leave one of them out")
     shapes = {"quick": QUICK} if args.quick else {name: SHAPES[name] for name in names}
     if args.strategies:
         from hornbook.benchmarks.strategies import strategy_cases
@@ -241,7 +245,9 @@ def _measure(args: argparse.Namespace, cases: Iterable[Case]) -> int:
             _show(line)
         for row in of_case:
             emit("bench", **row.as_json())
-    _say(f"{time.monotonic() - start:.0f} s in all; ratios are medians of paired blocks, 95 % by order statistics")
+    sure = min((row.ratio.coverage for row in rows if row.ratio), default=None)
+    how = f"{int(1000 * sure) / 10:g} % by order statistics" if sure is not None else "of which there is none"
+    _say(f"{time.monotonic() - start:.0f} s in all; ratios are medians of paired blocks, {how}")
     if args.json:
         write_results(args.json, args.action, about, [row.as_json() for row in rows], summary)
     return EXIT_WRONG if wrong else 0

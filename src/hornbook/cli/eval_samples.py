@@ -68,7 +68,8 @@ def measure(args: argparse.Namespace, config: Config) -> tuple[from_checkpoint.O
         given = "--chat makes messages of prompts" if args.chat else "--num-samples says how many to make"
         raise ConfigError(f"{given}, and the texts of {wanted.file} are made; leave it out")
     opened = from_checkpoint.open_model(config.eval.checkpoint, table="eval", best=args.best, config=config)
-    training, data = _training(config.data.model_copy(update={"mixture": ()}) if args.data else config.data, opened)
+    alone = {"mixture": (), "weights": ()} if args.data else {}
+    training, data = _training(config.data.model_copy(update=alone), opened)
     prompts = args.prompts or config.generate.prompts or config.train.sample_prompts
     if wanted.file is not None:
         texts, made = _written(wanted.file, opened), f"the texts of {wanted.file}"

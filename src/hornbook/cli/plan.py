@@ -175,9 +175,11 @@ def _configuration(args: argparse.Namespace, config: Config) -> int:
 def _plan(args: argparse.Namespace, config: Config) -> Plan:
     """Everything that the tables show."""
     from hornbook.cli.plan_choices import chosen, dry_run_of, rates_of, shape_for
+    from hornbook.distributed.device import resolve_device
     from hornbook.planning.estimate import Wishes, make_plan
     from hornbook.planning.step_time import MFU
     from hornbook.profiling.accelerators import accelerator_named, accelerators
+    from hornbook.profiling.memory import free_bytes
     from hornbook.training.reference import kind_of
 
     listed = [accelerator_named(args.accelerator)] if args.accelerator else list(accelerators())
@@ -199,5 +201,6 @@ def _plan(args: argparse.Namespace, config: Config) -> Plan:
         listed,
         machine=None if args.no_probe else rates_of(config, choices),
         held=dry_run_of(config, shape, choices),
+        free=free_bytes(resolve_device(config.run.device)),
         remarks=[*remarks, *more, choices.line()],
     )

@@ -94,6 +94,9 @@ def _mixture_lines(mixture: Mapping[str, float]) -> list[str]:
     ]
 
 
+_FITS = {"yes": "fits", "perhaps": "may NOT fit, as more may be held than is needed", "no": "does NOT fit"}
+
+
 def _memory_lines(plan: Plan) -> list[str]:
     names = list(dict.fromkeys(name for each in plan.held for name in each.memory))
     rows = [["strategy", "processes", *names, "each"]]
@@ -110,10 +113,8 @@ def _memory_lines(plan: Plan) -> list[str]:
             f"  here, on the CPU: {size(plan.process_bytes)} are needed beyond the imports, and up to about "
             f"{size(plan.kept_bytes)} held, since what tensors give back is kept for the next ones"
         )
-    needed = plan.process_bytes or plan.held[0].total
-    if plan.free_bytes is not None:
-        fits = "fits" if needed <= plan.free_bytes else "does NOT fit"
-        lines.append(f"  free here: {size(plan.free_bytes)}: it {fits}")
+    if plan.free_bytes is not None and plan.fits is not None:
+        lines.append(f"  free here: {size(plan.free_bytes)}: it {_FITS[plan.fits]}")
     lines.append("  to shrink:")
     return lines + table([[each.setting, size(each.total), each.cost] for each in plan.changes])
 

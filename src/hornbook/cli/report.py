@@ -32,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--by",
         choices=("step", "minutes", "tokens", "flops"),
-        default="step",
         help="horizontal axis of --plots (default: step, and where a run does not say what is asked for); on the page "
         "one chooses",
     )
@@ -41,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page and say where; the runs themselves are only read."""
+    from hornbook.errors import ConfigError
     from hornbook.reporting.page import page
     from hornbook.reporting.picture import save_main_figure, save_pictures
     from hornbook.reporting.record import read_runs
@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     from hornbook.tracking.console import emit, speaks_to_people
 
     sweep = Sweep.load(args.runs[0]) if len(args.runs) == 1 and is_sweep(args.runs[0]) else None
+    if args.by and args.plots is None:
+        raise ConfigError("--by has no effect without --plots DIR: on the page one chooses; leave it out")
     records = read_runs(args.runs) if sweep is None else read_sweep(sweep)
     first = records[0].run
     beside = sweep is not None or len(records) > 1
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if args.png:
         written.append(out.with_suffix(".png"))
         save_main_figure(records, written[-1])
-    plots = [] if args.plots is None else save_pictures(records, args.plots, axis=args.by)
+    plots = [] if args.plots is None else save_pictures(records, args.plots, axis=args.by or "step")
     if speaks_to_people():
         print("\n".join(f"{path}: {', '.join(record.name for record in records)}" for path in written))
         if plots:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from hornbook.config.model import ModelConfig
 from hornbook.config.run import Config
@@ -21,7 +21,6 @@ from hornbook.planning.shrink import Change, Demand, changes
 from hornbook.planning.step_time import step_seconds
 from hornbook.planning.strategies import STRATEGIES, StrategyName, cache_bytes, memory_of
 from hornbook.profiling.accelerators import Accelerator
-from hornbook.profiling.memory import free_bytes
 
 PROCESS_BYTES = 110_000_000
 """Of a process that trains on a CPU, beyond tensors and beyond what it has imported: pages of libraries that are first
@@ -88,6 +87,7 @@ class Plan:
     kept_bytes: int | None
     """The same with what its allocator keeps between them for the next ones; known to about a fifth."""
     free_bytes: int | None
+    """Of the device that training would take here."""
     changes: list[Change]
     cache: int
     steps: float
@@ -96,6 +96,20 @@ class Plan:
     elsewhere: list[Elsewhere]
     optima: list[Optimum]
     remarks: list[str]
+
+    @property
+    def needed_bytes(self) -> int:
+        """Of the process here, or where nobody ran it without numbers of one process's tensors."""
+        return self.held[0].total if self.process_bytes is None else self.process_bytes
+
+    @property
+    def fits(self) -> Literal["yes", "perhaps", "no"] | None:
+        """Whether there is room; perhaps, where what the allocator keeps is more than that. None if nobody knows."""
+        if self.free_bytes is None:
+            return None
+        if self.needed_bytes > self.free_bytes:
+            return "no"
+        return "yes" if (self.kept_bytes or 0) <= self.free_bytes else "perhaps"
 
     @property
     def step_seconds(self) -> float | None:
@@ -107,6 +121,7 @@ class Plan:
         names = ("parameters", "flops", "training_flops", "tokens", "process_bytes", "kept_bytes", "free_bytes")
         return {
             **{name: getattr(self, name) for name in names},
+            "fits": self.fits,
             "cache_bytes": self.cache,
             "steps": self.steps,
             "memory": [{**asdict(each), "total": each.total} for each in self.held],
@@ -130,9 +145,10 @@ def make_plan(
     *,
     machine: Machine | None,
     held: DryRun | None,
+    free: int | None,
     remarks: list[str],
 ) -> Plan:
-    """The plan of training `shape` as `config` says."""
+    """The plan of training `shape` as `config` says, where so many bytes are `free`."""
     demand = Demand(
         rows=wishes.rows,
         half=config.train.precision != "fp32",
@@ -150,7 +166,6 @@ def make_plan(
     per_token = run_flops_per_token(config, shape)
     beside = PROCESS_BYTES + alone.get("reference", 0)
     adapters = {} if config.lora is None else {"adapters": adapter_parameters(shape, config.lora)}
-    free = free_bytes_here()
     return Plan(
         config=shape,
         parameters={**parameter_counts(shape), **adapters},
@@ -169,13 +184,6 @@ def make_plan(
         optima=optima(flops=per_token * tokens),
         remarks=remarks,
     )
-
-
-def free_bytes_here() -> int | None:
-    """Of this machine's main memory."""
-    import torch
-
-    return free_bytes(torch.device("cpu"))
 
 
 def _all_held(alone: dict[str, int], shape: ModelConfig, world_sizes: Sequence[int]) -> list[Held]:

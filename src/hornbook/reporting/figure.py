@@ -27,7 +27,7 @@ def figure(drawn: Figure) -> str:
     data = {"lines": [_told(line, axes) for line in lines], "axes": {axis: AXES[axis] for axis in axes}}
     return "".join(
         [
-            f'<figure class="plot" id="{drawn.key}">\n',
+            f'<figure class="plot" id="{escape(drawn.key)}">\n',
             f"<figcaption><h3>{escape(drawn.title)}</h3> <span>{escape(drawn.unit)}</span>",
             _log_box(drawn) if len(scales) > 1 else "",
             f"</figcaption>\n{_legend(lines, drawn.marks)}",

@@ -48,7 +48,7 @@ def heat_map(drawn: HeatMap) -> str:
     area = escape(str([_LABELS, NARROW - 4, _TOP, _TOP + _ROW * len(rows)]))
     return "".join(
         [
-            f'<figure class="heat" id="{drawn.key}">\n<figcaption><h3>{escape(drawn.title)}</h3> ',
+            f'<figure class="heat" id="{escape(drawn.key)}">\n<figcaption><h3>{escape(drawn.title)}</h3> ',
             f"<span>{escape(drawn.unit)}</span></figcaption>\n{_key(low, high)}",
             f'<svg class="drawing" viewBox="0 0 {NARROW} {height}" role="img" data-area="{area}" aria-label="',
             f'{escape(drawn.title)} by module and step; the table below has the last values">\n<g class="grid">',

@@ -1,6 +1,6 @@
 """Runs of different objectives side by side: whether they were given as much, and what came of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -77,7 +77,7 @@ def _came(record: RunRecord, measured: Measured | None) -> tuple[str, ...]:
 
 
 def _measures(record: RunRecord) -> list[Measured]:
-    """The newest evaluation of each kind on the run's validation split; where there is none, its last validation."""
+    """The newest evaluation of each kind and protocol on the run's validation split; else its last validation."""
     found: dict[str, Measured] = {}
     data, context = record.settings.get("data.path"), record.settings.get("model.context_length")
     for step, _, event in record.of("eval"):
@@ -86,8 +86,8 @@ def _measures(record: RunRecord) -> list[Measured]:
         nats = _number(event.get(f"nats_per_token{'_at_most' * is_bound}"))
         if nats is None or not str(event.get("data")).startswith(f"{data} [valid]"):  # or of another text
             continue
-        found[measure] = Measured(
-            by=f"eval {measure}, step {step:,}",
+        found[" ".join([measure, *_how(event)])] = Measured(
+            by=", ".join([f"eval {measure}", *_how(event), f"step {step:,}"]),
             nats=nats,
             bits_per_byte=_number(event.get(f"bits_per_byte{'_at_most' * is_bound}")),
             is_bound=is_bound,
@@ -103,6 +103,15 @@ def _measures(record: RunRecord) -> list[Measured]:
             is_of_windows=True,
         )
     return list(found.values())
+
+
+def _how(event: Mapping[str, object]) -> Iterator[str]:
+    """What tells a measurement from others of its kind, in words; nothing of one that is of the whole text, strided."""
+    if event.get("protocol_name", "strided") != "strided":
+        yield str(event["protocol_name"])
+    scored, text = _number(event.get("tokens_scored")), _number(event.get("text_tokens"))
+    if scored is not None and text is not None and abs(scored - text) > 1:
+        yield f"{count(scored)} tokens scored of {count(text)}"
 
 
 def _number(value: object) -> float | None:

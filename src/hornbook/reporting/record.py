@@ -232,6 +232,10 @@ def _marks(root: Path) -> dict[str, str]:
     return marks
 
 
+_LATER = ("eval", "generate")
+"""Events that other commands add to a run, perhaps days after a session."""
+
+
 def _minutes(events: list[dict[str, object]]) -> Iterator[float]:
     """Minutes of training at each event: sessions follow one another without the pauses between them."""
     carried = now = 0.0
@@ -240,7 +244,7 @@ def _minutes(events: list[dict[str, object]]) -> Iterator[float]:
         time = _number(event.get("time"))
         if event.get("event") == "start" or began is None:
             carried, began = now, time
-        if math.isfinite(time - began):
+        if math.isfinite(time - began) and event.get("event") not in _LATER:
             now = max(now, carried + (time - began) / 60.0)  # a clock that is set back does not turn time back
         yield now
 
