@@ -254,8 +254,9 @@ def training_seconds(logged: Mapping[int, Mapping[str, Any]]) -> float:
     seconds, before = 0.0, 0
     for step in sorted(logged):
         event = logged[step]
-        seconds += (event["train/tokens"] - before) / event.get("train/tokens_per_second", math.inf)
-        seconds += event.get("train/compile_seconds", 0.0)
+        tokens, compiling = event["train/tokens"] - before, event.get("train/compile_seconds", 0.0)
+        tokens -= event["train/tokens"] / step if compiling else 0  # that step is in the time of compiling
+        seconds += compiling + tokens / event.get("train/tokens_per_second", math.inf)
         before = event["train/tokens"]
     return seconds
 

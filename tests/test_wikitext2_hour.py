@@ -55,6 +55,8 @@ def test_training_seconds_leave_out_what_was_trained_before_an_interruption_and_
         20: {"train/tokens": 200, "train/tokens_per_second": 50.0},
     }
     assert SCRIPT["training_seconds"](logged) == 3.0 + 2.0 + 2.0
+    started = {10: {"train/tokens": 100, "train/tokens_per_second": 45.0, "train/compile_seconds": 3.0}}
+    assert SCRIPT["training_seconds"](started) == 3.0 + 2.0  # nine steps, and one while compiling
 
 
 def test_the_published_points_stand_in_bits_per_byte(tmp_path, monkeypatch):
