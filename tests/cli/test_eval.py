@@ -72,6 +72,9 @@ def test_what_a_run_was_evaluated_by_locks_no_other_measure(tmp_path, capsys):
     assert evaluate(capsys, again)["stride"] == 12
     assert evaluate(capsys, again, "--protocol", "exact", "--window", 4)["stride"] == 1
     assert evaluate(capsys, again, "--window", 8)["stride"] == 4
+    assert evaluate(capsys, again, "--window", 16)["stride"] == 12
+    assert evaluate(capsys, again, "--protocol", "strided")["stride"] == 12
+    assert evaluate(capsys, once, "--protocol", "last-token")["tokens_scored"] == result["tokens_scored"]
     assert "[valid]" in evaluate(capsys, again, "--split", "valid")["data"]
     assert main(["eval", "perplexity", str(again), "--stride", "12", "--window", "8"]) == 2
     assert "stride = 12 is more than window = 8" in capsys.readouterr().err

@@ -49,6 +49,13 @@ def test_other_draws_have_a_card_of_their_own(run, capsys):
     assert other["nats"] != first["nats"]
 
 
+def test_the_runs_own_windows_do_not_stand_in_the_way(tmp_path, capsys):
+    own = make_run(tmp_path, {"kind": "masked_diffusion"}, eval__stride=12, eval__max_tokens=40)
+    assert measure(capsys, "bound", own, "--draws", 2)["stride"] == 12
+    assert measure(capsys, "bound", own, "--draws", 2, "--window", 8)["stride"] == 8
+    assert measure(capsys, "bound", own, "--prompt", "the", "--answer", " cat")["measure"] == "bound"
+
+
 def test_enumeration(run, capsys):
     arguments = [run, "--window", 4, "--max-tokens", 8, "--estimator", "exact"]
     result = measure(capsys, "bound", *arguments)

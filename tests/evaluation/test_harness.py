@@ -133,6 +133,15 @@ def test_a_continuation_without_a_token_of_its_own_is_refused(tokenizer):
             asked([pair])
 
 
+def test_without_a_token_to_begin_with_a_lone_first_token_is_read_and_not_scored():
+    letters = Tokenizer.train(["abc"], TokenizerConfig(kind="characters", special_tokens="none"))
+    asked = TextLikelihood(candidate(letters, "next_token"), EvalConfig())
+    (found,) = asked([("", "a")])
+    assert found.log_probability == 0.0
+    with pytest.raises(DataError, match="has no token of its own"):
+        asked([("", "")])
+
+
 @pytest.fixture(scope="module")
 def harness():
     pytest.importorskip("lm_eval")

@@ -46,6 +46,13 @@ def test_what_was_written_after_a_prompt_is_scored_without_the_prompts_blanks(to
     assert tokenizer.decode(read[1:]) + own == prompt + text
 
 
+def test_a_prompt_of_blanks_without_a_token_to_begin_with():
+    letters = Tokenizer.train(["a\n"], TokenizerConfig(kind="characters", special_tokens="none"))
+    line, a = letters.encode("\na")
+    assert RequestEncoder(letters).after("\n", "\na") == Request((line,), (line, a))
+    assert RequestEncoder(letters).after("\n\n", "a") == Request((line, line), (a,))
+
+
 def test_a_blank_in_the_same_token_as_the_text_is_scored_with_it(tokenizer):
     lengths = tokenizer.byte_lengths()
     both = next(i for i, n in enumerate(lengths) if n > 1 and tokenizer.token_bytes(i).startswith(b" "))

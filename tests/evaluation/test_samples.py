@@ -248,6 +248,7 @@ def test_a_stop_string_is_not_measured(run):
     )
     assert tokenizer.decode(text_tokens(made, tokenizer)) == "the cat"
     assert text_tokens(replace(made, text="the cat."), tokenizer) == ids
+    assert text_tokens(replace(made, text="", tokens=tuple(tokenizer.encode(" cat"))), tokenizer) == []
 
 
 def test_texts_of_a_file_are_measured_as_they_are(run, tmp_path, capsys):

@@ -112,6 +112,20 @@ def test_two_objectives_are_told_apart_with_what_must_be_equal(tmp_path):
     assert "≤ 1.7500 at step 4" in page(runs), "what is known of a run says so, too"
 
 
+def test_protocols_and_parts_of_a_text_have_rows_of_their_own(tmp_path):
+    whole = {**evaluated("perplexity", 1.25), "tokens_scored": 1999}
+    part = {**evaluated("perplexity", 1.5), "tokens_scored": 199}
+    last = {**evaluated("perplexity", 1.75), "protocol_name": "last-token", "tokens_scored": 64}
+    again = {**whole, "nats_per_token": 1.0}
+    runs = [run_of(tmp_path, "a", "next_token", 1.5, whole, part, last, again), run_of(tmp_path, "b", "joint", 1.5)]
+    _, *rows = rows_of(runs)
+    assert [tuple(row[5:7]) for row in rows[:3]] == [
+        ("eval perplexity, 1,999 tokens, step 4", "1.0000"),
+        ("eval perplexity, 199 tokens, step 4", "1.5000"),
+        ("eval perplexity, last-token, 64 tokens, step 4", "1.7500"),
+    ]
+
+
 def test_the_page_of_documentation_has_the_columns_of_the_table():
     text = (Path(__file__).parents[2] / "docs" / "diffusion.md").read_text(encoding="utf-8")
     assert f"| {' | '.join(COLUMNS)} |" in text

@@ -7,7 +7,8 @@
     samples       of any model: what the texts that it writes are made of
     harness       questions with choices and last words, from local files, by lm-eval or our own scorer
 
-Without --config the configuration of the checkpoint's own run counts, its tracking.console aside, so that `hornbook
+Without --config the configuration of the checkpoint's own run counts, but for its tracking.console and for settings of
+[eval] that exclude a flag or are of another measure, so that `hornbook
 eval perplexity RUN` scores the validation split that the run was validated on, whole.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,8 @@ from hornbook.cli import eval_harness, eval_perplexity, eval_samples, eval_tuned
 from hornbook.cli.eval_card import keep
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hornbook.config.run import Config
     from hornbook.evaluation.card import EvaluationCard
 
@@ -142,16 +146,20 @@ def _answer_card(opened: from_checkpoint.OpenedModel, config: Config) -> Evaluat
     )
 
 
-def _not_of_the_run(args: argparse.Namespace) -> list[str]:
-    """Settings of a run's own configuration that say nothing of this evaluation, as they are by default."""
+def _not_of_the_run(args: argparse.Namespace, own: Mapping[str, object]) -> list[str]:
+    """Settings of a run's `own` [eval] that say nothing of this evaluation or exclude its flags, as by default."""
     from hornbook.config.generate import PERPLEXITYS_OWN, EvalConfig
+    from hornbook.config.perplexity import STRIDED
     from hornbook.config.table import Table
 
     usual = ['tracking.console="auto"']  # how training spoke says nothing of now
+    window, stride = getattr(args, "window", None), own.get("stride")
+    if getattr(args, "stride", None) is None and window is not None and isinstance(stride, int) and stride > window:
+        usual.append('eval.stride="none"')
     if args.measure == "perplexity":
-        if (args.protocol or args.window) and args.stride is None:
-            usual.append('eval.stride="none"')
-        if args.protocol:
+        if args.protocol not in (None, *STRIDED):
+            usual += ['eval.stride="none"'] if args.stride is None else []
+        if args.protocol not in (None, "last-token"):
             usual.append("eval.last_token_batch=" + json.dumps(EvalConfig.model_fields["last_token_batch"].default))
     else:
         for name in PERPLEXITYS_OWN:
@@ -160,7 +168,10 @@ def _not_of_the_run(args: argparse.Namespace) -> list[str]:
             shown = {key: "none" if each is None else each for key, each in (inner or {}).items()}
             usual += [f"eval.{name}.{key}={json.dumps(each)}" for key, each in shown.items()]
             usual += [] if inner is not None else [f"eval.{name}={json.dumps(value)}"]
-    if getattr(args, "split", None) or getattr(args, "data", None):
+    is_answer = getattr(args, "bound.answer", None) is not None
+    if is_answer:
+        usual += [f'eval.{name}="none"' for name in ("window", "stride", "max_tokens")]
+    if is_answer or getattr(args, "split", None) or getattr(args, "data", None):
         usual.append("eval.text=[]")  # which would go first
     return usual
 
@@ -178,7 +189,8 @@ def _settings(args: argparse.Namespace, checkpoint: str | None) -> Config:
         home = from_checkpoint.find_run(Path(checkpoint))
         if home is not None and home.config_file.is_file():
             args.config = str(home.config_file)
-            args.overrides = [*_not_of_the_run(args), *args.overrides]
+            own = tomllib.loads(home.config_file.read_text(encoding="utf-8")).get("eval", {})
+            args.overrides = [*_not_of_the_run(args, own), *args.overrides]
     if getattr(args, "text", None) and args.data is not None:
         raise ConfigError("--text and --data: a text is scored, or a data set; leave one of them out")
     data = {} if getattr(args, "data", None) is None else {"data.path": args.data}

@@ -64,15 +64,17 @@ def measure(args: argparse.Namespace, config: Config) -> tuple[from_checkpoint.O
     from hornbook.evaluation.samples_card import samples_card
 
     started, wanted = time.perf_counter(), config.eval.samples
-    if wanted.file is not None and (args.chat or getattr(args, "samples.number") is not None):
+    makes = args.chat or args.prompts or getattr(args, "samples.number") is not None
+    if makes and (file := getattr(args, "samples.file")) is not None:
         given = "--chat makes messages of prompts" if args.chat else "--num-samples says how many to make"
-        raise ConfigError(f"{given}, and the texts of {wanted.file} are made; leave it out")
+        raise ConfigError(f"{given}, and the texts of {file} are made; leave it out")
+    file = None if makes else wanted.file  # of the run's own configuration, perhaps
     opened = from_checkpoint.open_model(config.eval.checkpoint, table="eval", best=args.best, config=config)
     alone = {"mixture": (), "weights": ()} if args.data else {}
     training, data = _training(config.data.model_copy(update=alone), opened)
     prompts = args.prompts or config.generate.prompts or config.train.sample_prompts
-    if wanted.file is not None:
-        texts, made = _written(wanted.file, opened), f"the texts of {wanted.file}"
+    if file is not None:
+        texts, made = _written(file, opened), f"the texts of {file}"
         prompts = tuple(dict.fromkeys(prompt for prompt, _, _ in texts))
     else:
         texts, made = _made(prompts, config, opened, as_chat=args.chat), _how(config, as_chat=args.chat)

@@ -11,7 +11,7 @@ class SamplesConfig(Table):
     """Texts are made as `[generate]` says, of its prompts or else of train.sample_prompts."""
 
     number: PositiveInt = 20
-    """Texts a prompt, of seeds generate.seed, one more, ..."""
+    """Texts a prompt, of seeds generate.seed, one more, ...; greedy and beam search make one."""
     file: Path | None = None
     """Measure the texts of this file instead, JSON lines of `hornbook generate`."""
     judge: Path | None = None

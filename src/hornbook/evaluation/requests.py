@@ -97,6 +97,8 @@ class RequestEncoder:
         blanks = prompt[len(bare) :].encode()
         if blanks and not bare and self._tokenizer.drops_first_blank:
             blanks = b" " + blanks  # the tokenizer's own
+        if blanks and not bare and not self.start and context:  # for want of a start the first token is read already
+            blanks = blanks[len(self._tokenizer.token_bytes(context[0])) :]
         own = 0
         while blanks and own < len(continuation):
             piece = self._tokenizer.token_bytes(continuation[own])

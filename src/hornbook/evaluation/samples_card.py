@@ -13,6 +13,7 @@ from hornbook.evaluation.copied import COPIED_LENGTH, Copied, copied, shares_of
 from hornbook.evaluation.judge import Judgement
 from hornbook.evaluation.samples import LOOP_ROUNDS, SampleStatistics, Tokens, sample_statistics
 from hornbook.evaluation.text_statistics import TextStatistics, text_statistics
+from hornbook.evaluation.text_units import parting_ids
 from hornbook.generation.comparison import REPEATED
 from hornbook.generation.text import Generation
 from hornbook.tokenizer.tokenizer import Tokenizer
@@ -90,8 +91,8 @@ def text_tokens(made: Generation, tokenizer: Tokenizer) -> Tokens:
     special = set(tokenizer.special_tokens.values())
     tokens = [token for token in made.tokens if token not in special]
     left, found = len(made.text.encode()), 0
-    if tokens and tokenizer.token_bytes(tokens[0]).startswith(b" ") and not made.text.startswith(" "):
-        left += 1  # a blank that begins a text, and that the tokenizer drops
+    if tokenizer.drops_first_blank and left and not made.text.startswith(" "):
+        left += tokenizer.token_bytes(tokens[0]).startswith(b" ")  # that blank is not in the text
     while left > 0 and found < len(tokens):
         left -= len(tokenizer.token_bytes(tokens[found]))
         found += 1
@@ -149,10 +150,10 @@ def samples_card(
 
 def _documents(stream: TokenStream, tokenizer: Tokenizer, most: int) -> Iterator[str]:
     """Texts, with a blank for each special token: on its two sides stand different words."""
-    special = list(tokenizer.special_tokens.values())
+    parting = parting_ids(tokenizer)
     for number, start in enumerate(stream.document_starts):
         if int(start) >= most:
             return
         ids = stream.document(number)
-        parts = np.split(ids, np.flatnonzero(np.isin(ids, special)))
+        parts = np.split(ids, np.flatnonzero(np.isin(ids, parting)))
         yield " ".join(tokenizer.decode(part, skip_special=True) for part in parts)

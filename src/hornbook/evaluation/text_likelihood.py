@@ -67,7 +67,8 @@ class TextLikelihood:
         """
         requests = [self.encode(context, continuation) for context, continuation in pairs]
         for (context, continuation), request in zip(pairs, requests, strict=True):
-            if not request.continuation:
+            is_read = not self.encode.start and not context.strip() and continuation  # for want of a token before it
+            if not request.continuation and not is_read:
                 raise DataError(
                     f"{continuation!r} after {context[-40:]!r} has no token of its own: it is empty, or the tokenizer "
                     "makes one token of it and of what stands before; begin it with a blank, or leave the question out"
@@ -92,6 +93,7 @@ class TextLikelihood:
         self.asked += len(requests)
         self.remembered += sum(digest in known for digest in digests)
         asked = dict(zip(digests, requests, strict=True))
+        known |= {digest: Likelihood(0.0, True) for digest, request in asked.items() if not request.continuation}
         missing = {digest: request for digest, request in asked.items() if digest not in known}
         if missing:
             self._score(missing, known, progress)

@@ -47,6 +47,7 @@ def text_units(stream: TokenReader, tokenizer: Tokenizer, n_tokens: int) -> Text
     """Of the first `n_tokens` tokens of a stream; special tokens stand for no bytes."""
     lengths = tokenizer.byte_lengths()
     pieces = [tokenizer.token_bytes(number) if length else b"" for number, length in enumerate(lengths)]
+    parting = parting_ids(tokenizer)
     bytes_of = np.zeros(n_tokens, dtype=np.int64)
     words_of = np.zeros(n_tokens, dtype=np.int64)
     digest = hashlib.sha256()
@@ -59,10 +60,15 @@ def text_units(stream: TokenReader, tokenizer: Tokenizer, n_tokens: int) -> Text
             held[np.flatnonzero(held)[0]] -= 1
         bytes_of[start:end] = held
         ends = np.cumsum(held)
-        starts = sorted({*word_starts(text), *_after_special(text, ends[held == 0])})
+        starts = sorted({*word_starts(text), *_after_special(text, ends[np.isin(ids, parting)])})
         np.add.at(words_of, start + np.searchsorted(ends, starts, side="right"), 1)
         digest.update(text + _END)
     return TextUnits(bytes_of, words_of, digest.hexdigest())
+
+
+def parting_ids(tokenizer: Tokenizer) -> list[int]:
+    """Special tokens on whose two sides stand different words: all but one for an unknown character."""
+    return [number for name, number in tokenizer.special_tokens.items() if "unk" not in name.casefold()]
 
 
 def _after_special(text: bytes, places: Int64[np.ndarray, " cuts"]) -> list[int]:

@@ -106,12 +106,11 @@ def _measures(record: RunRecord) -> list[Measured]:
 
 
 def _how(event: Mapping[str, object]) -> Iterator[str]:
-    """What tells a measurement from others of its kind, in words; nothing of one that is of the whole text, strided."""
+    """What tells a measurement from others of its kind, in words: its protocol, and how much was scored."""
     if event.get("protocol_name", "strided") != "strided":
         yield str(event["protocol_name"])
-    scored, text = _number(event.get("tokens_scored")), _number(event.get("text_tokens"))
-    if scored is not None and text is not None and abs(scored - text) > 1:
-        yield f"{count(scored)} tokens scored of {count(text)}"
+    if (scored := _number(event.get("tokens_scored"))) is not None:
+        yield f"{scored:,.0f} tokens"
 
 
 def _number(value: object) -> float | None:
