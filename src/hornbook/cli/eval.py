@@ -8,16 +8,14 @@
     harness       questions with choices and last words, from local files, by lm-eval or our own scorer
 
 Without --config the configuration of the checkpoint's own run counts, but for its tracking.console and for settings of
-[eval] that exclude a flag or are of another measure, so that `hornbook
-eval perplexity RUN` scores the validation split that the run was validated on, whole.
+[eval] that exclude a flag or are of another measure, so that `hornbook eval perplexity RUN` scores the validation split
+that the run was validated on, whole.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import json
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +23,6 @@ from hornbook.cli import eval_harness, eval_perplexity, eval_samples, eval_tuned
 from hornbook.cli.eval_card import keep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from hornbook.config.run import Config
     from hornbook.evaluation.card import EvaluationCard
 
@@ -146,34 +142,26 @@ def _answer_card(opened: from_checkpoint.OpenedModel, config: Config) -> Evaluat
     )
 
 
-def _not_of_the_run(args: argparse.Namespace, own: Mapping[str, object]) -> list[str]:
-    """Settings of a run's `own` [eval] that say nothing of this evaluation or exclude its flags, as by default."""
-    from hornbook.config.generate import PERPLEXITYS_OWN, EvalConfig
+def _not_of_the_run(args: argparse.Namespace, file: Path) -> list[str]:
+    """Settings of a run's own file that say nothing of this evaluation, or exclude its flags."""
+    from hornbook.config.generate import PERPLEXITYS_OWN
+    from hornbook.config.load import written_layer
     from hornbook.config.perplexity import STRIDED
-    from hornbook.config.table import Table
 
-    usual = ['tracking.console="auto"']  # how training spoke says nothing of now
-    window, stride = getattr(args, "window", None), own.get("stride")
-    if getattr(args, "stride", None) is None and window is not None and isinstance(stride, int) and stride > window:
-        usual.append('eval.stride="none"')
-    if args.measure == "perplexity":
-        if args.protocol not in (None, *STRIDED):
-            usual += ['eval.stride="none"'] if args.stride is None else []
-        if args.protocol not in (None, "last-token"):
-            usual.append("eval.last_token_batch=" + json.dumps(EvalConfig.model_fields["last_token_batch"].default))
-    else:
-        for name in PERPLEXITYS_OWN:
-            value = EvalConfig.model_fields[name].default
-            inner = value.model_dump(mode="json") if isinstance(value, Table) else None
-            shown = {key: "none" if each is None else each for key, each in (inner or {}).items()}
-            usual += [f"eval.{name}.{key}={json.dumps(each)}" for key, each in shown.items()]
-            usual += [] if inner is not None else [f"eval.{name}={json.dumps(value)}"]
-    is_answer = getattr(args, "bound.answer", None) is not None
-    if is_answer:
-        usual += [f'eval.{name}="none"' for name in ("window", "stride", "max_tokens")]
-    if is_answer or getattr(args, "split", None) or getattr(args, "data", None):
-        usual.append("eval.text=[]")  # which would go first
-    return usual
+    keys = ["tracking.console"]  # how training spoke says nothing of now
+    if args.measure != "perplexity":
+        keys += [f"eval.{name}" for name in PERPLEXITYS_OWN]
+    elif args.protocol is not None:
+        keys += ["eval.stride"] if args.protocol not in STRIDED else []
+        keys += ["eval.last_token_batch"] if args.protocol != "last-token" else []
+    if (window := getattr(args, "window", None)) is not None:
+        own = written_layer(file).get(("eval", "stride"))
+        keys += ["eval.stride"] if own is not None and isinstance(own.value, int) and own.value > window else []
+    if getattr(args, "bound.answer", None) is not None:
+        keys += ["eval.window", "eval.stride", "eval.max_tokens", "eval.text"]
+    if getattr(args, "split", None) or getattr(args, "data", None):
+        keys.append("eval.text")  # which would go first
+    return keys
 
 
 def _settings(args: argparse.Namespace, checkpoint: str | None) -> Config:
@@ -184,16 +172,16 @@ def _settings(args: argparse.Namespace, checkpoint: str | None) -> Config:
     """
     from hornbook.errors import ConfigError
 
-    args = argparse.Namespace(**{**vars(args), "checkpoint": checkpoint, "overrides": list(args.overrides)})
+    if getattr(args, "text", None) and args.data is not None:
+        raise ConfigError("--text and --data: a text is scored, or a data set; leave one of them out")
+    args = argparse.Namespace(**{**vars(args), "checkpoint": checkpoint})
+    leaving_out: list[str] = []
     if args.config is None and checkpoint is not None:
         home = from_checkpoint.find_run(Path(checkpoint))
         if home is not None and home.config_file.is_file():
             args.config = str(home.config_file)
-            own = tomllib.loads(home.config_file.read_text(encoding="utf-8")).get("eval", {})
-            args.overrides = [*_not_of_the_run(args, own), *args.overrides]
-    if getattr(args, "text", None) and args.data is not None:
-        raise ConfigError("--text and --data: a text is scored, or a data set; leave one of them out")
+            leaving_out = _not_of_the_run(args, home.config_file)
     data = {} if getattr(args, "data", None) is None else {"data.path": args.data}
     flags = FLAGS + (BOUND_FLAGS if args.measure == "bound" else eval_perplexity.FLAGS)
     own = {**eval_tuned.FLAGS, "samples": eval_samples.FLAGS, "harness": eval_harness.FLAGS}
-    return from_checkpoint.load_settings(args, "eval", own.get(args.measure, flags), data)
+    return from_checkpoint.load_settings(args, "eval", own.get(args.measure, flags), data, leaving_out=leaving_out)

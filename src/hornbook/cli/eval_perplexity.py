@@ -29,19 +29,8 @@ METRICS = {
 NUMBERS = tuple(f"{name}{end}" for name in (*METRICS, "nats_per_token") for end in ("", "_low", "_high"))
 COLUMNS = (
     *("run", "step", *NUMBERS, "tokens_scored", "bytes_scored", "words_scored", "nats", "standard_error"),
-    *(
-        "protocol_name",
-        "window",
-        "stride",
-        "reset_documents",
-        "precision",
-        "level",
-        "block_tokens",
-        "text_bytes",
-        "text_sha256",
-        "seconds",
-        "checkpoint",
-    ),
+    *("protocol_name", "window", "stride", "reset_documents", "precision", "level", "block_tokens"),
+    *("text_bytes", "text_sha256", "seconds", "checkpoint"),
 )
 """Of the CSV file."""
 

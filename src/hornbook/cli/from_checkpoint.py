@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from hornbook.cli.configuration import add_print_argument, add_set_argument
 
 if TYPE_CHECKING:  # these import torch or pydantic, which no --help may wait for
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from hornbook.config.run import Config
     from hornbook.models.transformer import Transformer
@@ -56,20 +56,25 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_settings(
-    args: argparse.Namespace, table: str, names: tuple[str, ...], more: Mapping[str, object] | None = None
+    args: argparse.Namespace,
+    table: str,
+    names: tuple[str, ...],
+    more: Mapping[str, object] | None = None,
+    *,
+    leaving_out: Iterable[str] = (),
 ) -> Config:
     """The configuration that the arguments ask for; each of `names` that was given as a flag is a setting of `table`.
 
-    `more` are settings of other tables, that other flags have given.
+    `more` are settings of other tables, that other flags have given; `leaving_out` keys of the file that do not count.
 
     Raises:
         ConfigError: listing all that is wrong with it.
     """
     from hornbook.config.load import load_config
 
-    values = {f"{table}.{name}": getattr(args, name) for name in names}
-    given = {key: value for key, value in values.items() if value is not None}
-    return load_config(args.config, args.overrides, values={**given, **(more or {})}).config
+    flags = {f"{table}.{name}": getattr(args, name) for name in names}
+    values = {key: value for key, value in flags.items() if value is not None} | dict(more or {})
+    return load_config(args.config, args.overrides, values=values, leaving_out=leaving_out).config
 
 
 @dataclass(frozen=True, kw_only=True)

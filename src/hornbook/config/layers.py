@@ -6,7 +6,7 @@ where the upper layer changes the `kind` of a tagged table, the lower layers' ot
 described the old kind. `[schedule] kind = "wsd"` over a file with a cosine schedule starts from wsd's own defaults.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from hornbook.config.keys import Key, tagged_tables
@@ -86,6 +86,12 @@ def stack(lower: Layer, upper: Layer) -> dict[Key, Entry]:
     """`upper` over `lower`, where a table whose `kind` changes loses what `lower` said of it."""
     changed = [key for key, default in tagged_tables().items() if _changes_kind((*key, "kind"), default, lower, upper)]
     return overlay({key: entry for key, entry in lower.items() if not any(_is_below(key, t) for t in changed)}, upper)
+
+
+def without(layer: Layer, tables: Iterable[Key]) -> dict[Key, Entry]:
+    """The layer without what it says of these keys and of all that is below them."""
+    left_out = list(tables)
+    return {key: entry for key, entry in layer.items() if not any(key[: len(each)] == each for each in left_out)}
 
 
 def kinds(layer: Layer) -> dict[Key, object]:

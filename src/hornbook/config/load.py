@@ -14,14 +14,14 @@ that a file and a command line mean the same by a path.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from hornbook.config.keys import UNSET, Key, dotted, slot_at, tagged_tables
-from hornbook.config.layers import DEFAULT, Entry, Layer, Origin, kinds, nest, stack
+from hornbook.config.layers import DEFAULT, Entry, Layer, Origin, kinds, nest, stack, without
 from hornbook.config.presets import preset_settings
 from hornbook.config.problems import PRESET_KEY, as_error, preset_problem, unfit_values, validation_problems
 from hornbook.config.read import read_assignments, read_file, read_mapping
@@ -38,16 +38,22 @@ class LoadedConfig:
 
 
 def load_config(
-    path: Path | str | None, overrides: Sequence[str] = (), *, values: Mapping[str, object] | None = None
+    path: Path | str | None,
+    overrides: Sequence[str] = (),
+    *,
+    values: Mapping[str, object] | None = None,
+    leaving_out: Iterable[str] = (),
 ) -> LoadedConfig:
     """The configuration that a file, `--set` arguments and a dictionary ({"train.steps": 100}) amount to.
 
-    Without a file, the defaults. None in `values` unsets a key, as `"none"` does in a file.
+    Without a file, the defaults. None in `values` unsets a key, as `"none"` does in a file. `leaving_out` are keys of
+    the file, or its tables, that do not count.
 
     Raises:
         ConfigError: listing all that is wrong, each with file, line, key, what was found and what was expected.
     """
-    written = stack(written_layer(path, overrides), read_mapping(values or {}))
+    file = without(written_layer(path), [tuple(key.split(".")) for key in leaving_out])
+    written = stack(stack(file, read_assignments(overrides)), read_mapping(values or {}))
     return resolve(written, otherwise=Origin("configuration" if path is None else str(path)))
 
 

@@ -86,8 +86,9 @@ def _measures(record: RunRecord) -> list[Measured]:
         nats = _number(event.get(f"nats_per_token{'_at_most' * is_bound}"))
         if nats is None or not str(event.get("data")).startswith(f"{data} [valid]"):  # or of another text
             continue
-        found[" ".join([measure, *_how(event)])] = Measured(
-            by=", ".join([f"eval {measure}", *_how(event), f"step {step:,}"]),
+        what = ", ".join([f"eval {measure}", *_how(event)])
+        found[what] = Measured(
+            by=f"{what}, step {step:,}",
             nats=nats,
             bits_per_byte=_number(event.get(f"bits_per_byte{'_at_most' * is_bound}")),
             is_bound=is_bound,
